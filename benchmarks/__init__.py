@@ -1,0 +1,1 @@
+"""The measurements of the project, one file each; ``python -m benchmarks`` lists them."""

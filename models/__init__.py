@@ -1,0 +1,1 @@
+"""The programs of the project, one file each; ``python -m models`` lists them."""

@@ -1,0 +1,45 @@
+"""Settings of the whole suite: messages in English, reproducible Hypothesis, how many examples each operator gets."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["TINYGRAD_JA_LANG"] = "en"
+
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--examples",
+        type=int,
+        default=int(os.environ.get("TINYGRAD_JA_EXAMPLES", "15")),
+        help="cases drawn for each operator (15 in the ordinary suite, 100 for the wide run; also TINYGRAD_JA_EXAMPLES)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs CuPy and a GPU; run with pytest -m gpu")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds; leave out with pytest -m 'not slow'")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    from tinygrad_ja.backend.devices import gpu_problem
+
+    problem = gpu_problem()
+    if problem is not None:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {problem[1] or 'no CUDA device'}"))
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> int:
+    """Number of cases for each operator."""
+    return int(request.config.getoption("--examples"))

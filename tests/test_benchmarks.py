@@ -1,0 +1,55 @@
+"""The benchmark commands run and write what they promise. No test looks at a time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import crossover, overhead, timing
+
+
+@pytest.mark.parametrize(
+    "cpu, other, expected",
+    [
+        ([1.0, 2.0, 4.0], [2.0, 2.0, 2.0], 2.0),
+        ([1.0, 2.0, 4.0], [9.0, 9.0, 9.0], None),
+        ([5.0, 6.0, 7.0], [1.0, 1.0, 1.0], 1.0),
+        ([1.0, 4.0, 1.0], [2.0, 2.0, 2.0], None),
+    ],
+)
+def test_break_even_is_the_size_from_which_the_device_stays_faster(cpu, other, expected):
+    assert crossover.break_even([1, 2, 4], cpu, other) == expected
+
+
+def test_in_turn_times_every_side():
+    calls = {"a": 0, "b": 0}
+
+    def side(name):
+        def run():
+            calls[name] += 1
+
+        return run
+
+    medians = timing.in_turn({name: side(name) for name in calls}, rounds=3, target=1e-5)
+    assert set(medians) == {"a", "b"} and all(value > 0 for value in medians.values()) and min(calls.values()) >= 6
+
+
+def test_tables_line_up():
+    table = timing.markdown_table(["operator", "µs"], [["tanh", "1.0"], ["a long name", "12.5"]]).splitlines()
+    assert len({len(line) for line in table}) == 1 and table[1].startswith("|---")
+
+
+def test_overhead_writes_json_and_markdown(tmp_path, capsys):
+    overhead.main(["--only", "8,8", "--rounds", "1", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "overhead.json").read_text())
+    assert {row["name"] for row in results["rows"]} >= {"sum [8,8]", "add [8,8]+[8]"}
+    assert all(row["ours"] > 0 for row in results["rows"])
+    assert (tmp_path / "overhead.md").read_text() in capsys.readouterr().out
+
+
+def test_crossover_runs_with_the_cpu_on_both_sides(tmp_path):
+    crossover.main(["--device", "cpu", "--largest", "16", "--budget", "0.002", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "crossover.json").read_text())
+    assert {row["name"] for row in results["rows"]} == set(crossover.CASES)
+    assert (tmp_path / "crossover.md").read_text().count("|") > 20

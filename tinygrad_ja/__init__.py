@@ -1,0 +1,73 @@
+"""tinygrad_ja: automatic differentiation over NumPy and CuPy with PyTorch's names, made to be read.
+
+>>> import tinygrad_ja as tg
+>>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> y = (x * x).sum()
+>>> y.backward()
+>>> x.grad
+tensor([2., 4., 6.])
+"""
+
+import numpy as _np
+
+from . import errors
+from .backend.arrays import array_module
+from .backend.devices import (
+    Device,
+    cuda_is_available,
+    device,
+    get_default_device,
+    get_default_dtype,
+    set_default_device,
+    set_default_dtype,
+)
+from .backend.random import Generator, default_generator, get_rng_state, manual_seed, set_rng_state
+from .core.checkpoint import checkpoint
+from .core.modes import (
+    detect_anomaly,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .core.tensor import Tensor
+from .core.transforms import backward, grad
+from .ops.activation import celu, prelu, relu, selu, threshold
+from .ops.arithmetic import *
+from .ops.comparison import *
+from .ops.conversion import *
+from .ops.creation import *
+from .ops.diagonal import *
+from .ops.exponential import *
+from .ops.extremum import *
+from .ops.indexing import *
+from .ops.join import *
+from .ops.linalg import addmm, bmm, dot, einsum, inner, matmul, mm, mv, outer
+from .ops.norms import norm
+from .ops.padding import constant_pad_nd
+from .ops.piecewise import *
+from .ops.random import dropout
+from .ops.rearrange import *
+from .ops.reduce import *
+from .ops.selection import *
+from .ops.shape import *
+from .ops.softmax import log_softmax, softmax
+from .ops.special import *
+
+from . import autograd, func, io, kernels, linalg, nn, optim  # isort: skip
+from .config import show_config
+from .io import load, save
+
+float16 = half = _np.dtype(_np.float16)
+float32 = _np.dtype(_np.float32)
+float64 = double = _np.dtype(_np.float64)
+int8 = _np.dtype(_np.int8)
+int16 = short = _np.dtype(_np.int16)
+int32 = _np.dtype(_np.int32)
+int64 = long = _np.dtype(_np.int64)
+uint8 = _np.dtype(_np.uint8)
+bool = _np.dtype(_np.bool_)
+
+__version__ = "0.1.0"

@@ -1,0 +1,39 @@
+"""``python -m tinygrad_ja doctor``: what is installed, what is wrong, and the command that mends it.
+``python -m tinygrad_ja errors``: the page that lists every message (``docs/errors.md``)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from .catalogue import page
+from .config import doctor
+from .errors import language
+
+_HELP = {
+    "doctor": ("what is installed, what is wrong, and how to mend it", "何が入っているか、どこが悪いか、どう直すか"),
+    "errors": ("every message of the catalogue, as Markdown", "メッセージの一覧 (Markdown)"),
+    "--lang": ("language of the output", "出力の言語"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status (the doctor's is 1 when something is wrong)."""
+    japanese = language() == "ja"
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_ja")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("doctor", "errors"):
+        command = commands.add_parser(name, help=_HELP[name][japanese])
+        command.add_argument("--lang", choices=("en", "ja"), help=_HELP["--lang"][japanese])
+    options = parser.parse_args(argv)
+    if options.lang:
+        os.environ["TINYGRAD_JA_LANG"] = options.lang
+    if options.command == "doctor":
+        return doctor()
+    print(page(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

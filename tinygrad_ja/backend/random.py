@@ -1,0 +1,128 @@
+"""Random numbers: a ``Generator`` per device, ``manual_seed`` for all of them, and states that can be saved."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+
+from ..errors import error
+from .arrays import BACKENDS
+from .devices import Device, get_default_device, usable
+
+
+class Generator:
+    """A stream of random numbers on one device (CPU: PCG64, GPU: Philox).
+
+    >>> a, b = Generator().manual_seed(1), Generator().manual_seed(1)
+    >>> bool((a.uniform((3,), np.float32) == b.uniform((3,), np.float32)).all())
+    True
+    """
+
+    def __init__(self, device: str | Device = "cpu") -> None:
+        self.device = usable(Device(device))
+        self._seed = 0
+        self.seed()
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream anew from ``seed`` (any int). Returns itself."""
+        self._seed = int(seed)
+        self._draws = 0
+        self._stream = BACKENDS[self.device.type].random(self._seed % 2**64, self.device.index)
+        return self
+
+    def seed(self) -> int:
+        """Start the stream anew from entropy and return the seed."""
+        self.manual_seed(secrets.randbits(63))
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """The seed that the stream was started from."""
+        return self._seed
+
+    def get_state(self) -> dict[str, Any]:
+        """The state as plain JSON values; ``set_state`` continues the same stream. CPU only."""
+        if self.device.type != "cpu":
+            raise error(
+                "TG-A001",
+                op="Generator.get_state",
+                argument="device",
+                value=self.device,
+                rule="only the stream of a CPU generator can be saved",
+                fix="seed it anew with manual_seed after resuming",
+            )
+        return {"seed": self._seed, "stream": self._stream.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state that ``get_state`` returned."""
+        self.manual_seed(state["seed"])
+        self._stream.bit_generator.state = state["stream"]
+
+    @property
+    def _xp(self) -> Any:
+        return BACKENDS[self.device.type].xp
+
+    def uniform(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Array of uniform numbers in [0, 1)."""
+        drawn = np.float64 if np.dtype(dtype) == np.float64 else np.float32
+        return self._array(self._stream.random(shape, dtype=drawn), dtype)
+
+    def normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Array of standard normal numbers."""
+        drawn = np.float64 if np.dtype(dtype) == np.float64 else np.float32
+        return self._array(self._stream.standard_normal(shape, dtype=drawn), dtype)
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...], dtype: Any = np.int64) -> Any:
+        """Array of integers, low <= n < high."""
+        return self._array(self._stream.integers(low, high, shape), dtype)
+
+    def permutation(self, n: int) -> Any:
+        """A random order of 0 .. n-1 (the order of uniform keys: the same text for NumPy and CuPy)."""
+        return self._xp.argsort(self._stream.random(n))
+
+    def _array(self, drawn: Any, dtype: Any) -> Any:
+        return self._xp.asarray(drawn).astype(dtype, copy=False)
+
+
+class _Streams:
+    """The default generators, and the seed for those that are made later."""
+
+    def __init__(self) -> None:
+        self.by_device: dict[Device, Generator] = {}
+        self.seed: int | None = None
+
+
+_streams = _Streams()
+
+
+def default_generator(device: str | Device | None = None) -> Generator:
+    """The generator of the process for ``device`` (default: the default device)."""
+    place = get_default_device() if device is None else Device(device)
+    if place not in _streams.by_device:
+        generator = Generator(place)
+        if _streams.seed is not None:
+            generator.manual_seed(_streams.seed)
+        _streams.by_device[place] = generator
+    return _streams.by_device[place]
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the default generators of every device from ``seed``. Returns that of the default device.
+
+    >>> _ = manual_seed(0)
+    """
+    _streams.seed = int(seed)
+    for generator in _streams.by_device.values():
+        generator.manual_seed(seed)
+    return default_generator()
+
+
+def get_rng_state() -> dict[str, Any]:
+    """State of the default CPU generator."""
+    return default_generator("cpu").get_state()
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Continue the default CPU generator from a saved state."""
+    default_generator("cpu").set_state(state)

@@ -1,0 +1,70 @@
+"""``python -m models`` and ``python -m benchmarks``: a folder of programs, listed without importing them, run by name.
+
+A program is a module with a function ``main(argv)``. Its line in the list is ``TITLE = {"en": ..., "ja": ...}``, or else the first
+line of its docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ArgumentError, DeviceError, StateError, error, language, text
+
+_LIST = (
+    "Programs (options of one: python -m {package} NAME --help)",
+    "プログラム (オプションは python -m {package} NAME --help)",
+)
+
+
+def programs(folder: Path) -> dict[str, str]:
+    """Names of the programs in ``folder`` and their titles in the current language, read from their source."""
+    titles = {}
+    for path in sorted(folder.glob("[a-z]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(isinstance(part, ast.FunctionDef) and part.name == "main" for part in tree.body):
+            titles[path.stem] = _title(tree)
+    return titles
+
+
+def _title(tree: ast.Module) -> str:
+    for part in tree.body:
+        if isinstance(part, ast.Assign) and [getattr(target, "id", None) for target in part.targets] == ["TITLE"]:
+            return str(ast.literal_eval(part.value)[language()])
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def run(package: str, folder: Path, argv: Sequence[str], core_type: str | None = None) -> int:
+    """Run ``argv[0]`` of ``package`` with the other arguments; list the programs when there is no name. Returns the exit status.
+
+    core_type: what ``blas.prepare`` has set, to be told. A device, file or option that cannot be used ends the program with the message
+    alone; any other failure keeps its traceback.
+    """
+    if core_type is not None:
+        print(text("TG-C006", value=core_type), file=sys.stderr)
+    titles = programs(folder)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_LIST[language() == "ja"].format(package=package))
+        width = max(map(len, titles), default=0)
+        for name, title in titles.items():
+            print(f"  {name:{width}}  {title}")
+        return 0
+    name, *rest = argv
+    try:
+        if name not in titles:
+            raise error(
+                "TG-A001",
+                op=f"python -m {package}",
+                argument="NAME",
+                value=name,
+                rule=", ".join(titles),
+                fix=f"python -m {package}",
+            )
+        status = importlib.import_module(f"{package}.{name}").main(rest)
+    except (ArgumentError, DeviceError, StateError) as failure:
+        print(failure, file=sys.stderr)
+        return 2
+    return status if isinstance(status, int) else 0

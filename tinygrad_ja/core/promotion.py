@@ -1,0 +1,164 @@
+"""What happens when dtypes or kinds of operands differ: PyTorch's promotion, as casts that the tape records.
+
+The usual case, all operands of one dtype, never comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend.arrays import BY_TYPE, is_array
+from ..backend.devices import device_of, get_default_dtype
+from ..errors import error
+
+if TYPE_CHECKING:
+    from .operator import Operator
+
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def result_type(*operands: Any) -> np.dtype:
+    """The dtype of a result, by PyTorch's rule: the highest category (bool, integer, float) decides; within it tensors with
+    dimensions count before 0-d tensors, and those before Python numbers. Never float64 unless an operand is float64.
+
+    >>> result_type(np.zeros(2, np.int64), np.zeros(2, np.float32))
+    dtype('float32')
+    >>> result_type(np.zeros(2, np.float32), 1.5)
+    dtype('float32')
+    >>> result_type(np.zeros(2, np.int32), 1.5)
+    dtype('float32')
+    """
+    best: np.dtype | None = None
+    for group in _by_priority(operands):
+        dtype = group[0]
+        for other in group[1:]:
+            dtype = _common(dtype, other)
+        if best is None or _CATEGORY[dtype.kind] > _CATEGORY[best.kind]:
+            best = dtype
+    assert best is not None
+    return best
+
+
+def _by_priority(operands: Sequence[Any]) -> list[list[np.dtype]]:
+    groups: list[list[np.dtype]] = [[], [], []]
+    for operand in operands:
+        array = getattr(operand, "array", operand)
+        dtype = getattr(array, "dtype", None)
+        if dtype is None:
+            groups[2].append(_dtype_of_number(array))
+        else:
+            groups[0 if array.ndim else 1].append(dtype)
+    return [group for group in groups if group]
+
+
+def _dtype_of_number(value: Any) -> np.dtype:
+    if isinstance(value, bool):
+        return np.dtype(bool)
+    return np.dtype(np.int64) if isinstance(value, int) else get_default_dtype()
+
+
+def _common(a: np.dtype, b: np.dtype) -> np.dtype:
+    if a.kind == "f" and b.kind != "f":
+        return a
+    if b.kind == "f" and a.kind != "f":
+        return b
+    return np.promote_types(a, b)
+
+
+def promote(operator: Operator, operands: Sequence[Any], constants: dict[str, Any], result: Any = None) -> Any:
+    """Run ``operator`` again with its operands cast to a common dtype. ``result`` is what it gave without: a float where the
+    operands are integers asks for the default float dtype."""
+    from .operator import OPERATORS
+    from .tensor import Tensor
+
+    operands = [_with_usual_dtype(Tensor(x) if is_array(x) else x) for x in operands]
+    target = result_type(*[x for x in operands if x is not None])
+    dtypes = {x.dtype for x in operands if type(x) is Tensor}
+    if not operator.promotes:
+        if dtypes == {target}:
+            return operator.run(operands, constants)
+        raise error("TG-T001", op=operator.name, dtypes=_names(operands), fix=f"tg.{target}")
+    if result is not None and dtypes == {target}:
+        if target.kind == "f" or result.dtype.kind != "f":
+            # an operator whose result has a dtype of its own, such as an integer power of bools
+            operands = [cast_to(x, result.dtype) if type(x) is Tensor else x for x in operands]
+            return operator.run(operands, constants)
+        target = get_default_dtype()
+    cast = OPERATORS["cast"].public
+    operands = [cast(x, target) if type(x) is Tensor and x.array.dtype is not target else x for x in operands]
+    return operator.run(operands, constants)
+
+
+def _with_usual_dtype(x: Any) -> Any:
+    """An array that was unpickled has a dtype object of its own, equal to the usual one but not the same object."""
+    array = getattr(x, "array", None)
+    usual = None if array is None else np.dtype(array.dtype.char)
+    if usual is None or array.dtype is usual or array.dtype != usual:
+        return x
+    return type(x)(array.view(usual), x.node)
+
+
+def cast_to(x: Any, dtype: np.dtype) -> Any:
+    """A Tensor in another dtype, recorded when both are floating."""
+    from .operator import OPERATORS
+
+    return x if x.array.dtype is dtype else OPERATORS["cast"].public(x, dtype)
+
+
+def _names(operands: Sequence[Any]) -> str:
+    return " and ".join(str(x.dtype) for x in operands if hasattr(x, "dtype"))
+
+
+def operand(operator: Operator, value: Any, name: str, other: Any) -> Any:
+    """The operand beside a Tensor when it is neither Tensor, float nor int: bool, NumPy number, or array of the same device."""
+    if isinstance(value, (bool, int, float)):
+        return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is type(other):
+        return value
+    if is_array(value):
+        raise mixed_devices(operator, (value, other))
+    raise error("TG-T002", op=operator.name, argument=name, type=type(value).__name__)
+
+
+def coerce(operator: Operator, value: Any, name: str, other: Any) -> Any:
+    """An input of an operator that takes arrays only: None where it is optional, an error for anything that is no such array."""
+    if value is None and name in operator.optional:
+        return None
+    if is_array(value) and is_array(other):
+        raise mixed_devices(operator, (other, value))
+    culprit, argument = (value, name) if is_array(other) else (other, operator.inputs[0])
+    raise error("TG-T002", op=operator.name, argument=argument, type=type(culprit).__name__)
+
+
+def mixed_dtypes(operator: Operator, arrays: Sequence[Any]) -> tuple[Any, bool]:
+    """``(an array, whether all arrays have its dtype)``; for operators of any number of inputs."""
+    some = arrays[0]
+    kind = type(some)
+    if kind in BY_TYPE:
+        dtype = some.dtype
+        for a in arrays:
+            if type(a) is not kind or a.dtype is not dtype:
+                break
+        else:
+            return some, True
+    some = next((a for a in arrays if type(a) in BY_TYPE), None)
+    for index, a in enumerate(arrays):
+        if a is None and operator.optional:
+            continue
+        if type(a) not in BY_TYPE and (operator.kind != "elementwise" or not isinstance(a, (bool, int, float, np.generic))):
+            raise error("TG-T002", op=operator.name, argument=operator.input_name(index), type=type(a).__name__)
+        if type(a) in BY_TYPE and type(a) is not type(some):
+            raise mixed_devices(operator, arrays)
+    assert some is not None
+    return some, all(a.dtype is some.dtype for a in arrays if type(a) in BY_TYPE)
+
+
+def mixed_devices(operator: Operator, operands: Sequence[Any]) -> Exception:
+    """The error that names the devices of all operands."""
+    devices = [str(device_of(a)) for a in (getattr(x, "array", x) for x in operands) if is_array(a)]
+    return error("TG-D001", op=operator.name, devices=" and ".join(devices), fix=devices[0])

@@ -1,0 +1,427 @@
+"""The tape: nodes that remember how a value was made, and the walk back through them.
+
+A node holds its operator, its parents, the arrays its derivative asked for, and a creation number. It holds no Tensor, so there are
+no reference cycles and memory goes when the last user goes. Backward visits nodes from the highest creation number down: every
+user of a value was created after it, so its cotangent is complete when its turn comes. Nothing here is recursive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from ..backend.arrays import ARRAY_MODULES, as_array, is_sole_owner
+from ..errors import error
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+_count = itertools.count(1)
+next_number = _count.__next__
+"""The next creation number; also the clock by which changes of leaves are stamped."""
+
+
+class Node:
+    """One recorded operator. ``shape`` is its output's shape, or the tuple of shapes when it has several outputs."""
+
+    __slots__ = ("operator", "parents", "saved", "shape", "number", "hooks", "grad", "__weakref__")
+
+    def __init__(self, operator: Any, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None, y: Any) -> None:
+        self.operator = operator
+        self.parents = parents
+        self.saved = saved
+        self.shape = y.shape
+        self.number = next_number()
+        self.hooks: Any = None
+        self.grad: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the operator."""
+        return self.operator.name
+
+    @property
+    def trace(self) -> str:
+        """The user's line that called the operator; known only under ``detect_anomaly``."""
+        return "  (run the forward under detect_anomaly as well to see the line)\n"
+
+    def register_hook(self, hook: Callable[[tuple, Any], Any]) -> RemovableHandle:
+        """Operator hook: ``hook(grad_inputs, grad_output)`` runs when backward passes this node; it may return new gradients for
+        the inputs, a tuple like ``grad_inputs``."""
+        return _add_hook(self, "operator", hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} #{self.number}>"
+
+
+class Leaf(Node):
+    """Where a gradient ends: a Tensor that requires gradients and was made by the user. ``changed`` is the time of its last
+    change in place."""
+
+    __slots__ = ("changed",)
+
+    def __init__(self, array: Any) -> None:
+        super().__init__(LEAF, (), (), array)
+        self.changed = 0
+
+
+class Output(Node):
+    """One output of an operator that has several; its only parent is the operator's node."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, node: Node, index: int, y: Any) -> None:
+        self.operator = OUTPUT  # written out: an RNN makes many of these
+        self.parents = (node,)
+        self.saved = ()
+        self.shape = y.shape
+        self.number = next_number()
+        self.hooks = self.grad = None
+        self.index = index
+
+
+class AnomalyNode(Node):
+    """A node that remembers the user's line, and that refuses a forward result that is not finite."""
+
+    __slots__ = ("_trace",)
+
+    def __init__(self, operator: Any, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None, y: Any) -> None:
+        super().__init__(operator, parents, saved, y)
+        self._trace = user_line()
+        for value in y.arrays if isinstance(y, Outputs) else (y,):
+            what = not_finite(value)
+            if what:
+                raise error("TG-G008", op=operator.name, what=what, saved=operator.describe_saved(saved), trace=self._trace)
+
+    @property
+    def trace(self) -> str:
+        return self._trace
+
+
+class Outputs:
+    """Several outputs of one operator, seen by its node as one: their shapes."""
+
+    __slots__ = ("arrays", "shape")
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+        self.shape = tuple([array.shape for array in arrays])
+
+
+class _Mark:
+    """Stands where an operator stands, for the two kinds of node that are none."""
+
+    saves_arrays = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+LEAF = _Mark("leaf")
+OUTPUT = _Mark("output")
+
+
+# ---- hooks ---------------------------------------------------------------------------------------
+
+
+class RemovableHandle:
+    """What ``register_hook`` returns; ``remove()`` takes the hook away."""
+
+    def __init__(self, hooks: dict[int, Any]) -> None:
+        self._hooks = hooks
+        self.id = next_number()
+
+    def remove(self) -> None:
+        """Take the hook away. Doing so twice is harmless."""
+        self._hooks.pop(self.id, None)
+
+
+def _add_hook(node: Node, kind: str, hook: Callable[..., Any]) -> RemovableHandle:
+    if node.hooks is None:
+        node.hooks = {"tensor": {}, "operator": {}}
+    handle = RemovableHandle(node.hooks[kind])
+    node.hooks[kind][handle.id] = hook
+    return handle
+
+
+def add_tensor_hook(node: Node, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+    """``hook(grad)`` runs when the whole cotangent of ``node``'s value is known; it may return another gradient."""
+    return _add_hook(node, "tensor", hook)
+
+
+def _run_tensor_hooks(node: Node, g: Any) -> Any:
+    from .tensor import Tensor
+
+    for hook in tuple(node.hooks["tensor"].values()):
+        given = g if type(g) is Tensor else Tensor(g)
+        result = hook(given)
+        if result is None:
+            continue
+        array = result.array if type(result) is Tensor else result
+        if array.shape != g.shape or array.dtype != g.dtype:
+            raise error("TG-G010", actual=array.shape, dtype=array.dtype, expected=g.shape, wanted=g.dtype)
+        g = result if type(g) is Tensor else array
+    return g
+
+
+def _run_operator_hooks(node: Node, gradients: Sequence[Any], g: Any) -> Sequence[Any]:
+    from .tensor import Tensor
+
+    def wrap(value: Any) -> Any:
+        return Tensor(value) if type(value) in ARRAY_MODULES else value
+
+    raw = type(g if type(g) is not tuple else g[0]) is not Tensor
+    for hook in tuple(node.hooks["operator"].values()):
+        result = hook(tuple(map(wrap, gradients)), tuple(map(wrap, g)) if type(g) is tuple else wrap(g))
+        if result is not None:
+            gradients = tuple(r.array if raw and type(r) is Tensor else r for r in result)
+    return gradients
+
+
+# ---- anomaly -------------------------------------------------------------------------------------
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(("<operator ", "<backward of ")) or os.path.abspath(filename).startswith(_PACKAGE)
+
+
+def user_line() -> str:
+    """The innermost frame outside of this package, as a traceback prints it."""
+    frames = [frame for frame in traceback.extract_stack() if not _is_ours(frame.filename)]
+    return "".join(traceback.format_list(frames[-1:])) if frames else ""
+
+
+def not_finite(array: Any) -> str:
+    """``"NaN"``, ``"Inf"``, or ``""`` when every element is finite."""
+    array = getattr(array, "array", array)
+    if getattr(array, "dtype", None) is None or array.dtype.kind != "f":
+        return ""
+    xp = ARRAY_MODULES[type(array)]
+    if bool(xp.isfinite(array).all()):
+        return ""
+    return "NaN" if bool(xp.isnan(array).any()) else "Inf"
+
+
+def _check_anomaly(node: Node, gradients: Sequence[Any], g: Any, saved: Any) -> None:
+    for index, (parent, gradient) in enumerate(zip(node.parents, gradients)):
+        what = not_finite(gradient) if parent is not None and gradient is not None else ""
+        if what:
+            incoming = [not_finite(part) for part in (g if type(g) is tuple else (g,))]
+            raise error(
+                "TG-G007",
+                op=node.operator.name,
+                what=what,
+                input=node.operator.input_name(index),
+                shape=parent.shape,
+                incoming=" ".join(filter(None, incoming)) or "finite",
+                saved=node.operator.describe_saved(saved),
+                trace=node.trace,
+            )
+
+
+# ---- the walk back -------------------------------------------------------------------------------
+
+
+class _Clock:
+    """Time of the latest change in place of any leaf, so that backward looks for stale leaves only when there can be one."""
+
+    latest_change = 0
+
+
+def mark_changed(leaf: Leaf) -> None:
+    """Stamp a leaf whose array was changed in place."""
+    leaf.changed = _Clock.latest_change = next_number()
+
+
+def _refuse_changed_leaf(node: Node) -> None:
+    for _, index in node.operator.saved_inputs:
+        parent = node.parents[index]
+        if parent is not None and parent.operator is LEAF and parent.changed > node.number:  # type: ignore[attr-defined]
+            raise error("TG-G003", op=node.operator.name, input=node.operator.input_name(index), shape=parent.shape)
+
+
+def run_backward(
+    roots: Iterable[tuple[Node, Any]],
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    targets: dict[int, Any] | None = None,
+    anomaly: bool = False,
+) -> list[tuple[Leaf, Any]]:
+    """Walk back from ``roots``, pairs of node and cotangent.
+
+    Without ``targets``: return ``(leaf, gradient)`` for every leaf reached; nothing is accumulated yet.
+    With ``targets`` (numbers of nodes as keys): put their gradients into it and visit only nodes on a path to them.
+    State lives in local dictionaries, so a failure leaves no trace and threads may share leaves.
+    """
+    roots = list(roots)
+    wanted = None if targets is None else _on_path([node for node, _ in roots], targets)
+    totals: list[tuple[Leaf, Any]] = []
+    cotangents: dict[int, Any] = {}
+    waiting: dict[int, Node] = {}
+    fresh: set[int] = set()  # numbers whose cotangent is a sum made here, which may be added to in place
+    heap: list[int] = []
+
+    def send(node: Node, g: Any) -> None:
+        number = node.number
+        if number in cotangents:
+            cotangents[number] = as_array(cotangents[number] + g)
+            fresh.add(number)
+        else:
+            cotangents[number] = g
+            waiting[number] = node
+            heappush(heap, -number)
+
+    for node, g in roots:
+        if wanted is None or node.number in wanted:
+            send(node, g)
+
+    while heap:
+        number = -heappop(heap)
+        node = waiting.pop(number)
+        g = cotangents.pop(number)
+        operator = node.operator
+
+        if node.hooks is not None:
+            if type(g) is list:
+                g = _fill(g, node.shape)
+            elif node.hooks["tensor"]:
+                g = _run_tensor_hooks(node, g)
+        if targets is not None and number in targets:
+            targets[number] = g
+        if operator is LEAF:
+            if targets is None:
+                totals.append((node, g))  # type: ignore[arg-type]
+            continue
+        if operator is OUTPUT:
+            body = node.parents[0]
+            number = body.number  # type: ignore[union-attr]
+            if wanted is not None and number not in wanted:
+                continue
+            if number not in cotangents:
+                cotangents[number] = [None] * len(body.shape)  # type: ignore[union-attr]
+                waiting[number] = body  # type: ignore[assignment]
+                heappush(heap, -number)
+            cotangents[number][node.index] = g  # type: ignore[attr-defined]
+            continue
+
+        saved = node.saved
+        if saved is None:
+            raise error("TG-G002", op=operator.name)
+        if number < _Clock.latest_change:
+            _refuse_changed_leaf(node)
+        parents = node.parents
+        if wanted is not None:
+            parents = tuple([p if p is not None and p.number in wanted else None for p in parents])
+        if type(g) is list:
+            g = _fill(g, node.shape)
+
+        if operator.expands:  # a checkpoint: run its forward again; the walk goes on through what that recorded
+            for again, part in operator.expand(saved, g):
+                if wanted is not None:
+                    wanted |= _on_path([again], targets or {})
+                send(again, part)
+            if not retain_graph:
+                node.saved = None
+            continue
+        if create_graph:
+            gradients = operator.differentiate(operator.lift(saved, node), parents, g)
+        else:
+            gradients = operator.backward(saved, parents, g)
+            if not retain_graph and operator.saves_arrays:
+                node.saved = None
+        if anomaly:
+            _check_anomaly(node, gradients, g, saved)
+        if node.hooks is not None and node.hooks["operator"]:
+            gradients = _run_operator_hooks(node, gradients, g)
+        saved = None
+
+        for index, parent in enumerate(parents):
+            if parent is None:
+                continue
+            gx = gradients[index]
+            if gx is None:
+                continue
+            shape = parent.shape
+            if gx.shape != shape:
+                gx = operator.fit(gx, shape, index)
+            if not shape and not create_graph:
+                gx = as_array(gx)
+            number = parent.number
+            if number not in cotangents:
+                cotangents[number] = gx
+                waiting[number] = parent
+                heappush(heap, -number)
+            elif number in fresh and shape and not create_graph:
+                total = cotangents[number]
+                total += gx
+            else:
+                cotangents[number] = as_array(cotangents[number] + gx)
+                fresh.add(number)
+        gradients = gx = g = None
+    return totals
+
+
+def _fill(parts: list[Any], shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
+    """Cotangents of all outputs of an operator: zeros for those that were not used."""
+    if None not in [part if part is None else 0 for part in parts]:
+        return tuple(parts)
+    from .tensor import Tensor
+
+    some = next(part for part in parts if part is not None)
+    array = some.array if type(some) is Tensor else some
+    xp = ARRAY_MODULES[type(array)]
+
+    def zeros(shape: tuple[int, ...]) -> Any:
+        made = xp.zeros(shape, dtype=array.dtype)
+        return Tensor(made) if type(some) is Tensor else made
+
+    return tuple([zeros(shape) if part is None else part for part, shape in zip(parts, shapes)])
+
+
+def nodes_below(roots: Iterable[Node | None]) -> dict[int, Node]:
+    """Every node that the roots were made from, themselves included, by number."""
+    seen: dict[int, Node] = {}
+    stack = [node for node in roots if node is not None]
+    while stack:
+        node = stack.pop()
+        if node.number not in seen:
+            seen[node.number] = node
+            stack.extend([p for p in node.parents if p is not None])
+    return seen
+
+
+def _on_path(roots: Iterable[Node], targets: dict[int, Any]) -> set[int]:
+    """Numbers of the nodes through which a target can be reached from the roots, targets included."""
+    below = nodes_below(roots)
+    path: set[int] = set()
+    for number in sorted(below):  # parents come before their users
+        if number in targets or any(p is not None and p.number in path for p in below[number].parents):
+            path.add(number)
+    return path
+
+
+def accumulate(totals: list[tuple[Leaf, Any]], create_graph: bool) -> None:
+    """Add the gradients of a finished walk to the leaves' ``grad``. Empties ``totals``."""
+    from .tensor import Tensor
+
+    while totals:
+        leaf, g = totals.pop()
+        before = leaf.grad
+        if create_graph:
+            leaf.grad = g if before is None else before + g
+        elif before is None:
+            leaf.grad = Tensor(g)
+            del g
+            if not is_sole_owner(leaf.grad):  # somebody else's array: another leaf's gradient, a saved value, a view
+                leaf.grad.array = leaf.grad.array.copy()
+        elif before.node is None and is_sole_owner(before):
+            before.array += g
+        else:
+            leaf.grad = Tensor(as_array(before.array + g))

@@ -1,0 +1,117 @@
+"""Every message of the framework, in English and Japanese, from one catalogue.
+
+A message says what happened, shows the shapes, dtypes or devices, and gives one concrete fix. The code (``TG-S001``) is the same
+in both languages and is listed in ``docs/errors.md``. Japanese is used when ``TINYGRAD_JA_LANG=ja``, or when that variable is not set
+and the locale is Japanese.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from .messages import MESSAGES
+
+
+class TinygradError(Exception):
+    """Base of every error that the framework raises on purpose. ``code`` is the entry of the catalogue."""
+
+    code: str = ""
+
+
+class ShapeError(TinygradError, ValueError, RuntimeError):
+    """Shapes do not fit the rule of the operator."""
+
+
+class DtypeError(TinygradError, TypeError, RuntimeError):
+    """A dtype, or the type of an argument, does not fit."""
+
+
+class DeviceError(TinygradError, RuntimeError):
+    """Devices are mixed, or a device cannot be used."""
+
+
+class AxisError(TinygradError, IndexError, ValueError):
+    """An axis or an index is outside of its range."""
+
+
+class GradientError(TinygradError, RuntimeError):
+    """The tape cannot do what was asked: a second backward, a changed leaf, a non-scalar root."""
+
+
+class ArgumentError(TinygradError, ValueError):
+    """The value of an argument is not allowed."""
+
+
+class StateError(TinygradError, KeyError, RuntimeError):
+    """A state_dict or a checkpoint does not fit the model, or a file is damaged."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0]) if self.args else ""
+
+
+class RegistrationError(TinygradError, TypeError):
+    """The definition of an operator is not valid."""
+
+
+class UsageError(TinygradError, TypeError):
+    """A Tensor is used where it cannot be."""
+
+
+class VerificationError(TinygradError, AssertionError, RuntimeError):
+    """A check of ``tinygrad_ja.testing`` found a fault."""
+
+
+CLASSES: dict[str, type[TinygradError]] = {
+    "S": ShapeError,
+    "T": DtypeError,
+    "D": DeviceError,
+    "I": AxisError,
+    "G": GradientError,
+    "A": ArgumentError,
+    "F": StateError,
+    "R": RegistrationError,
+    "U": UsageError,
+    "V": VerificationError,
+}
+
+
+class Message(NamedTuple):
+    """One entry of the catalogue."""
+
+    en: str
+    ja: str
+
+
+def language() -> str:
+    """``"ja"`` or ``"en"``: the language of messages, read anew each time so that a program can change it.
+
+    >>> import os; os.environ["TINYGRAD_JA_LANG"] = "en"
+    >>> language()
+    'en'
+    """
+    chosen = os.environ.get("TINYGRAD_JA_LANG")
+    if chosen:
+        return "ja" if chosen.lower().startswith("ja") else "en"
+    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        value = os.environ.get(variable)
+        if value:
+            return "ja" if value.lower().startswith("ja") else "en"
+    return "en"
+
+
+def text(code: str, **fields: Any) -> str:
+    """The message of ``code`` in the current language, with its fields filled in."""
+    entry = Message(*MESSAGES[code])
+    return (entry.ja if language() == "ja" else entry.en).format(**fields)
+
+
+def error(code: str, **fields: Any) -> TinygradError:
+    """Build the exception of ``code``; the letter after ``TG-`` decides its class.
+
+    >>> type(error("TG-G001", shape=(2,))).__name__
+    'GradientError'
+    """
+    failure = CLASSES[code[3]](f"[{code}] {text(code, **fields)}")
+    failure.code = code
+    return failure

@@ -1,0 +1,109 @@
+"""``save`` and ``load`` of nested state: a zip of plain arrays (NumPy's ``.npz``) and one JSON text. Loading never runs code.
+
+A file is written beside its place under a temporary name, flushed to the disk and then renamed: whoever looks sees the old file or
+the whole new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import BY_TYPE, is_array
+from ..core.tensor import Tensor
+from ..errors import error
+
+_FORMAT = "tinygrad_ja-1"
+
+
+def save(obj: Any, path: str | os.PathLike[str]) -> None:
+    """Write ``obj``, nested dicts, lists and tuples of Tensors, arrays, numbers, strings, bools and None, to ``path``.
+
+    Raises DtypeError for anything else (a dict key must be a str or an int); then the file at ``path`` is as it was.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    tree = _pack(obj, arrays, "state")
+    header = np.frombuffer(json.dumps({"format": _FORMAT, "tree": tree}).encode(), dtype=np.uint8)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, header=header, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what ``save`` wrote: arrays come back as CPU Tensors, tuples and lists as they were.
+
+    Raises StateError for a damaged or foreign file, FileNotFoundError for a missing one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            header = json.loads(bytes(archive["header"]).decode())
+            if header.get("format") != _FORMAT:
+                raise ValueError(f"format {header.get('format')!r}, expected {_FORMAT!r}")
+            arrays = {name: archive[name] for name in archive.files if name != "header"}
+            return _unpack(header["tree"], arrays)
+    except FileNotFoundError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as failure:
+        raise error("TG-F002", path=path, reason=f"{type(failure).__name__}: {failure}") from failure
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
+    if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
+        return {"value": value}
+    if type(value) is Tensor or is_array(value) or isinstance(value, np.generic):
+        name = f"a{len(arrays)}"
+        raw = value.array if type(value) is Tensor else np.asarray(value) if isinstance(value, np.generic) else value
+        arrays[name] = BY_TYPE[type(raw)].to_host(raw)
+        return {"tensor": name}
+    if isinstance(value, dict):
+        items = []
+        for key, item in value.items():
+            if not isinstance(key, (str, int)):
+                raise _refusal(f"{where} has the key {key!r}")
+            items.append([key, _pack(item, arrays, f"{where}[{key!r}]")])
+        return {"dict": items}
+    if isinstance(value, (list, tuple)):
+        items = [_pack(item, arrays, f"{where}[{i}]") for i, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    raise _refusal(f"{where} is of type {type(value).__name__}")
+
+
+def _refusal(what: str) -> Exception:
+    return error(
+        "TG-A001", op="save", argument="obj", value=what, rule="dict, list, tuple, Tensor, number, str, bool, None", fix=what
+    )
+
+
+def _unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    ((kind, value),) = tree.items()
+    if kind == "value":
+        return value
+    if kind == "tensor":
+        return Tensor(arrays[value])
+    if kind == "dict":
+        return {key: _unpack(item, arrays) for key, item in value}
+    if kind in ("list", "tuple"):
+        return (list if kind == "list" else tuple)(_unpack(item, arrays) for item in value)
+    raise ValueError(f"unknown entry {kind!r}")

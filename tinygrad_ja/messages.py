@@ -1,0 +1,324 @@
+"""The catalogue itself: code -> (English, Japanese). See ``errors.py`` for how it is used and ``docs/errors.md`` for the list.
+
+The letter names the class of the error: S shape, T type and dtype, D device, I axis and index, G tape, A argument, F file and state,
+R registration of an operator, U use of a Tensor. C, configuration, is what the doctor prints; it is no error.
+"""
+
+MESSAGES: dict[str, tuple[str, str]] = {
+    # --- shapes
+    "TG-S001": (
+        "{op}: the shapes {shapes} do not broadcast together. Rule: aligned from the right, each pair of sizes must be equal or one "
+        "of them 1. Fix: reshape, unsqueeze or transpose one of them, for instance with x.unsqueeze(-1).",
+        "{op}: 形状 {shapes} はブロードキャストできません。規則: 右端をそろえたとき、各軸の大きさは等しいか、どちらかが "
+        "1 でなければなりません。直し方: x.unsqueeze(-1) などで一方の形状を合わせてください。",
+    ),
+    "TG-S002": (
+        "{op}: the shapes do not fit the rule {rule}. Given: {shapes}. Fix: {fix}",
+        "{op}: 形状が規則 {rule} に合いません。渡された形状: {shapes}。直し方: {fix}",
+    ),
+    "TG-S003": (
+        "{op}: the gradient for input '{input}' has shape {actual}, but the input has shape {expected}. This operator does not "
+        "broadcast, so its derivative must return exactly that shape. Fix: mend the rule for '{input}' in its definition.",
+        "{op}: 入力 '{input}' の勾配の形状が {actual} ですが、入力の形状は {expected} です。この演算はブロードキャストしないので、"
+        "微分の式は同じ形状を返さなければなりません。直し方: 定義中の '{input}' の式を直してください。",
+    ),
+    "TG-S004": (
+        "backward: the gradient has shape {actual}, but the tensor has shape {expected}. Fix: pass a gradient of shape {expected}.",
+        "backward: 勾配の形状 {actual} がテンソルの形状 {expected} と違います。直し方: 形状 {expected} の勾配を渡してください。",
+    ),
+    "TG-S005": (
+        "cannot assign a value of shape {actual} to a part of shape {expected} (tensor shape {shape}). Fix: give a value that "
+        "broadcasts to {expected}.",
+        "形状 {expected} の部分 (テンソルの形状 {shape}) に形状 {actual} の値は代入できません。直し方: {expected} に"
+        "ブロードキャストできる値を渡してください。",
+    ),
+    # --- types and dtypes
+    "TG-T001": (
+        "{op}: the dtypes {dtypes} differ. Rule: this operator takes inputs of one dtype. Fix: convert one, for instance with "
+        "x.to({fix}).",
+        "{op}: dtype {dtypes} がそろっていません。規則: この演算の入力は同じ dtype でなければなりません。直し方: x.to({fix}) などで"
+        "そろえてください。",
+    ),
+    "TG-T002": (
+        "{op}: argument '{argument}' is of type {type}, but a Tensor (or an array or a number) is needed. Fix: tg.tensor({argument}).",
+        "{op}: 引数 '{argument}' の型は {type} ですが、Tensor (または配列か数) が必要です。直し方: tg.tensor({argument}) としてください。",
+    ),
+    "TG-T003": (
+        "only floating-point tensors can require gradients, but this one has dtype {dtype}. Fix: x.to(tg.float32) first.",
+        "勾配を求められるのは浮動小数点のテンソルだけですが、これは dtype {dtype} です。直し方: 先に x.to(tg.float32) としてください。",
+    ),
+    "TG-T004": (
+        "{op}: dtype {dtype} is not supported; {allowed} is needed. Fix: convert with x.to({fix}).",
+        "{op}: dtype {dtype} は扱えません。{allowed} が必要です。直し方: x.to({fix}) で変換してください。",
+    ),
+    "TG-T005": (
+        "{op} failed for inputs {inputs}: {reason}. Fix: check the arguments against help(tg.{op}).",
+        "{op} は入力 {inputs} で失敗しました: {reason}。直し方: help(tg.{op}) で引数を確かめてください。",
+    ),
+    "TG-T006": (
+        "the result has dtype {actual} and cannot be written in place into a tensor of dtype {expected}. Fix: use the operator that "
+        "returns a new tensor, or convert with .to().",
+        "結果の dtype は {actual} なので、dtype {expected} のテンソルに上書きできません。直し方: 新しいテンソルを返す演算を使うか、"
+        ".to() で変換してください。",
+    ),
+    # --- devices
+    "TG-D001": (
+        "{op}: the inputs are on different devices: {devices}. Fix: move one of them, for instance with x.to('{fix}').",
+        "{op}: 入力が別々の装置にあります: {devices}。直し方: x.to('{fix}') などで一方を移してください。",
+    ),
+    "TG-D002": (
+        "device '{device}' cannot be used: CuPy is not installed. Fix: pip install 'tinygrad_ja[gpu]' (CUDA 13) or "
+        "'tinygrad_ja[gpu-cu12]' (CUDA 12).",
+        "装置 '{device}' は使えません: CuPy が入っていません。直し方: pip install 'tinygrad_ja[gpu]' (CUDA 13) または "
+        "'tinygrad_ja[gpu-cu12]' (CUDA 12)。",
+    ),
+    "TG-D003": (
+        "device '{device}' cannot be used: {reason}. Fix: install the NVIDIA driver (R580 or newer for CUDA 13, R525 for CUDA 12), "
+        "then run: python -m tinygrad_ja doctor",
+        "装置 '{device}' は使えません: {reason}。直し方: NVIDIA のドライバ (CUDA 13 は R580 以降、CUDA 12 は R525 以降) を入れてから "
+        "python -m tinygrad_ja doctor を実行してください。",
+    ),
+    "TG-D004": (
+        "device '{device}' cannot be used: the driver answers, but there is no CUDA device{reason}. Fix: check nvidia-smi and "
+        "CUDA_VISIBLE_DEVICES.",
+        "装置 '{device}' は使えません: ドライバは動いていますが CUDA 装置がありません{reason}。直し方: nvidia-smi と "
+        "CUDA_VISIBLE_DEVICES を確かめてください。",
+    ),
+    "TG-D005": (
+        "'{device}' is not the name of a device. Fix: use 'cpu', 'cuda' or 'cuda:1'.",
+        "'{device}' という装置はありません。直し方: 'cpu'、'cuda'、'cuda:1' のどれかにしてください。",
+    ),
+    "TG-D006": (
+        "a Tensor on {device} cannot become a NumPy array implicitly. Fix: x.cpu().numpy().",
+        "{device} にある Tensor は暗黙には NumPy 配列になりません。直し方: x.cpu().numpy() としてください。",
+    ),
+    "TG-D007": (
+        "a generator for {actual} cannot be used for a tensor on {expected}. Fix: tg.Generator('{expected}').",
+        "{actual} の乱数生成器は {expected} のテンソルには使えません。直し方: tg.Generator('{expected}') を使ってください。",
+    ),
+    # --- axes and indices
+    "TG-I001": (
+        "{op}: dim {dim} is out of range for shape {shape}. Rule: -{ndim} <= dim < {ndim}. Fix: choose one of these dims.",
+        "{op}: dim {dim} は形状 {shape} の範囲外です。規則: -{ndim} <= dim < {ndim}。直し方: この範囲の dim を選んでください。",
+    ),
+    "TG-I002": (
+        "{op}: index {index} is out of range for an axis of size {size} (shape {shape}). Fix: use an index from -{size} to {last}.",
+        "{op}: 添字 {index} は大きさ {size} の軸の範囲外です (形状 {shape})。直し方: -{size} から {last} の添字を使ってください。",
+    ),
+    "TG-I003": (
+        "{op}: too many or invalid indices for shape {shape}: {reason}. Fix: use at most {ndim} indices of type int, slice, None, "
+        "..., or an integer or bool Tensor.",
+        "{op}: 形状 {shape} に対する添字が多すぎるか正しくありません: {reason}。直し方: 添字は {ndim} 個以内で、int、slice、None、...、"
+        "整数または bool の Tensor にしてください。",
+    ),
+    # --- tape
+    "TG-G001": (
+        "backward needs a scalar, but this tensor has shape {shape}. Fix: call .sum() or .mean() first, or pass gradient=.",
+        "backward はスカラーに対して呼びますが、このテンソルの形状は {shape} です。直し方: 先に .sum() や .mean() を呼ぶか、"
+        "gradient= を渡してください。",
+    ),
+    "TG-G002": (
+        "backward through '{op}' a second time: its saved arrays are freed by the first backward. Fix: pass retain_graph=True to the "
+        "first backward; if the tensor is a recurrent state carried over from an earlier step, cut it with state.detach().",
+        "'{op}' をもう一度逆伝播しようとしましたが、保存した配列は最初の backward で解放されました。直し方: 最初の backward に "
+        "retain_graph=True を渡してください。前の時刻から持ち越した再帰の状態なら state.detach() で切ってください。",
+    ),
+    "TG-G003": (
+        "a leaf of shape {shape} that '{op}' saved for its derivative (input '{input}') was changed in place after '{op}' ran, so the "
+        "gradient would be wrong. Fix: call backward before the change (optimizer.step() after loss.backward()), or run the forward "
+        "again.",
+        "'{op}' が微分のために保存した葉 (入力 '{input}'、形状 {shape}) が、'{op}' の実行後に上書きされました。このままでは勾配が誤りに"
+        "なります。直し方: 上書きの前に backward を呼ぶ (loss.backward() の後に optimizer.step()) か、順伝播をやり直してください。",
+    ),
+    "TG-G004": (
+        "a leaf that requires gradients cannot be changed in place while the tape records (shape {shape}). Fix: put the change under "
+        "`with tg.no_grad():`, or make a new tensor: y = x + ....",
+        "勾配を求める葉 (形状 {shape}) は、記録中に上書きできません。直し方: `with tg.no_grad():` の中で上書きするか、y = x + ... のように"
+        "新しいテンソルを作ってください。",
+    ),
+    "TG-G005": (
+        "this tensor does not require gradients and has no history, so there is nothing to differentiate. Fix: make an input with "
+        "requires_grad=True, and do not compute the result under no_grad or through detach().",
+        "このテンソルは勾配を求める設定でなく履歴もないので、微分するものがありません。直し方: 入力を requires_grad=True で作り、"
+        "no_grad の中や detach() を通して計算しないでください。",
+    ),
+    "TG-G006": (
+        "input {index} of grad was not used to compute the outputs. Fix: pass allow_unused=True to get None for it.",
+        "grad の入力 {index} は出力の計算に使われていません。直し方: allow_unused=True を渡すと None が返ります。",
+    ),
+    "TG-G007": (
+        "detect_anomaly: the backward of '{op}' gave {what} in the gradient for input '{input}' (shape {shape}; the gradient that came "
+        "in was {incoming}; saved: {saved}).\nThe operator was called here:\n{trace}Fix: look at that line; a division by zero, a log "
+        "or sqrt of 0, or an overflow is the usual cause.",
+        "detect_anomaly: '{op}' の逆伝播で、入力 '{input}' (形状 {shape}) の勾配が {what} になりました (入ってきた勾配: {incoming}、"
+        "保存値: {saved})。\nこの演算の呼び出し元:\n{trace}直し方: その行を見てください。"
+        "0 での除算、0 の log や sqrt、桁あふれがよくある原因です。",
+    ),
+    "TG-G008": (
+        "detect_anomaly: the forward of '{op}' gave {what} (inputs: {saved}).\nThe operator was called here:\n{trace}Fix: look at that "
+        "line and at the inputs.",
+        "detect_anomaly: '{op}' の順伝播の結果が {what} になりました (入力: {saved})。\nこの演算の呼び出し元:\n{trace}直し方: その行と"
+        "入力を見てください。",
+    ),
+    "TG-G009": (
+        "only a leaf can change requires_grad; this tensor is the result of '{op}'. Fix: use x.detach() to cut it from the tape.",
+        "requires_grad を変えられるのは葉だけですが、このテンソルは '{op}' の結果です。直し方: x.detach() で記録から切り離してください。",
+    ),
+    "TG-G010": (
+        "a hook returned a value of shape {actual} and dtype {dtype} for a gradient of shape {expected} and dtype {wanted}. Fix: return "
+        "None, or a Tensor of the same shape and dtype.",
+        "フックが形状 {actual}、dtype {dtype} の値を返しましたが、勾配は形状 {expected}、dtype {wanted} です。直し方: None か、同じ形状と "
+        "dtype の Tensor を返してください。",
+    ),
+    "TG-G011": (
+        "a Tensor that requires gradients cannot become a NumPy array. Fix: x.detach().numpy().",
+        "勾配を求める Tensor は NumPy 配列になりません。直し方: x.detach().numpy() としてください。",
+    ),
+    "TG-G012": (
+        "a Tensor made under inference_mode cannot require gradients. Fix: use no_grad instead, or x.clone() outside.",
+        "inference_mode の中では requires_grad を設定できません。直し方: no_grad を使うか、外で x.clone() してください。",
+    ),
+    # --- arguments
+    "TG-A001": (
+        "{op}: {argument} = {value} is not allowed. Rule: {rule}. Fix: {fix}",
+        "{op}: {argument} = {value} は使えません。規則: {rule}。直し方: {fix}",
+    ),
+    "TG-A002": (
+        "this needs the package '{package}', which is not installed. Fix: pip install '{install}'",
+        "これには '{package}' が必要ですが、入っていません。直し方: pip install '{install}'",
+    ),
+    # --- files and state
+    "TG-F001": (
+        "state_dict does not fit {model}.\nmissing keys: {missing}\nunexpected keys: {unexpected}\nshapes that differ: {shapes}\nNothing "
+        "was loaded. Fix: load into the model that saved it, or pass strict=False.",
+        "state_dict が {model} に合いません。\n足りないキー: {missing}\n余分なキー: {unexpected}\n形状の違い: {shapes}\n何も読み込んで"
+        "いません。直し方: 保存したときと同じモデルに読み込むか、strict=False を渡してください。",
+    ),
+    "TG-F002": (
+        "the file {path} is damaged or not a checkpoint: {reason}. Nothing was loaded. Fix: use another checkpoint, or start without "
+        "--resume.",
+        "ファイル {path} は壊れているか、チェックポイントではありません: {reason}。何も読み込んでいません。直し方: 別のチェックポイントを"
+        "使うか、--resume なしで始めてください。",
+    ),
+    "TG-F003": (
+        "the state of {what} does not fit: {reason}. Nothing was loaded. Fix: {fix}",
+        "{what} の状態が合いません: {reason}。何も読み込んでいません。直し方: {fix}",
+    ),
+    # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
+    "TG-C001": (
+        "the processor '{processor}' has AVX-512, but OpenBLAS runs its slower {core_type} kernels, so matrix products take longer than "
+        "they need to. Fix: set this before Python starts: export OPENBLAS_CORETYPE={fix}",
+        "プロセッサ '{processor}' は AVX-512 を備えていますが、OpenBLAS は遅い {core_type} 用のカーネルで動いているため、行列積に余分な時間が"
+        "かかります。直し方: Python を起動する前に export OPENBLAS_CORETYPE={fix} を実行してください。",
+    ),
+    "TG-C002": (
+        "OPENBLAS_CORETYPE={value} is set, but OpenBLAS runs its {core_type} kernels although the processor has AVX-512: this build cannot "
+        "choose, or was loaded before. Fix: use the wheel of NumPy: pip install --force-reinstall --only-binary :all: numpy",
+        "OPENBLAS_CORETYPE={value} が設定されており、プロセッサにも AVX-512 がありますが、OpenBLAS は {core_type} 用のカーネルで動いています。"
+        "この OpenBLAS がカーネルを選べない作りか、設定より先に読み込まれています。直し方: NumPy の wheel を使ってください: "
+        "pip install --force-reinstall --only-binary :all: numpy",
+    ),
+    "TG-C003": (
+        "OpenBLAS uses {threads} threads, but this process may use only {processors} processors; they get in each other's way. Fix: set "
+        "this before Python starts: export OPENBLAS_NUM_THREADS={processors}",
+        "OpenBLAS は {threads} スレッドで動いていますが、このプロセスが使えるプロセッサは {processors} 個なので、互いに待ち合って遅くなります。"
+        "直し方: Python を起動する前に export OPENBLAS_NUM_THREADS={processors} を実行してください。",
+    ),
+    "TG-C004": (
+        "NumPy was built without a BLAS library, so matrix products are slow. Fix: install a wheel: "
+        "pip install --force-reinstall --only-binary :all: numpy",
+        "NumPy が BLAS なしでビルドされているため、行列積が遅くなります。直し方: wheel を入れてください: "
+        "pip install --force-reinstall --only-binary :all: numpy",
+    ),
+    "TG-C005": (
+        "several CuPy packages are installed: {packages}. They overwrite each other's files. Fix: pip uninstall -y {packages}, then "
+        "pip install 'tinygrad_ja[{extra}]'",
+        "CuPy のパッケージが複数入っています: {packages}。互いのファイルを上書きしてしまいます。直し方: pip uninstall -y {packages} の後に "
+        "pip install 'tinygrad_ja[{extra}]' を実行してください。",
+    ),
+    "TG-C006": (
+        "OPENBLAS_CORETYPE={value} is set for this process: this AMD processor has AVX-512, which OpenBLAS does not always recognise. Set "
+        "the variable yourself to choose otherwise.",
+        "このプロセスでは OPENBLAS_CORETYPE={value} を設定しました。この AMD プロセッサには AVX-512 がありますが、OpenBLAS が認識しない場合が"
+        "あるためです。別の値にしたいときは、この環境変数を自分で設定してください。",
+    ),
+    # --- registration of an operator
+    "TG-R001": (
+        "operator '{op}': the derivative asks for '{name}', which it cannot have. Allowed names: {allowed}. Fix: rename the argument.",
+        "演算 '{op}': 微分の式の引数 '{name}' は使えません。使える名前: {allowed}。直し方: 引数名を直してください。",
+    ),
+    "TG-R002": (
+        "operator '{op}': {reason}. Fix: {fix}",
+        "演算 '{op}': {reason}。直し方: {fix}",
+    ),
+    # --- use of a Tensor
+    "TG-U001": (
+        "a Tensor of shape {shape} has no single truth value. Fix: use (x > 0).any() or .all(), or x.item() for one element.",
+        "形状 {shape} の Tensor の真偽は 1 つに決まりません。直し方: (x > 0).any() や .all() を使うか、要素 1 つなら x.item() を"
+        "使ってください。",
+    ),
+    "TG-U002": (
+        "np.{function} cannot take a Tensor: the tape would not see it. Fix: use tg.{fix}, or x.detach().numpy() if no gradient is "
+        "needed.",
+        "np.{function} は Tensor を受け取れません (記録されないため)。直し方: tg.{fix} を使うか、勾配が不要なら x.detach().numpy() と"
+        "してください。",
+    ),
+    "TG-U003": (
+        "only a Tensor with one element becomes a Python number, but this one has shape {shape}. Fix: reduce it first, for instance "
+        "x.sum().item().",
+        "Python の数になるのは要素が 1 つの Tensor だけですが、形状は {shape} です。直し方: x.sum().item() などで 1 つにしてください。",
+    ),
+    "TG-U004": (
+        "a 0-d Tensor has no length and cannot be iterated or indexed. Fix: use x.item(), or x.reshape(1).",
+        "0 次元の Tensor には長さがなく、反復も添字付けもできません。直し方: x.item() か x.reshape(1) を使ってください。",
+    ),
+    # --- use of a Module
+    "TG-U010": (
+        "{model} has no attribute '{name}'. Fix: did you mean: {hint}? A submodule or Parameter must be assigned to self in __init__ "
+        "first.",
+        "{model} に属性 '{name}' はありません。直し方: もしかして: {hint}。層や Parameter は先に __init__ の中で self に代入してください。",
+    ),
+    "TG-U011": (
+        "{model}: '{name}' was used before Module.__init__ ran, so it cannot be registered. Fix: make super().__init__() the first line "
+        "of {model}.__init__.",
+        "{model}: Module.__init__ より前に '{name}' が使われたので登録できません。直し方: {model}.__init__ の最初の行で "
+        "super().__init__() を呼んでください。",
+    ),
+    "TG-U012": (
+        "{model}.{name} is a registered {role}; a value of type {type} cannot take its place, {needed} can. Fix: {fix}",
+        "{model}.{name} は登録済みの {role} です。型 {type} の値は代入できません ({needed} なら代入できます)。直し方: {fix}",
+    ),
+    "TG-U013": (
+        "{model} has no forward, so it cannot be called. Fix: define `def forward(self, x): ...` in it; a ModuleList is indexed or "
+        "iterated, not called.",
+        "{model} には forward がないので呼び出せません。直し方: `def forward(self, x): ...` を定義してください。ModuleList は呼び出さず、"
+        "添字や for で使います。",
+    ),
+    "TG-U014": (
+        "'{target}' is no {role} of this module ('{name}' is something else). Fix: look at the names in model.named_{role}s().",
+        "'{target}' はこのモジュールの {role} ではありません ('{name}' は別のものです)。直し方: model.named_{role}s() の名前を見てください。",
+    ),
+    # --- checks of tinygrad_ja.testing
+    "TG-V001": (
+        "{function}: the derivative of output {output} at {at} with respect to input {input} at {position} is {analytic} by the tape, but "
+        "{numeric} by central differences (step {step}). Fix: mend the derivative, or move the input away from kinks.",
+        "{function}: 出力 {output} の {at} を入力 {input} の {position} で微分した値が、逆伝播では {analytic}、中心差分では {numeric} "
+        "(刻み {step}) です。直し方: 微分の式を直すか、入力を折れ目から離してください。",
+    ),
+    "TG-V002": (
+        "operator '{op}' failed the check '{check}': {detail}\nCase: {case}. Fix: mend the operator's definition; or, if the case is not "
+        "one it is meant for, its cases=, domain= or signature=.",
+        "演算 '{op}' は検査 '{check}' に通りません: {detail}\n事例: {case}。直し方: 演算の定義を直してください。想定外の事例なら cases=、"
+        "domain=、signature= を直してください。",
+    ),
+    "TG-V003": (
+        "{what} is not possible on a GPU. CuPy's rule: {rule}. Fix: write it with xp, device arrays and numbers only.",
+        "{what} は GPU ではできません。CuPy の規則: {rule}。直し方: xp と装置上の配列と数だけで書いてください。",
+    ),
+    "TG-V004": (
+        "{function} needs at least one input that is a floating-point Tensor with requires_grad=True. Fix: tg.tensor(..., "
+        "dtype=tg.float64, requires_grad=True).",
+        "{function} には requires_grad=True の浮動小数点の Tensor が 1 つ以上必要です。直し方: tg.tensor(..., dtype=tg.float64, "
+        "requires_grad=True) としてください。",
+    ),
+}

@@ -1,0 +1,441 @@
+"""Losses. Weights, ignored classes, label smoothing and reductions follow PyTorch's rules exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import ARRAY_MODULES
+from ..core.operator import Array, Constant, fused, primitive
+from ..errors import error
+from .activation import logsigmoid
+from .exponential import log, log1p, sigmoid
+from .piecewise import abs, clamp_min
+from .reduce import mean, sum
+from .selection import gather
+from .shape import reshape, squeeze
+from .softmax import log_softmax
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+]
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def reduced(loss: Any, reduction: str, op: str) -> Any:
+    """The loss of each element, or their mean or sum."""
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    _check_reduction(reduction, op)
+    return loss
+
+
+def _check_reduction(reduction: str, op: str) -> None:
+    if reduction not in REDUCTIONS:
+        rule = "'mean', 'sum' or 'none'"
+        raise error("TG-A001", op=op, argument="reduction", value=repr(reduction), rule=rule, fix="reduction='mean'.")
+
+
+# ---- differences ---------------------------------------------------------------------------------
+
+
+def _pair_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    a, b = pick.broadcastable(2)
+    return (pick.array(a, 0.1, 2.0), pick.array(b, -2.0, -0.1), pick.choice(REDUCTIONS)), {}
+
+
+def _per_element(g: Any, count: int, reduction: str) -> Any:
+    """Cotangent of each element's loss."""
+    return g / (count or 1) if reduction == "mean" else g
+
+
+def _total(values: Any, reduction: str) -> Any:
+    """Raw reduction of the losses of the elements."""
+    return mean(values) if reduction == "mean" else sum(values) if reduction == "sum" else values
+
+
+def _mse_backward(xp: Any, g: Any, needs: tuple[bool, ...], difference: Any, reduction: str) -> tuple[Any, Any]:
+    made = difference * (2.0 * _per_element(g, difference.size, reduction))
+    return made if needs[0] else None, -made if needs[1] else None
+
+
+def _mse_reference(input: Any, target: Any, reduction: str) -> Any:
+    difference = input - target
+    return reduced(difference * difference, reduction, "mse_loss")
+
+
+@fused(_mse_backward, _mse_reference, aux=("difference",), broadcasts=True, cases=_pair_case)
+def _mse_loss(xp: Any, input: Array, target: Array, reduction: str = "mean") -> Any:
+    """(x - t)²; dx = 2 (x - t), dt = -dx."""
+    difference = xp.subtract(input, target)
+    return _total(difference * difference, reduction), difference
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """Mean squared error; shapes broadcast. ``reduction``: "mean", "sum" or "none"; ``weight`` multiplies each element's loss.
+
+    dx = 2 (x - t) / n.
+
+    >>> import tinygrad_ja as tg
+    >>> tg.nn.functional.mse_loss(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0]))
+    tensor(2.)
+    """
+    _check_reduction(reduction, "mse_loss")
+    if weight is None:
+        return _mse_loss(input, target, reduction)
+    return _weighted(_mse_loss(input, target, "none"), weight, reduction)
+
+
+def _weighted(loss: Any, weight: Any, reduction: str) -> Any:
+    """PyTorch divides a weighted mean of differences by the sum of the weights."""
+    total = loss * weight
+    if reduction == "mean":
+        return sum(total) / sum(total * 0 + weight)
+    return sum(total) if reduction == "sum" else total
+
+
+def _l1_backward(xp: Any, g: Any, needs: tuple[bool, ...], difference: Any, reduction: str) -> tuple[Any, Any]:
+    made = xp.sign(difference) * _per_element(g, difference.size, reduction)
+    return made if needs[0] else None, -made if needs[1] else None
+
+
+@fused(
+    _l1_backward,
+    lambda input, target, reduction: reduced(abs(input - target), reduction, "l1_loss"),
+    aux=("difference",),
+    broadcasts=True,
+    cases=_pair_case,
+)
+def _l1_loss(xp: Any, input: Array, target: Array, reduction: str = "mean") -> Any:
+    """|x - t|; dx = sign(x - t), dt = -dx."""
+    difference = xp.subtract(input, target)
+    return _total(xp.abs(difference), reduction), difference
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """Mean absolute error; shapes broadcast. dx = sign(x - t) / n, 0 where x = t."""
+    _check_reduction(reduction, "l1_loss")
+    if weight is None:
+        return _l1_loss(input, target, reduction)
+    return _weighted(_l1_loss(input, target, "none"), weight, reduction)
+
+
+# ---- binary cross entropy ------------------------------------------------------------------------
+
+
+def _bce_probability(g: Any, input: Any, target: Any) -> Any:
+    return g * (input - target) / clamp_min((1 - input) * input, 1e-12)
+
+
+def _bce_target(g: Any, input: Any) -> Any:
+    return g * (clamp_min(log1p(-input), -100.0) - clamp_min(log(input), -100.0))
+
+
+def _same_case(low: float, high: float) -> Any:
+    def case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        shape = pick.shape()
+        return (pick.array(shape, low, high), pick.array(shape, 0.0, 1.0)), {}
+
+    return case
+
+
+@primitive(_bce_probability, _bce_target, cases=_same_case(0.1, 0.9))
+def _bce(xp: Any, input: Array, target: Array) -> Array:
+    """-(t log p + (1 - t) log(1 - p)) with logarithms not below -100."""
+    # log of 0 without a warning: exp(-100) is far below what a probability can be told from 0
+    one = xp.log(xp.maximum(input, 1e-45 if input.dtype.itemsize < 8 else 1e-300))
+    other = xp.log1p(-xp.minimum(input, 1 - 2.0 ** (-25 if input.dtype.itemsize < 8 else -54)))
+    return (target - 1) * xp.maximum(other, -100) - target * xp.maximum(one, -100)
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+    """Cross entropy of probabilities ``input`` and targets in [0, 1]; logarithms are not taken below -100.
+
+    dp = (p - t) / (p (1 - p)).
+    """
+    _check_reduction(reduction, "binary_cross_entropy")
+    if tuple(input.shape) != tuple(target.shape):
+        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
+        raise error("TG-S002", op="binary_cross_entropy", rule="equal shapes", shapes=shapes, fix="reshape the target.")
+    loss = _bce(input, target)
+    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
+
+
+@primitive(lambda g, input, target: g * (sigmoid(input) - target), lambda g, input: -g * input, cases=_same_case(-3.0, 3.0))
+def _bce_logits(xp: Any, input: Array, target: Array) -> Array:
+    """max(x, 0) - x t + log(1 + exp(-|x|)), the binary cross entropy of sigmoid(x); dx = sigmoid(x) - t."""
+    return xp.maximum(input, 0) - input * target + xp.log1p(xp.exp(-xp.abs(input)))
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Any:
+    """Binary cross entropy of sigmoid(``input``), stable for any size. ``pos_weight`` multiplies the part of the positive targets.
+
+    dx = sigmoid(x) - t.
+
+    >>> import tinygrad_ja as tg
+    >>> tg.nn.functional.binary_cross_entropy_with_logits(tg.tensor([1000.0]), tg.tensor([1.0]))
+    tensor(0.)
+    """
+    _check_reduction(reduction, "binary_cross_entropy_with_logits")
+    if tuple(input.shape) != tuple(target.shape):
+        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
+        rule = "equal shapes"
+        raise error("TG-S002", op="binary_cross_entropy_with_logits", rule=rule, shapes=shapes, fix="reshape the target.")
+    if pos_weight is None:
+        loss = _bce_logits(input, target)
+    else:
+        loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * logsigmoid(input)
+    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy_with_logits")
+
+
+# ---- classes -------------------------------------------------------------------------------------
+
+
+def _class_axis(input: Any) -> int:
+    return 0 if input.ndim == 1 else 1
+
+
+def _classes(input: Any, target: Any, op: str) -> None:
+    """Refuse a target whose shape is not the input's without the class axis."""
+    expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
+    if not input.ndim or tuple(target.shape) != expected:
+        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
+        rule = "input (N, C) with target (N), (N, C, d1, ...) with (N, d1, ...), or (C) with ()"
+        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix=f"give a target of shape {expected}.")
+
+
+def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int, shape: tuple[int, ...]) -> bool:
+    """Refuse class indices out of range. Returns whether some are ``ignore_index``."""
+    if not target.size:
+        return False
+    low, high = target.item(target.argmin()), target.item(target.argmax())
+    ignored = low <= ignore_index <= high
+    if 0 <= low and high < classes:
+        return ignored
+    wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
+    if wrong.size:
+        raise error("TG-I002", op=op, index=wrong.flat[0], size=classes, last=classes - 1, shape=shape)
+    return ignored
+
+
+def _scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: Any) -> tuple[Any, Any, Any]:
+    """Class indices with the ignored ones as 0; the weight of each, 0 for an ignored one; and 1 or 0 for whether it counts."""
+    counts = target != ignore_index
+    safe = xp.where(counts, target, xp.zeros_like(target))
+    valid = counts.astype(dtype)
+    return safe, valid if weight is None else valid * weight[safe], valid
+
+
+def _mean_by_weight(xp: Any, total: Any, scale: Any) -> Any:
+    """Total over the sum of the weights; NaN where nothing counts."""
+    count = xp.sum(scale)
+    return total / xp.where(count == 0, xp.nan, count).astype(scale.dtype)
+
+
+def _array(value: Any) -> Any:
+    return getattr(value, "array", value)
+
+
+def _picked(log_probabilities: Any, safe: Any) -> Any:
+    """The element of each target's class."""
+    axis = _class_axis(log_probabilities)
+    index = ARRAY_MODULES[type(safe)].expand_dims(safe, axis)
+    return squeeze(gather(log_probabilities, axis, index), axis)
+
+
+def _class_losses(log_probabilities: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
+    """The loss of classes from log-probabilities in plain operators."""
+    target, weight = _array(target), _array(weight)
+    xp = ARRAY_MODULES[type(target)]
+    dtype = log_probabilities.dtype
+    safe, scale, valid = _scales(xp, target, weight, ignore_index, dtype)
+    loss = -_picked(log_probabilities, safe) * scale
+    if smoothing:
+        axis = _class_axis(log_probabilities)
+        weighted = log_probabilities
+        if weight is not None:
+            weighted = weighted * weight.reshape((-1,) + (1,) * (log_probabilities.ndim - 1 - axis))
+        loss = loss * (1 - smoothing) - sum(weighted, axis) * valid * (smoothing / log_probabilities.shape[axis])
+    if reduction == "mean":
+        return _mean_by_weight(xp, sum(loss), scale)
+    return reduced(loss, reduction, "nll_loss")
+
+
+def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """Negative log-likelihood: minus the log-probability of each target's class, times that class's weight.
+
+    input (N, C), (N, C, d1, ...) or (C); target of class indices without the class axis. "mean" divides by the sum of the weights.
+    Raises AxisError for a class out of range (on the CPU).
+    """
+    _check_reduction(reduction, "nll_loss")
+    _classes(input, target, "nll_loss")
+    raw = _array(target)
+    if type(raw) is np.ndarray:
+        check_classes("nll_loss", raw, input.shape[_class_axis(input)], ignore_index, tuple(input.shape))
+    return _class_losses(input, raw, weight, ignore_index, reduction, 0.0)
+
+
+def _as_rows(xp: Any, x: Any) -> Any:
+    """(N, C, d1, ...) as (N d1 ..., C)."""
+    if x.ndim == 2:
+        return x
+    if x.ndim == 1:
+        return x.reshape(1, -1)
+    return xp.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
+def _from_rows(xp: Any, rows: Any, shape: tuple[int, ...]) -> Any:
+    if len(shape) <= 2:
+        return rows.reshape(shape)
+    return xp.moveaxis(rows.reshape(shape[:1] + shape[2:] + shape[1:2]), -1, 1)
+
+
+def _cross_entropy_backward(
+    xp: Any,
+    g: Any,
+    input: Any,
+    weight: Any,
+    reduction: str,
+    label_smoothing: float,
+    numerators: Any,
+    totals: Any,
+    scale: Any,
+    valid: Any,
+    position: Any,
+) -> tuple[Any]:
+    # per row: dx = softmax (A + B sum(w)) - A onehot - B w,  A = (1 - smoothing) w_target g,  B = smoothing / C g
+    rows, classes = numerators.shape
+    if reduction == "none":
+        g = g.reshape(-1, 1)
+    elif reduction == "mean":
+        g = g / ((rows or 1) if scale is None else xp.sum(scale))
+    strength = g if scale is None else g * scale[:, None]
+    if not label_smoothing:
+        made = numerators * (strength / totals)
+    else:
+        strength = strength * (1 - label_smoothing)
+        smooth = g * (label_smoothing / classes)
+        if valid is not None:
+            smooth = smooth * valid[:, None]
+        made = numerators * ((strength + smooth * (classes if weight is None else xp.sum(weight))) / totals)
+        made -= smooth if weight is None else smooth * weight
+    flat = made.reshape(-1)
+    flat[position] -= strength.reshape(-1)
+    return (_from_rows(xp, made, input.shape),)
+
+
+def _cross_entropy_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    classes = pick.integer(1, 4)
+    shape = pick.shape(max_dims=3, min_side=1)
+    full = (*shape[:1], classes, *shape[1:])
+    weight = pick.array((classes,), 0.5, 2.0) if pick.boolean() else None
+    ignore = pick.choice([-100, 0]) if classes > 1 else -100
+    target = pick.indices(shape, classes)
+    if ignore == 0 and target.size:
+        target.flat[0] = classes - 1
+    smoothing = pick.choice([0.0, 0.1])
+    return (pick.array(full), target, weight, ignore, pick.choice(REDUCTIONS), smoothing), {}
+
+
+def _cross_entropy_reference(
+    input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
+) -> Any:
+    log_probabilities = log_softmax(input, _class_axis(input))
+    return _class_losses(log_probabilities, target, weight, ignore_index, reduction, label_smoothing)
+
+
+@fused(
+    _cross_entropy_backward,
+    _cross_entropy_reference,
+    aux=("numerators", "totals", "scale", "valid", "position"),
+    cases=_cross_entropy_case,
+)
+def _cross_entropy(
+    xp: Any,
+    input: Array,
+    target: Constant,
+    weight: Constant = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """Cross entropy of class indices. Kept for the backward: exponentials and their row sums, the weights of the rows, whether
+    they count (both None where all are 1), and the flat positions of the targets."""
+    x = xp.ascontiguousarray(_as_rows(xp, input))
+    flat = target.reshape(-1)
+    safe, scale, valid = _scales(xp, flat, weight, ignore_index, input.dtype)
+    shifted = x - xp.max(x, 1, None, True)
+    numerators = xp.exp(shifted)
+    totals = xp.sum(numerators, 1, None, None, True)
+    log_totals = xp.log(totals)
+    position = safe + xp.arange(x.shape[0]) * x.shape[1]
+    loss = (log_totals[:, 0] - shifted.reshape(-1)[position]) * scale
+    if label_smoothing:
+        spread = log_totals - shifted
+        spread = xp.sum(spread if weight is None else spread * weight, 1)
+        loss = loss * (1 - label_smoothing) + spread * valid * (label_smoothing / x.shape[1])
+    if reduction == "none":
+        loss = loss.reshape(target.shape)
+    else:
+        loss = xp.sum(loss) if reduction == "sum" else _mean_by_weight(xp, xp.sum(loss), scale)
+    return loss, numerators, totals, scale, valid, position
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """Cross entropy of logits: log_softmax and negative log-likelihood in one, as ``torch.nn.functional.cross_entropy``.
+
+    input (N, C), (N, C, d1, ...) or (C); target: class indices without the class axis, or probabilities of the input's shape (these
+    are differentiated too). ``weight`` (C): weight of each class. "mean" divides by the sum of the targets' weights; for
+    probabilities by the number of rows. Raises AxisError for a class out of range (on the CPU).
+
+    dx = (softmax(x) - onehot) / N.
+
+    >>> import tinygrad_ja as tg
+    >>> tg.nn.functional.cross_entropy(tg.tensor([[0.0, 0.0]]), tg.tensor([1]))
+    tensor(0.6931)
+    """
+    _check_reduction(reduction, "cross_entropy")
+    if not 0.0 <= label_smoothing <= 1.0:
+        rule = "between 0 and 1"
+        raise error("TG-A001", op="cross_entropy", argument="label_smoothing", value=label_smoothing, rule=rule, fix="0.1.")
+    if target.dtype.kind == "f":
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    _classes(input, target, "cross_entropy")
+    return _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> Any:
+    if tuple(input.shape) != tuple(target.shape):
+        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
+        rule = "probabilities of the input's shape"
+        raise error("TG-S002", op="cross_entropy", rule=rule, shapes=shapes, fix="reshape the target, or give class indices.")
+    axis = _class_axis(input)
+    classes = input.shape[axis]
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    scores = log_softmax(input, axis) * target
+    if weight is not None:
+        scores = scores * reshape(weight, (-1,) + (1,) * (input.ndim - 1 - axis))
+    loss = -sum(scores, axis)
+    if reduction == "mean":
+        return sum(loss) / (math.prod(loss.shape) or math.nan)
+    return reduced(loss, reduction, "cross_entropy")

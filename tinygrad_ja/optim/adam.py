@@ -1,0 +1,110 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend.arrays import ARRAY_MODULES
+from .optimizer import Optimizer, Params
+
+
+class Adam(Optimizer):
+    """p ← p - lr·m̂ / (√v̂ + ε) with running means of the gradient and of its square (Kingma and Ba 2015):
+
+    m ← β₁ m + (1 - β₁) g, v ← β₂ v + (1 - β₂) g², m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
+
+    betas: (β₁, β₂). weight_decay λ: λ p is added to g. amsgrad: the largest v so far in place of v (Reddi et al. 2018). maximize: climb
+    instead.
+    Raises ArgumentError for a setting outside of its range.
+
+    >>> import tinygrad_ja as tg
+    >>> w = tg.tensor([1.0], requires_grad=True)
+    >>> optimizer = tg.optim.Adam([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.7500], requires_grad=True)
+    """
+
+    _decoupled = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        self._require("lr", lr, lr >= 0, "lr >= 0")
+        self._require("eps", eps, eps >= 0, "eps >= 0")
+        self._require("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers, 0 <= beta < 1")
+        self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
+        xp = ARRAY_MODULES[type(p)]
+        scratch = self.scratch(p)
+        lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+        if not state:
+            state.update(step=0, exp_avg=xp.zeros_like(p), exp_avg_sq=xp.zeros_like(p))
+        state["step"] += 1
+        t, m, v = state["step"], state["exp_avg"], state["exp_avg_sq"]
+
+        sign = -1.0 if group["maximize"] else 1.0
+        if decay and self._decoupled:
+            p *= 1 - lr * decay
+        elif decay:
+            g = xp.multiply(p, sign * decay) + g  # up to the sign, which m takes below and v does not see
+
+        m *= beta1
+        xp.multiply(g, sign * (1 - beta1), out=scratch)
+        m += scratch
+        v *= beta2
+        xp.multiply(g, g, out=scratch)
+        scratch *= 1 - beta2
+        v += scratch
+        if group["amsgrad"]:
+            if "max_exp_avg_sq" not in state:
+                state["max_exp_avg_sq"] = v.copy()
+            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
+
+        # m̂ / (√v̂ + ε) = (m / (√v + ε c)) · c / (1 - β₁ᵗ) with c = √(1 - β₂ᵗ): two passes fewer
+        c = math.sqrt(1 - beta2**t)
+        xp.sqrt(v, out=scratch)
+        scratch += group["eps"] * c
+        xp.divide(m, scratch, out=scratch)
+        scratch *= lr * c / (1 - beta1**t)
+        p -= scratch
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p ← p - lr·λ·p before Adam's own step, so that λ does not enter m and v (Loshchilov and Hutter
+    2019). Here λ is 0.01 unless set."""
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

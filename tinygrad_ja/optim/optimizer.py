@@ -1,0 +1,192 @@
+"""``Optimizer``: parameter groups, state, and saving it. Subclasses say how one parameter changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
+from ..backend.devices import device_of, move
+from ..core.modes import enable_grad
+from ..core.tensor import Tensor
+from ..errors import error
+
+Params = Iterable[Any]
+"""What an optimizer is made from: Tensors, pairs of name and Tensor, or dicts (groups)."""
+
+
+class Optimizer:
+    """Base of the optimizers (``torch.optim.Optimizer``).
+
+    params: an iterable of leaf Tensors, of ``(name, Tensor)`` pairs, or of dicts ``{"params": ..., "lr": ...}`` whose other entries
+    replace ``defaults`` for that group.
+    ``param_groups`` is the list of these dicts, complete; ``state`` holds what a parameter's rule remembers, by parameter.
+
+    A subclass defines ``update(p, g, group, state)``, which changes the raw array ``p`` in place by the gradient ``g``. It must not
+    change ``g``; ``self.scratch(p)`` lends an array of p's shape.
+    Raises ArgumentError for no parameters, for a Tensor that is no leaf, and for one that is in two places.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.param_groups: list[dict[str, Any]] = []
+        self._scratch: dict[tuple[Any, ...], Any] = {}
+        if type(params) is Tensor or isinstance(params, (str, dict)):
+            raise self._refusal(type(params).__name__, "an iterable of Tensors or dicts", "pass model.parameters(), or [w].")
+        groups = list(params)
+        if not groups:
+            raise self._refusal(
+                "empty", "at least one parameter", "call it after the layers are made; an iterator is used up once."
+            )
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def _refusal(self, value: Any, rule: str, fix: str) -> Exception:
+        return error("TG-A001", op=type(self).__name__, argument="params", value=value, rule=rule, fix=fix)
+
+    def _require(self, argument: str, value: Any, allowed: bool, rule: str) -> None:
+        """Refuse a hyper-parameter; subclasses call this in ``__init__``."""
+        if not allowed:
+            raise error("TG-A001", op=type(self).__name__, argument=argument, value=value, rule=rule, fix="check the setting.")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take on more parameters, with settings of their own; what is not set comes from the defaults."""
+        params = param_group["params"]
+        given = [params] if type(params) is Tensor else list(params)
+        tensors = [p[1] if isinstance(p, tuple) else p for p in given]
+        known = {id(p) for group in self.param_groups for p in group["params"]}
+        for index, p in enumerate(tensors):
+            if type(p) is not Tensor:
+                raise self._refusal(f"[{index}] is a {type(p).__name__}", "Tensors", "pass model.parameters().")
+            if not p.is_leaf:
+                raise self._refusal(f"[{index}] is a result of '{p.node.name}'", "leaves", "pass the tensor it was made from.")  # type: ignore[union-attr]
+            if id(p) in known:
+                raise self._refusal(f"[{index}] {tuple(p.shape)} twice", "each parameter once", "leave the second one out.")
+            known.add(id(p))
+        self.param_groups.append({**param_group, "params": tensors, **self._missing(param_group)})
+
+    def _missing(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in self.defaults.items() if name not in group}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none or p.grad is None:
+                    p.grad = None
+                else:
+                    p.grad = Tensor(ARRAY_MODULES[type(p.array)].zeros_like(p.array))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient, once.
+
+        closure: computes the loss anew, with its gradients; its value is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                gradient = p.grad
+                if gradient is None:
+                    continue
+                state = self.state.get(p)
+                if state is None:
+                    state = self.state[p] = {}
+                elif state:
+                    _follow(p.array, state)
+                self.update(p.array, gradient.array, group, state)
+                p._note_change()
+        return loss
+
+    def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
+        """Change the array ``p`` in place by its gradient ``g``."""
+        raise NotImplementedError
+
+    def scratch(self, p: Any) -> Any:
+        """An array like ``p`` to compute in, lent until the next parameter's turn; its values are arbitrary."""
+        kind = type(p)
+        key = (kind, BY_TYPE[kind].index_of(p), p.dtype.char, p.shape)
+        buffer = self._scratch.get(key)
+        if buffer is None:
+            buffer = self._scratch[key] = ARRAY_MODULES[kind].empty_like(p)
+        return buffer
+
+    # -- saving
+
+    def _numbers(self) -> dict[int, int]:
+        """id of a parameter -> its index over all groups."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        return {id(p): index for index, p in enumerate(params)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"state": {index: {...}}, "param_groups": [{..., "params": [indices]}]}``. Its Tensors share memory with the state."""
+        number = self._numbers()
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        state = {number[id(p)]: _as_tensors(entries) for p, entries in self.state.items() if id(p) in number and entries}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over settings and state that ``state_dict`` gave; arrays are copied, cast and moved as the parameters need.
+
+        Raises StateError when groups, numbers of parameters or shapes differ; then nothing has changed.
+        """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise self._misfit("it has no 'state' and 'param_groups'")
+        saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
+        sizes = [len(group["params"]) for group in self.param_groups]
+        saved_sizes = [len(group["params"]) for group in saved_groups]
+        if sizes != saved_sizes:
+            raise self._misfit(f"parameters per group: {saved_sizes} in the state_dict, {sizes} in the optimizer")
+        params = [p for group in self.param_groups for p in group["params"]]
+        owner = dict(zip([index for group in saved_groups for index in group["params"]], params))
+        loaded = {}
+        for index, entries in saved_state.items():
+            if index not in owner:
+                raise self._misfit(f"there is state for index {index!r}, which is in no group")
+            loaded[owner[index]] = self._converted(index, owner[index], entries)
+        for group, saved in zip(self.param_groups, saved_groups):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+        self.state = loaded
+
+    def _converted(self, index: Any, p: Tensor, entries: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for name, value in entries.items():
+            array = value.array if type(value) is Tensor else value
+            if is_array(array) and array.ndim == 0 and name == "step":
+                made[name] = int(array)
+            elif not is_array(array):
+                made[name] = array
+            elif array.shape != p.array.shape:
+                shapes = f"{tuple(array.shape)} in the state_dict, {tuple(p.shape)} in the parameter"
+                raise self._misfit(f"the shape of '{name}' of parameter {index}: {shapes}")
+            else:
+                made[name] = move(array, device_of(p.array)).astype(p.dtype, copy=True)
+        return made
+
+    def _misfit(self, reason: str) -> Exception:
+        fix = "build the optimizer over the same parameters, in the same groups, as when it was saved"
+        return error("TG-F003", what=type(self).__name__, reason=reason, fix=fix)
+
+    def __repr__(self) -> str:
+        lines = []
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def _as_tensors(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Tensor(value) if is_array(value) else value for name, value in entries.items()}
+
+
+def _follow(p: Any, state: dict[str, Any]) -> None:
+    """Bring the state to where the parameter is, after ``model.to(...)`` moved or cast that."""
+    for name, value in state.items():
+        if not is_array(value) or (type(value) is type(p) and value.dtype is p.dtype):
+            continue
+        state[name] = move(value, device_of(p)).astype(p.dtype, copy=False)

@@ -1,0 +1,80 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend.arrays import ARRAY_MODULES, as_array
+from .optimizer import Optimizer, Params
+
+
+class SGD(Optimizer):
+    """p ← p - lr·d, where d is the gradient g, or with momentum μ the running v ← μ v + (1 - dampening) g (at first v = g).
+
+    nesterov: d = g + μ v instead of v (Sutskever et al. 2013). weight_decay λ: λ p is added to g. maximize: climb instead.
+    Raises ArgumentError for a setting outside of its range.
+
+    >>> import tinygrad_ja as tg
+    >>> w = tg.tensor([1.0], requires_grad=True)
+    >>> optimizer = tg.optim.SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.5000], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        self._require("lr", lr, lr >= 0, "lr >= 0")
+        self._require("momentum", momentum, momentum >= 0, "momentum >= 0")
+        self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
+        allowed = not nesterov or (momentum > 0 and dampening == 0)
+        self._require("nesterov", nesterov, allowed, "nesterov needs momentum > 0 and dampening = 0")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
+        xp = ARRAY_MODULES[type(p)]
+        scratch = self.scratch(p)
+        # the sign of `maximize` goes into the factors, so that the gradient is read and never copied for it
+        sign = -1.0 if group["maximize"] else 1.0
+        lr, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
+
+        if decay:
+            xp.multiply(p, sign * decay, out=scratch)
+            scratch += g
+            g = scratch  # g + sign·λp: up to the sign, the gradient of the loss with its penalty
+
+        if momentum:
+            velocity = state.get("momentum_buffer")
+            factor = sign * (1 - group["dampening"])
+            if velocity is None:
+                velocity = state["momentum_buffer"] = as_array(xp.multiply(g, sign))
+            else:
+                velocity *= momentum
+                velocity += g if factor == 1 else xp.multiply(g, factor)
+            if group["nesterov"]:  # d = g + μv, subtracted in two parts
+                xp.multiply(g, sign * lr, out=scratch)
+                p -= scratch
+                g, sign = velocity, momentum
+            else:
+                g, sign = velocity, 1.0
+
+        xp.multiply(g, sign * lr, out=scratch)
+        p -= scratch

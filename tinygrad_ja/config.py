@@ -9,7 +9,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +80,14 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
 def gather() -> dict[str, Any]:
     """All facts of this process, as plain values."""
+    from importlib import metadata  # slow to import
+
     cpu = processor(read_cpuinfo())
     return {
         "tinygrad_ja": package_version(),
         "python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
         "numpy": np.__version__,
-        "cupy": " ".join(f"{name} {version(name)}" for name in cupy_packages()) or None,
+        "cupy": " ".join(f"{name} {metadata.version(name)}" for name in cupy_packages()) or None,
         "processor": {"name": cpu.name or platform.processor(), "vendor": cpu.vendor, "avx512": cpu.has_avx512},
         "blas": blas_facts(loaded_openblas()),
         "gpu": gpu_facts(),
@@ -112,19 +113,23 @@ def report(facts: Mapping[str, Any], reasons: bool = True) -> str:
 
 def package_version() -> str:
     """The version of this package: of the module, or of the installed metadata while the module is still loading."""
+    from importlib import metadata  # slow to import
+
     module = sys.modules[__package__ or "tinygrad_ja"]
     found = getattr(module, "__version__", None)
     if found is None:
         try:
-            found = version("tinygrad_ja")
-        except PackageNotFoundError:
+            found = metadata.version("tinygrad_ja")
+        except metadata.PackageNotFoundError:
             found = "?"
     return str(found)
 
 
 def cupy_packages() -> list[str]:
     """Names of the installed packages that bring CuPy; more than one is a fault."""
-    names = {(d.metadata["Name"] or "").lower() for d in distributions()}
+    from importlib import metadata  # slow to import
+
+    names = {(d.metadata["Name"] or "").lower() for d in metadata.distributions()}
     return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
 
 

@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array
+from .names import names_of
 from .modes import modes
 from .tape import Output, Outputs
 from .tensor import Tensor
@@ -79,8 +80,6 @@ def _first_call(*args: Any, **kwargs: Any) -> Any:
 
 def build_backward(operator: Operator) -> Any:
     """``backward(saved, parents, g)``: the gradients of all inputs. Works on arrays and, for a recorded derivative, on Tensors."""
-    from .operator import names_of
-
     if not operator.derivatives or (operator.joint and operator.derivatives[0] is None):
         return None
     space: dict[str, Any] = {"_modules": ARRAY_MODULES}
@@ -283,8 +282,6 @@ def _tuple(names: list[str]) -> str:
 
 def _saved(operator: Operator) -> list[str]:
     """Expression of each saved value: an array only while some input whose derivative asks for it needs a gradient."""
-    from .operator import names_of
-
     made = []
     for name in operator.saves:
         variable = "_y" if name == "y" else f"_aux_{name}" if name in operator.aux else f"_a_{name}"

@@ -28,6 +28,7 @@ from typing import Annotated, Any
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array
 from ..errors import error
 from .front import build_backward, build_front
+from .names import names_of
 
 Array = Annotated[Any, "Array"]
 """Annotation of an input of an operator: it is differentiated."""
@@ -340,16 +341,6 @@ class Operator:
 
     def __repr__(self) -> str:
         return f"<{self.kind} operator {self.name}({', '.join(p.name for p in self.parameters)})>"
-
-
-def names_of(function: Callable[..., Any] | None) -> list[str]:
-    """Names of a function's parameters."""
-    if function is None:
-        return []
-    code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "operator"):
-        return list(inspect.signature(function).parameters)
-    return list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 class _Call:

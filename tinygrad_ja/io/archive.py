@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,16 +27,18 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     arrays: dict[str, np.ndarray] = {}
     tree = _pack(obj, arrays, "state")
     header = np.frombuffer(json.dumps({"format": _FORMAT, "tree": tree}).encode(), dtype=np.uint8)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
             np.savez(file, header=header, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -47,6 +46,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises StateError for a damaged or foreign file, FileNotFoundError for a missing one.
     """
+    from zipfile import BadZipFile
+
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(bytes(archive["header"]).decode())
@@ -63,7 +64,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         TypeError,
         AttributeError,
         EOFError,
-        zipfile.BadZipFile,
+        BadZipFile,
         NotImplementedError,
     ) as failure:
         raise error("TG-F002", path=path, reason=f"{type(failure).__name__}: {failure}") from failure

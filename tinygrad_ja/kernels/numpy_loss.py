@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.operator import kernel
+from ..core.operator import OPERATORS, kernel
 from ..ops.loss import _cross_entropy, check_classes
 from .numpy_reduce import ones
-from .numpy_softmax import exponentials
+from .numpy_softmax import _add, _largest, exponentials
 
-_general = _cross_entropy.operator.kernel_for(np)
+_general = OPERATORS["cross_entropy"].kernel_for(np)
 
 
 @kernel(_cross_entropy, np.ndarray)
@@ -32,9 +32,9 @@ def cross_entropy_numpy(
     numerators, totals = exponentials(input, 8.0, 1e-2)
     rows = input
     if numerators is None:
-        rows = input - np.maximum.reduce(input, 1, None, None, True)
+        rows = input - _largest(input, 1, None, None, True)
         numerators = np.exp(rows)
-        totals = np.add.reduce(numerators, 1, None, None, True)
+        totals = _add(numerators, 1, None, None, True)
     position = target + _row_starts(rows.shape)
     loss = np.log(totals).ravel()
     loss -= rows.ravel().take(position)

@@ -38,14 +38,16 @@ def sum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False) -> Any:
     dtype = input.dtype
     if dtype.kind != "f":
         return _add(input, present(dim, input.ndim), _total_dtype(dtype), None, keepdim)
-    if not keepdim and input.size <= _LONGEST and dtype.char != "e":
+    if not keepdim and dtype.char != "e":
         if dim is None:
-            return input.ravel().dot(ones(input.size, dtype))
-        if input.ndim == 2 and type(dim) is int and input.flags.c_contiguous:
-            if dim == 0 or dim == -2:
-                return ones(input.shape[0], dtype).dot(input)
-            if dim == 1 or dim == -1:
-                return input.dot(ones(input.shape[1], dtype))
+            if input.size <= _LONGEST:
+                return input.ravel().dot(ones(input.size, dtype))
+        elif input.ndim == 2 and type(dim) is int and input.flags.c_contiguous:
+            rows, columns = input.shape
+            if (dim == 0 or dim == -2) and rows <= _LONGEST:
+                return ones(rows, dtype).dot(input)
+            if (dim == 1 or dim == -1) and columns <= _LONGEST:
+                return input.dot(ones(columns, dtype))
     return _add(input, dim, None, None, keepdim)
 
 

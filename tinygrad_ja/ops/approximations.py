@@ -162,11 +162,17 @@ def lgamma(xp: Any, x: Any) -> Any:
     a = xp.where(x > 0, x, 1.0 - x)
     value = _lgamma_positive(xp, a)
     # reflection: Γ(x) Γ(1 - x) = π / sin(πx)
-    sine = xp.absolute(xp.sin(math.pi * (x - xp.rint(xp.where(x > 0, 0.0, x)))))
+    sine = xp.absolute(xp.sin(math.pi * _off_integer(xp, x)))
     pole = (x <= 0) & (sine == 0)
     reflected = math.log(math.pi) - xp.log(xp.where((x > 0) | pole, 1.0, sine)) - value
     value = xp.where(x > 0, value, reflected)
     return xp.where(pole | xp.isinf(x), math.inf, value)
+
+
+def _off_integer(xp: Any, x: Any) -> Any:
+    """Signed distance of a negative number from the nearest integer, 0 for the others."""
+    negative = x.clip(-1e300, 0.0)
+    return negative - xp.rint(negative)
 
 
 def _lgamma_positive(xp: Any, x: Any) -> Any:
@@ -201,7 +207,7 @@ def digamma(xp: Any, x: Any) -> Any:
     series = _polynomial(inverse, [0.0, *[b / (2 * k + 2) for k, b in enumerate(_BERNOULLI[:8])]])
     value = xp.log(far) - 0.5 / far - series - steps
     # reflection: ψ(1 - x) - ψ(x) = π cot(πx)
-    offset = xp.where(x > 0, 0.25, x - xp.rint(xp.where(x > 0, 0.0, x)))
+    offset = xp.where(x > 0, 0.25, _off_integer(xp, x))
     pole = offset == 0
     value = xp.where(x > 0, value, value - math.pi / xp.tan(math.pi * xp.where(pole, 0.25, offset)))
     return xp.where(pole, xp.where(x == 0, xp.copysign(math.inf, -x), math.nan), value)
@@ -212,7 +218,7 @@ def polygamma(xp: Any, x: Any, n: int) -> Any:
     a = xp.minimum(xp.where(x > 0, x, 1.0 - x), 1e150)
     value = (-1.0) ** (n + 1) * math.factorial(n) * _hurwitz_zeta(a, n + 1)
     # reflection: the n-th derivative of ψ(1 - x) - ψ(x) = π cot(πx)
-    offset = xp.where(x > 0, 0.25, x - xp.rint(xp.where(x > 0, 0.0, x)))
+    offset = xp.where(x > 0, 0.25, _off_integer(xp, x))
     pole = offset == 0
     cotangent = 1.0 / xp.tan(math.pi * xp.where(pole, 0.25, offset))
     curve = _polynomial(cotangent, _derivative_of_cotangent(n)) * math.pi ** (n + 1)

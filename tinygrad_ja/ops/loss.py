@@ -152,10 +152,14 @@ def _same_case(low: float, high: float) -> Any:
 @primitive(_bce_probability, _bce_target, cases=_same_case(0.1, 0.9))
 def _bce(xp: Any, input: Array, target: Array) -> Array:
     """-(t log p + (1 - t) log(1 - p)) with logarithms not below -100."""
-    # log of 0 without a warning: exp(-100) is far below what a probability can be told from 0
-    one = xp.log(xp.maximum(input, 1e-45 if input.dtype.itemsize < 8 else 1e-300))
-    other = xp.log1p(-xp.minimum(input, 1 - 2.0 ** (-25 if input.dtype.itemsize < 8 else -54)))
-    return (target - 1) * xp.maximum(other, -100) - target * xp.maximum(one, -100)
+    one = _log_from_minus_hundred(xp, xp.log, input, input == 0)
+    other = _log_from_minus_hundred(xp, xp.log1p, -input, input == 1)
+    return (target - 1) * other - target * one
+
+
+def _log_from_minus_hundred(xp: Any, log: Any, x: Any, infinite: Any) -> Any:
+    """Logarithm, not below -100; it is not taken where it would be infinite, so nothing warns."""
+    return xp.where(infinite, -100.0, xp.maximum(log(xp.where(infinite, 0.5, x)), -100.0))
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:

@@ -24,7 +24,7 @@ class Adam(Optimizer):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w
-    tensor([0.7500], requires_grad=True)
+    tensor([0.75], requires_grad=True)
     """
 
     _decoupled = False
@@ -56,14 +56,14 @@ class Adam(Optimizer):
 
     def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
         xp = ARRAY_MODULES[type(p)]
-        scratch = self.scratch(p)
-        lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         if not state:
             state.update(step=0, exp_avg=xp.zeros_like(p), exp_avg_sq=xp.zeros_like(p))
         state["step"] += 1
         t, m, v = state["step"], state["exp_avg"], state["exp_avg_sq"]
-
+        scratch = self.scratch(p)
+        lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         sign = -1.0 if group["maximize"] else 1.0
+
         if decay and self._decoupled:
             p *= 1 - lr * decay
         elif decay:
@@ -79,7 +79,8 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             if "max_exp_avg_sq" not in state:
                 state["max_exp_avg_sq"] = v.copy()
-            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
+            largest = state["max_exp_avg_sq"]
+            v = xp.maximum(largest, v, out=largest)
 
         # m̂ / (√v̂ + ε) = (m / (√v + ε c)) · c / (1 - β₁ᵗ) with c = √(1 - β₂ᵗ): two passes fewer
         c = math.sqrt(1 - beta2**t)

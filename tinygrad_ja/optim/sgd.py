@@ -20,7 +20,7 @@ class SGD(Optimizer):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w
-    tensor([0.5000], requires_grad=True)
+    tensor([0.5], requires_grad=True)
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class SGD(Optimizer):
     def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
         xp = ARRAY_MODULES[type(p)]
         scratch = self.scratch(p)
+        lr, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
         # the sign of `maximize` goes into the factors, so that the gradient is read and never copied for it
         sign = -1.0 if group["maximize"] else 1.0
-        lr, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
 
         if decay:
             xp.multiply(p, sign * decay, out=scratch)
             scratch += g
-            g = scratch  # g + sign·λp: up to the sign, the gradient of the loss with its penalty
+            g = scratch  # sign·g is now the gradient of the loss with its penalty
 
         if momentum:
             velocity = state.get("momentum_buffer")

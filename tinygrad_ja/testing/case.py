@@ -23,7 +23,7 @@ class Case:
 
     def __init__(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.operator = operator
-        bound = inspect.Signature(operator.parameters).bind(*args, **kwargs)
+        bound = inspect.signature(operator.public).bind(*args, **kwargs)
         bound.apply_defaults()
         values = {name: _as_array(value) for name, value in bound.arguments.items()}
         if operator.variadic:

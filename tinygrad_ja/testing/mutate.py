@@ -2,7 +2,7 @@
 
     python -m tinygrad_ja.testing.mutate                 every operator
     python -m tinygrad_ja.testing.mutate tanh matmul     these
-    --jobs N (2)    --cases N (24)    --json FILE    --import MODULE (registers operators of yours; may be repeated)
+    --jobs N (2)    --cases N (60)    --json FILE    --import MODULE (registers operators of yours; may be repeated)
 
 Exit code 1 when a mutant survives that is not in ``equivalent.py``, or when an operator fails without any mutant.
 """
@@ -54,7 +54,7 @@ class Result(NamedTuple):
     fault: str = ""
 
 
-def mutate(name: str, cases: int = 24) -> Result:
+def mutate(name: str, cases: int = 60) -> Result:
     """Plant every mutant of one operator, check each on up to ``cases`` drawn cases, and put the right derivatives back."""
     start = time.perf_counter()
     operator = OPERATORS[name]
@@ -129,7 +129,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
 # ---- running all, and the report -----------------------------------------------------------------
 
 
-def run(names: Sequence[str], jobs: int = 2, cases: int = 24, modules: Sequence[str] = ()) -> list[Result]:
+def run(names: Sequence[str], jobs: int = 2, cases: int = 60, modules: Sequence[str] = ()) -> list[Result]:
     """Results of the operators named (all of the package when none is), in that order."""
     _load(modules)
     names = list(names) or [operator.name for operator in operators_of_the_package() if operator.derivatives]
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tinygrad_ja.testing.mutate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="operators; all of the package when none is named")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--cases", type=int, default=24)
+    parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--json", metavar="FILE", help="write the results there, too")
     parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE")
     options = parser.parse_args(argv)

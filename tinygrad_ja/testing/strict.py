@@ -332,7 +332,6 @@ class ndarray:
         return self._host
 
     def get(self) -> np.ndarray:
-        """A host copy."""
         return self._leave("get()").copy()
 
     def item(self) -> Any:
@@ -354,8 +353,6 @@ class ndarray:
         return len(self._host)
 
     def __iter__(self) -> Iterator[ndarray]:
-        if not self._host.ndim:
-            raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
@@ -418,10 +415,6 @@ def _binary(ufunc: np.ufunc, name: str, kind: str) -> Callable[[ndarray, Any], A
     return method
 
 
-def _unary(ufunc: np.ufunc) -> Callable[[ndarray], Any]:
-    return lambda self: _wrap(ufunc(self._host))
-
-
 _BINARY = {
     "add": "add",
     "sub": "subtract",
@@ -445,7 +438,7 @@ for _name, _ufunc in _BINARY.items():
 for _name, _ufunc in _COMPARISONS.items():
     setattr(ndarray, f"__{_name}__", _binary(getattr(np, _ufunc), _name, ""))
 for _name, _ufunc in {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}.items():
-    setattr(ndarray, f"__{_name}__", _unary(getattr(np, _ufunc)))
+    setattr(ndarray, f"__{_name}__", functools.partialmethod(lambda self, ufunc: _wrap(ufunc(self._host)), getattr(np, _ufunc)))
 
 
 # ---- the module ----------------------------------------------------------------------------------

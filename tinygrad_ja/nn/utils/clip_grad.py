@@ -80,7 +80,7 @@ def clip_grad_norm_(
     >>> tg.nn.utils.clip_grad_norm_([w], max_norm=1.0)
     tensor(5.)
     >>> w.grad
-    tensor([0.6000, 0.8000])
+    tensor([0.6, 0.8])
     """
     gradients = _gradients(parameters)
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)

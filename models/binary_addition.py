@@ -230,7 +230,7 @@ def save_pictures(run: Run) -> None:
     steps = list(range(interval, len(run.losses) + 1, interval))
     means = [[sum(values[s - interval : s]) / interval for s in steps] for values in (run.losses, run.accuracies)]
     about = f"{run.options.activation}, {run.options.init} init, seed {run.options.seed}"
-    axis = {"x_label": f"iteration (mean of {interval})", "window": 5}
+    axis: dict[str, Any] = {"x_label": f"iteration (mean of {interval})", "window": 5}
     out = run.options.out
     save_curve(out / "loss.png", steps, means[0], title=f"Binary addition: loss ({about})", y_label="squared error E", **axis)
     save_curve(

@@ -22,11 +22,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs CuPy and a GPU; run with pytest -m gpu")
-    config.addinivalue_line("markers", "slow: takes more than a few seconds; leave out with pytest -m 'not slow'")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:

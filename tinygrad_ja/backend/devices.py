@@ -26,14 +26,15 @@ class Device:
 
     def __init__(self, name: str | Device, index: int | None = None) -> None:
         if isinstance(name, Device):
-            self.type, self.index = name.type, name.index
+            self.type: str = name.type
+            self.index: int = name.index
             return
         kind, colon, number = str(name).partition(":")
         known = kind in BACKENDS or kind == "cuda"
         if not known or (colon and not number.isdigit()):
             raise error("TG-D005", device=name)
-        self.type: str = kind
-        self.index: int = int(number) if number else (index or 0)
+        self.type = kind
+        self.index = int(number) if number else (index or 0)
 
     def __str__(self) -> str:
         return self.type if self.type != "cuda" else f"cuda:{self.index}"

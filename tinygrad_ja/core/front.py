@@ -11,8 +11,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array
-from .names import names_of
 from .modes import modes
+from .names import names_of
 from .tape import Output, Outputs
 from .tensor import Tensor
 

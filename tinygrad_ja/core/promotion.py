@@ -94,11 +94,12 @@ def promote(operator: Operator, operands: Sequence[Any], constants: dict[str, An
 
 def _with_usual_dtype(x: Any) -> Any:
     """An array that was unpickled has a dtype object of its own, equal to the usual one but not the same object."""
-    array = getattr(x, "array", None)
-    usual = None if array is None else np.dtype(array.dtype.char)
-    if usual is None or array.dtype is usual or array.dtype != usual:
+    if not hasattr(x, "array"):
         return x
-    return type(x)(array.view(usual), x.node)
+    usual = np.dtype(x.array.dtype.char)
+    if x.array.dtype is usual or x.array.dtype != usual:
+        return x
+    return type(x)(x.array.view(usual), x.node)
 
 
 def cast_to(x: Any, dtype: np.dtype) -> Any:

@@ -210,7 +210,9 @@ def not_finite(array: Any) -> str:
 
 def _check_anomaly(node: Node, gradients: Sequence[Any], g: Any, saved: Any) -> None:
     for index, (parent, gradient) in enumerate(zip(node.parents, gradients)):
-        what = not_finite(gradient) if parent is not None and gradient is not None else ""
+        if parent is None or gradient is None:
+            continue
+        what = not_finite(gradient)
         if what:
             incoming = [not_finite(part) for part in (g if type(g) is tuple else (g,))]
             raise error(
@@ -242,7 +244,7 @@ def mark_changed(leaf: Leaf) -> None:
 def _refuse_changed_leaf(node: Node) -> None:
     for _, index in node.operator.saved_inputs:
         parent = node.parents[index]
-        if parent is not None and parent.operator is LEAF and parent.changed > node.number:  # type: ignore[attr-defined]
+        if parent is not None and parent.operator is LEAF and parent.changed > node.number:
             raise error("TG-G003", op=node.operator.name, input=node.operator.input_name(index), shape=parent.shape)
 
 

@@ -31,7 +31,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, header=header, **arrays)
+            np.savez(file, **{"header": header, **arrays})  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

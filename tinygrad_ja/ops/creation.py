@@ -71,6 +71,7 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
         raise error("TG-T005", op="tensor", inputs=type(data).__name__, reason=failure) from failure
     if array.dtype.kind not in "buif":
         raise error("TG-T004", op="tensor", dtype=array.dtype, allowed="bool, an integer or a floating dtype", fix="tg.float32")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # a file may have the other byte order
     if dtype is None and array.dtype == np.float64 and not isinstance(first, (np.ndarray, np.generic)):
         return array.astype(get_default_dtype())
     return array
@@ -114,10 +115,14 @@ asarray = as_tensor
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A CPU Tensor that shares the memory of a NumPy array.
 
-    Raises UsageError for anything but an array.
+    Raises DtypeError for anything but an array, and for a dtype that is not numeric or not of this machine's byte order.
     """
     if not isinstance(ndarray, np.ndarray):
         raise error("TG-T002", op="from_numpy", argument="ndarray", type=type(ndarray).__name__)
+    if ndarray.dtype.kind not in "buif" or not ndarray.dtype.isnative:
+        raise error(
+            "TG-T004", op="from_numpy", dtype=ndarray.dtype.str, allowed="a native bool, integer or float", fix="tg.float32"
+        )
     return Tensor(np.asarray(ndarray))
 
 
@@ -297,7 +302,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """1 with probability ``input`` (or ``p``) for each element, else 0; the dtype of ``input``."""
     chance = input.array if p is None else p
     xp = BY_TYPE[type(input.array)].xp
-    if p is None and bool(((chance < 0) | (chance > 1)).any()):
+    if p is None and bool(xp.any((input.array < 0) | (input.array > 1))):
         raise error("TG-A001", op="bernoulli", argument="input", value="...", rule="0 <= p <= 1", fix="pass probabilities.")
     drawn = _stream(generator, input.device).uniform(tuple(input.shape), np.float64)
     return Tensor(xp.asarray(drawn < chance).astype(input.dtype))

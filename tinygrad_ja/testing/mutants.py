@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from ..core.names import names_of
 from ..core.operator import Operator
-from ..core.parameters import names_of
 
 Function = ast.Lambda | ast.FunctionDef
 

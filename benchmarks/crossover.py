@@ -8,7 +8,6 @@ Markdown table.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
@@ -131,7 +130,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda", help="the device to compare with the CPU (default cuda)")
     parser.add_argument("--largest", type=int, default=4096, help="largest size n (default 4096)")
     parser.add_argument("--budget", type=float, default=0.3, help="seconds per measurement (default 0.3)")
-    parser.add_argument("--out", type=Path, default=None, help="folder for crossover.json and crossover.md")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table")
     options = parser.parse_args(argv)
 
     import tinygrad_ja as tg
@@ -153,10 +152,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         results["rows"].append(row)
     table = _table(results)
     print(table)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "crossover.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        (options.out / "crossover.md").write_text(table + "\n", encoding="utf-8")
+    timing.write_results(options.out, "crossover", f"{results['device']} {results['hardware']}", results, table)
     return results
 
 

@@ -7,7 +7,6 @@ the ratio is ours / PyTorch, below 1 is faster. Writes JSON and a Markdown table
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -249,7 +248,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of both sides (default 1)")
     parser.add_argument("--rounds", type=int, default=21, help="rounds in which the peers take turns (default 21)")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--out", type=Path, default=None, help="folder for overhead.json and overhead.md")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table")
     options = parser.parse_args(argv)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(options.threads))
@@ -272,10 +271,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         results["scale"] = scale_rows(peer is not None)
     tables = _tables(results)
     print(tables)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "overhead.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        (options.out / "overhead.md").write_text(tables + "\n", encoding="utf-8")
+    timing.write_results(options.out, "overhead", results["hardware"], results, tables)
     return results
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -40,6 +43,16 @@ def hardware() -> str:
     except OSError:
         pass
     return f"{name}, {os.cpu_count()} cores"
+
+
+def write_results(folder: Path, benchmark: str, hardware: str, results: Any, table: str) -> Path:
+    """Write ``results`` as JSON and ``table`` as Markdown, named after the benchmark and the hardware. Returns the table's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = benchmark + "-" + re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    path = folder / f"{name}.md"
+    path.write_text(table + "\n", encoding="utf-8")
+    return path
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

@@ -47,15 +47,15 @@ class Kernels(dict):
         self.operator = operator
 
     def __missing__(self, kind: type) -> Callable[..., Any]:
-        xp = None
+        if kind in (float, int, bool):
+            self[kind] = self._by_other_operand
+            return self._by_other_operand
         try:
             xp = ARRAY_MODULES[kind]
         except KeyError:
-            kernel = self._by_other_operand
-        if xp is not None:
-            kernel = self.operator.kernel_for(xp)
-            self[kind] = kernel
-        return kernel
+            return self._by_other_operand
+        self[kind] = self.operator.kernel_for(xp)
+        return self[kind]
 
     def _by_other_operand(self, *args: Any, **kwargs: Any) -> Any:
         """``2.0 * x``: the first operand is no array, so another one decides."""

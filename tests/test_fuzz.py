@@ -11,7 +11,7 @@ from hypothesis import find
 from hypothesis import strategies as st
 
 import tinygrad_ja as tg
-from tinygrad_ja.core.operator import OPERATORS
+from tinygrad_ja.core.operator import OPERATORS, Array, Point, elementwise
 from tinygrad_ja.errors import RegistrationError, VerificationError
 from tinygrad_ja.testing import Pick, check_case, fuzz
 from tinygrad_ja.testing.case import LAYOUTS, Case, gufunc_shapes
@@ -120,3 +120,20 @@ def test_what_a_pick_promises(seed: int) -> None:
 def test_every_kind_of_shape_occurs() -> None:
     for wanted in (lambda s: s == (), lambda s: 0 in s, lambda s: np.prod(s) == 1 and len(s) > 1):
         find(st.builds(lambda p: p.shape(), picks()), wanted)
+
+
+def test_points_state_gradients_that_no_difference_can_find() -> None:
+    @elementwise(lambda g, input: g * (input > 0), points=[Point((0.0,), (0.0,)), Point(([-1.0, 2.0],), ([0.0, 1.0],))])
+    def ramp(xp, input: Array):
+        return xp.maximum(input, 0.0)
+
+    @elementwise(lambda g, input: g * (input >= 0), points=[Point((0.0,), (0.0,))])
+    def wrong_ramp(xp, input: Array):
+        return xp.maximum(input, 0.0)
+
+    try:
+        fuzz(ramp, examples=5)
+        with pytest.raises(VerificationError, match=r"'wrong_ramp' failed the check 'points'.*\(0\.0,\)"):
+            fuzz(wrong_ramp, examples=5)
+    finally:
+        del OPERATORS["ramp"], OPERATORS["wrong_ramp"]

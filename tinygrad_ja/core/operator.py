@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array
 from ..errors import error
@@ -72,12 +72,22 @@ class Kernels(dict):
         )
 
 
+class Point(NamedTuple):
+    """A call and the gradients of its summed output that are right there, where no finite difference can tell: at a tie, a kink or
+    an edge. ``args`` are the arguments in order, inputs as numbers or nested lists; ``gradients`` has one entry for each input that
+    is not None, ``None`` where nothing is claimed."""
+
+    args: tuple[Any, ...]
+    gradients: tuple[Any, ...]
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
 class Operator:
     """All that is known of one operator.
 
     Attributes that tools read: ``name``, ``kind``, ``inputs``, ``optional``, ``constants`` (argument -> default), ``signature`` (shapes, as
     ``"(n,k),(k,m)->(n,m)"``), ``domain``, ``cases``, ``reference``, ``derivatives``, ``public`` (the function that users call),
-    ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its result; usually "").
+    ``points`` (gradients by convention), ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its result; usually "").
     """
 
     expands = False
@@ -101,6 +111,7 @@ class Operator:
         unsupported: dict[str, str] | None = None,
         syncs: str = "",
         saves_no_array: bool = False,
+        points: Sequence[Point] = (),
     ) -> None:
         self.name = forward.__name__.strip("_")
         self.forward = forward
@@ -117,6 +128,7 @@ class Operator:
         self.cases = cases
         self.integer = integer
         self.saves_no_array = saves_no_array
+        self.points = tuple(points)
         self.unsupported = unsupported or {}
         self.syncs = syncs
         self.kernels = Kernels(self)

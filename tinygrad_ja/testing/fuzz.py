@@ -53,6 +53,7 @@ def fuzz(op: Any, examples: int = 100) -> None:
     from .strategies import trials
 
     operator = find_operator(op)
+    check_points(operator)
 
     @settings(
         max_examples=examples,
@@ -98,6 +99,37 @@ def check_trial(trial: Trial, only: Sequence[str] | None = None) -> None:
         except Exception as failure:
             detail = str(failure) if type(failure) is Fault else _describe(failure)
             raise error("TG-V002", op=trial.case.operator.name, check=name, case=trial, detail=detail) from failure
+
+
+def check_points(operator: Operator) -> None:
+    """The gradients that an operator's ``points`` state, on arrays and as part of a recorded derivative."""
+    for point in operator.points:
+        for create_graph in (False, True):
+            inputs = [as_leaf(value) if _is_input(operator, i) else value for i, value in enumerate(point.args)]
+            leaves = [x for x in inputs if type(x) is Tensor]
+            try:
+                with np.errstate(all="ignore"):
+                    made = operator.public(*inputs, **point.kwargs)
+                    ys = [y for y in (made if operator.several else [made]) if y.node is not None]
+                    ones = [Tensor(np.ones_like(y.array)) for y in ys]
+                    found = grad(ys, leaves, ones, create_graph=create_graph, allow_unused=True)
+                for index, (g, expected) in enumerate(zip(found, point.gradients)):
+                    if expected is not None:
+                        array = np.zeros_like(leaves[index].array) if g is None else g.array
+                        wanted = np.broadcast_to(np.asarray(expected, np.float64), leaves[index].array.shape)
+                        require_close(f"gradient {index} at the point {point.args}", array, wanted, 1e-12)
+            except Exception as failure:
+                detail = str(failure) if type(failure) is Fault else _describe(failure)
+                raise error("TG-V002", op=operator.name, check="points", case=point, detail=detail) from failure
+
+
+def as_leaf(value: Any) -> Any:
+    """A leaf of float64; None stays None."""
+    return None if value is None else Tensor(np.array(value, np.float64)).requires_grad_()
+
+
+def _is_input(operator: Operator, index: int) -> bool:
+    return operator.variadic is not None or operator.parameters[index].name in operator.inputs
 
 
 def operators_of_the_package() -> list[Operator]:

@@ -29,7 +29,7 @@ from ..core.operator import OPERATORS, Operator
 from ..errors import VerificationError
 from .case import draw_case
 from .equivalent import EQUIVALENT
-from .fuzz import CHECKS, check_trial, operators_of_the_package
+from .fuzz import CHECKS, check_points, check_trial, operators_of_the_package
 from .mutants import Mutant, mutants_of
 from .pick import NumpyChoices, Pick
 from .trial import Trial
@@ -63,6 +63,7 @@ def mutate(name: str, cases: int = 60) -> Result:
     if not planned:
         return Result(name, 0, 0, [], [], proofs, 0.0)
     try:
+        check_points(operator)
         trials = _draw(operator, cases)
         for trial in trials:
             check_trial(trial)
@@ -94,6 +95,7 @@ def is_killed(operator: Operator, mutant: Mutant, trials: Sequence[Trial]) -> bo
     operator.replace_derivatives(mutant.derivatives)
     try:
         with _time_limit(SECONDS):
+            check_points(operator)
             for checks in (FIRST, REST):
                 for seed, trial in enumerate(trials):
                     check_trial(trial.again(seed), checks)

@@ -14,6 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TITLE = {
+    "en": "from which size on is the GPU faster than the CPU?",
+    "ja": "どの大きさから GPU が CPU より速くなるか",
+}
+
 SIZES = [2**k for k in range(4, 13)]
 RNN_SIZES = [2**k for k in range(3, 11)]
 
@@ -130,7 +135,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda", help="the device to compare with the CPU (default cuda)")
     parser.add_argument("--largest", type=int, default=4096, help="largest size n (default 4096)")
     parser.add_argument("--budget", type=float, default=0.3, help="seconds per measurement (default 0.3)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table"
+    )
     options = parser.parse_args(argv)
 
     import tinygrad_ja as tg

@@ -14,6 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+TITLE = {
+    "en": "what an operator costs beside its arithmetic, next to PyTorch eager on the same CPU",
+    "ja": "演算 1 回にかかる計算以外のコスト (同じ CPU の PyTorch eager と並べて測る)",
+}
+
 CHAIN = 40
 
 
@@ -248,7 +253,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of both sides (default 1)")
     parser.add_argument("--rounds", type=int, default=21, help="rounds in which the peers take turns (default 21)")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="folder for the JSON and the Markdown table"
+    )
     options = parser.parse_args(argv)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(options.threads))

@@ -168,6 +168,13 @@ class Run:
         self.losses, self.accuracies = list(state["losses"]), list(state["accuracies"])
 
 
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in ``path``. Raises StateError when there is none."""
+    if not path.exists():
+        raise error("TG-F004", path=path)
+    return tg.load(path)
+
+
 def report(run: Run, loss: float, predicted: tg.Tensor, pair: tg.Tensor) -> str:
     """The printout of the course: loss, predicted and true bits (lowest first), and the sum that was read from them."""
     a, b = (int(n) for n in pair.flatten().tolist())
@@ -211,7 +218,7 @@ def train(run: Run) -> None:
     try:
         from tqdm import tqdm
     except ImportError as failure:
-        raise error("TG-A002", package="tqdm", install="tinygrad_ja[models]") from failure
+        raise error("TG-A002", package="tqdm", install="tqdm") from failure
     options = run.options
     with tqdm(total=options.iterations, initial=run.iteration, unit="it", dynamic_ncols=True) as bar:
         while run.iteration < options.iterations:
@@ -250,7 +257,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(options)
     if options.resume:
-        run.restore(tg.load(options.out / "checkpoint.npz"))
+        run.restore(load_checkpoint(options.out / "checkpoint.npz"))
     start = time.perf_counter()
     train(run)
     seconds = time.perf_counter() - start

@@ -116,6 +116,11 @@ def test_resume_with_other_options_is_refused_and_changes_nothing(tmp_path):
     assert (tmp_path / "checkpoint.npz").read_bytes() == before
 
 
+def test_resume_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(StateError, match="TG-F004.*checkpoint.npz.*--resume"):
+        run(tmp_path, "--iterations", "20", "--resume")
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run(tmp_path, "--iterations", "20", "--plot-interval", "10")
     path = tmp_path / "checkpoint.npz"

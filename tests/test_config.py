@@ -183,7 +183,7 @@ def test_two_cupy_packages_are_reported_with_both_names(language: str) -> None:
     finding = config.check_cupy_packages(["cupy-cuda12x", "cupy-cuda13x"])
     assert finding is not None
     assert "pip uninstall -y cupy-cuda12x cupy-cuda13x" in finding.message
-    assert "tinygrad_ja[gpu]" in finding.message
+    assert "pip install 'cupy-cuda13x[ctk]" in finding.message
 
 
 def test_numpy_without_blas_is_reported(language: str) -> None:
@@ -279,7 +279,7 @@ NO_DEVICE = "cudaErrorNoDevice: no CUDA-capable device is detected"
 @pytest.mark.parametrize(
     ("module", "code", "fix"),
     [
-        (None, "TG-D002", "pip install 'tinygrad_ja[gpu]'"),
+        (None, "TG-D002", "pip install 'cupy-cuda13x[ctk]"),
         (fake_cupy(NO_DRIVER), "TG-D003", "python -m tinygrad_ja doctor"),
         (fake_cupy(NO_DEVICE), "TG-D004", "nvidia-smi"),
         (fake_cupy(), "TG-D004", "nvidia-smi"),
@@ -325,7 +325,7 @@ def test_the_doctor_reports_a_device_that_cannot_be_used(
     monkeypatch.setattr(devices._default, "device", None)
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
-    assert shown.count("pip install 'tinygrad_ja[gpu]'") == 1
+    assert shown.count("pip install 'cupy-cuda13x[ctk]") == 1
 
 
 def test_the_doctor_reports_a_device_of_no_known_name(

@@ -206,8 +206,8 @@ def check_cupy_packages(packages: Sequence[str]) -> Finding | None:
     """Two CuPy packages in one environment."""
     if len(packages) < 2:
         return None
-    extra = "gpu-cu12" if "cupy-cuda13x" not in packages else "gpu"
-    return Finding("TG-C005", text("TG-C005", packages=" ".join(packages), extra=extra))
+    package = f"cupy-cuda{13 if 'cupy-cuda13x' in packages else 12}x[ctk]>=14.2,<15"
+    return Finding("TG-C005", text("TG-C005", packages=" ".join(packages), package=package))
 
 
 def check_gpu(problem: tuple[str, str] | None, wanted: bool) -> Finding | None:

@@ -67,10 +67,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{op}: 入力が別々の装置にあります: {devices}。直し方: x.to('{fix}') などで一方を移してください。",
     ),
     "TG-D002": (
-        "device '{device}' cannot be used: CuPy is not installed. Fix: pip install 'tinygrad_ja[gpu]' (CUDA 13) or "
-        "'tinygrad_ja[gpu-cu12]' (CUDA 12).",
-        "装置 '{device}' は使えません: CuPy が入っていません。直し方: pip install 'tinygrad_ja[gpu]' (CUDA 13) または "
-        "'tinygrad_ja[gpu-cu12]' (CUDA 12)。",
+        "device '{device}' cannot be used: CuPy is not installed. Fix: pip install 'cupy-cuda13x[ctk]>=14.2,<15' 'cuda-toolkit==13.2.*' "
+        "(CUDA 13), or pip install 'cupy-cuda12x[ctk]>=14.2,<15' (CUDA 12).",
+        "装置 '{device}' は使えません: CuPy が入っていません。直し方: pip install 'cupy-cuda13x[ctk]>=14.2,<15' 'cuda-toolkit==13.2.*' "
+        "(CUDA 13)、または pip install 'cupy-cuda12x[ctk]>=14.2,<15' (CUDA 12)。",
     ),
     "TG-D003": (
         "device '{device}' cannot be used: {reason}. Fix: install the NVIDIA driver (R580 or newer for CUDA 13, R525 for CUDA 12), "
@@ -232,15 +232,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-C005": (
         "several CuPy packages are installed: {packages}. They overwrite each other's files. Fix: pip uninstall -y {packages}, then "
-        "pip install 'tinygrad_ja[{extra}]'",
+        "pip install '{package}'",
         "CuPy のパッケージが複数入っています: {packages}。互いのファイルを上書きしてしまいます。直し方: pip uninstall -y {packages} の後に "
-        "pip install 'tinygrad_ja[{extra}]' を実行してください。",
+        "pip install '{package}' を実行してください。",
     ),
     "TG-C006": (
         "OPENBLAS_CORETYPE={value} is set for this process: this AMD processor has AVX-512, which OpenBLAS does not always recognise. Set "
         "the variable yourself to choose otherwise.",
         "このプロセスでは OPENBLAS_CORETYPE={value} を設定しました。この AMD プロセッサには AVX-512 がありますが、OpenBLAS が認識しない場合が"
         "あるためです。別の値にしたいときは、この環境変数を自分で設定してください。",
+    ),
+    "TG-F004": (
+        "there is no checkpoint {path} to resume from. Fix: start without --resume, or name the folder of the run with --out.",
+        "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
     ),
     # --- registration of an operator
     "TG-R001": (

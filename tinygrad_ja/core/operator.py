@@ -86,8 +86,9 @@ class Operator:
     """All that is known of one operator.
 
     Attributes that tools read: ``name``, ``kind``, ``inputs``, ``optional``, ``constants`` (argument -> default), ``signature`` (shapes, as
-    ``"(n,k),(k,m)->(n,m)"``), ``domain``, ``cases``, ``reference``, ``derivatives``, ``public`` (the function that users call),
-    ``points`` (gradients by convention), ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its result; usually "").
+    ``"(n,k),(k,m)->(n,m)"``), ``domain``, ``cases``, ``reference``, ``derivatives``, ``points`` (gradients by convention), ``public`` (the
+    function that users call), ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its
+    result; usually "").
     """
 
     expands = False

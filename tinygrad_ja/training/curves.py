@@ -15,7 +15,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError as failure:
-        raise error("TG-A002", package="matplotlib", install="tinygrad_ja[models]") from failure
+        raise error("TG-A002", package="matplotlib", install="matplotlib") from failure
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -204,6 +204,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "the state of {what} does not fit: {reason}. Nothing was loaded. Fix: {fix}",
         "{what} の状態が合いません: {reason}。何も読み込んでいません。直し方: {fix}",
     ),
+    "TG-F004": (
+        "there is no checkpoint {path} to resume from. Fix: start without --resume, or name the folder of the run with --out.",
+        "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
+    ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (
         "the processor '{processor}' has AVX-512, but OpenBLAS runs its slower {core_type} kernels, so matrix products take longer than "
@@ -241,10 +245,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "the variable yourself to choose otherwise.",
         "このプロセスでは OPENBLAS_CORETYPE={value} を設定しました。この AMD プロセッサには AVX-512 がありますが、OpenBLAS が認識しない場合が"
         "あるためです。別の値にしたいときは、この環境変数を自分で設定してください。",
-    ),
-    "TG-F004": (
-        "there is no checkpoint {path} to resume from. Fix: start without --resume, or name the folder of the run with --out.",
-        "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
     ),
     # --- registration of an operator
     "TG-R001": (

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.operator import Array, Constant, linear, primitive
+from ..core.operator import Array, Constant, Point, linear, primitive
 from ..errors import error
 from .comparison import eq
 from .conversion import _cast
@@ -51,13 +51,21 @@ def tied_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, keepd
     return share * tied
 
 
-@primitive(tied_vjp, cases=reduction_case)
+@primitive(
+    tied_vjp,
+    cases=reduction_case,
+    points=[Point(([1.0, 2.0, 2.0],), ([0.0, 0.5, 0.5],)), Point(([[3.0, 3.0], [0.0, 1.0]], 1), ([[0.5, 0.5], [0.0, 1.0]],))],
+)
 def _amax(xp: Any, input: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Largest element over axes."""
     return xp.max(input, present(dim, input.ndim), None, keepdim)
 
 
-@primitive(tied_vjp, cases=reduction_case)
+@primitive(
+    tied_vjp,
+    cases=reduction_case,
+    points=[Point(([1.0, 1.0, 2.0],), ([0.5, 0.5, 0.0],)), Point(([[3.0, 3.0], [0.0, 1.0]], 1), ([[0.5, 0.5], [1.0, 0.0]],))],
+)
 def _amin(xp: Any, input: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Smallest element over axes."""
     return xp.min(input, present(dim, input.ndim), None, keepdim)
@@ -99,11 +107,9 @@ def place(xp: Any, input: Array, index: Constant, dim: int, size: int) -> Array:
     return out
 
 
-def _picked_vjp(g: Any, shape: tuple[int, ...], indices: Any, dim: int, keepdim: bool) -> Any:
+def _picked_vjp(g: Any, shape: tuple[int, ...], indices: Any, dim: int) -> Any:
     values = g[0]
-    if not shape:
-        return _reshape(values, ())
-    return place(values if keepdim else _reshape(values, kept_shape(shape, dim)), indices, dim, shape[dim])
+    return place(_reshape(values, kept_shape(shape, dim)), indices, dim, shape[dim]) if shape else values
 
 
 def _pick_along(xp: Any, input: Any, find: Any, dim: int, keepdim: bool) -> Any:
@@ -226,7 +232,9 @@ def _topk_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (pick.distinct(shape), pick.integer(1, shape[dim]), dim, pick.boolean()), {}
 
 
-@primitive(_sorted_vjp, outputs=2, aux=("indices",), cases=_topk_case)
+@primitive(
+    lambda g, shape, indices, dim: place(g[0], indices, dim, shape[dim]), outputs=2, aux=("indices",), cases=_topk_case
+)
 def _topk(xp: Any, input: Array, k: int, dim: int = -1, largest: bool = True) -> Any:
     """The first k of ``sort``."""
     front = tuple([slice(0, k) if axis == dim % input.ndim else slice(None) for axis in range(input.ndim)])

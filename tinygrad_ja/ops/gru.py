@@ -89,13 +89,12 @@ def _gru_step_backward(
     needs: tuple[bool, ...],
     hx: Any,
     w_hh: Any,
-    b_hh: Any,
     reset_after: bool,
     block: Any,
     met: Any,
 ) -> tuple[Any, ...]:
     dx, dh, dhx, dw = _gru_backward(xp, g, hx, w_hh, block, met, reset_after)
-    return dx, dhx, dw, None if b_hh is None else column_sum(dh)
+    return dx, dhx, dw, column_sum(dh) if needs[3] else None
 
 
 def _gru_step_reference(gates: Any, hx: Any, w_hh: Any, b_hh: Any, reset_after: bool) -> Any:
@@ -134,15 +133,13 @@ def _gru_cell_backward(
     hx: Any,
     w_ih: Any,
     w_hh: Any,
-    b_ih: Any,
-    b_hh: Any,
     reset_after: bool,
     block: Any,
     met: Any,
 ) -> tuple[Any, ...]:
     dx, dh, dhx, dw = _gru_backward(xp, g, hx, w_hh, block, met, reset_after)
-    dinput, dw_ih, db_ih = project_backward(dx, (needs[0], needs[2], needs[4]), input, w_ih, b_ih)
-    return dinput, dhx, dw_ih, dw, db_ih, None if b_hh is None else column_sum(dh)
+    dinput, dw_ih, db_ih = project_backward(dx, (needs[0], needs[2], needs[4]), input, w_ih)
+    return dinput, dhx, dw_ih, dw, db_ih, column_sum(dh) if needs[5] else None
 
 
 def _gru_cell_reference(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, reset_after: bool) -> Any:

@@ -288,7 +288,7 @@ def _index_put_case(pick: Any) -> Any:
     if np.unique(positions).size < positions.size:  # which of several values wins is not defined
         index = (slice(0, 2),)
     part = np.zeros(shape)[index].shape
-    value = part[pick.integer(0, len(part)) :]
+    value = part[pick.integer(0, len(part)) :] if pick.boolean() else (1,) * pick.integer(1, 2) + part
     return (pick.array(shape), pick.array(value), index), {}
 
 
@@ -320,7 +320,7 @@ def _sum_to_value(g: Any, shape: tuple[int, ...]) -> Any:
     """Undo the broadcasting of an assigned value, which may have more axes of size 1 in front than the part."""
     more = max(0, len(shape) - g.ndim)
     g = _sum_to_size(g, shape[more:])
-    return _reshape(g, shape) if more else g
+    return _reshape(g, shape)
 
 
 def _write(array: Any, index: Any, value: Any) -> None:

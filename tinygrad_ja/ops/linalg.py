@@ -66,7 +66,7 @@ def matmul_tn(xp: Any, input: Array, other: Array) -> Array:
 
 def _rows(x: Any) -> Any:
     """All leading axes as one: a stack of row vectors as one matrix."""
-    return x if x.ndim == 2 else _reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else _reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _matmul_left(g: Any, other: Any, shape: tuple[int, ...]) -> Any:
@@ -295,7 +295,7 @@ def _terms(equation: str) -> tuple[list[str], str]:
 
 def _einsum_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     equation = pick.choice(
-        ["ij,jk->ik", "ij->ji", "ij->", "i,j->ij", "bij,bjk->bik", "ij,jk,kl->il", "ij,kj->k", "ijk,k,j->i", "ij,k->jk"]
+        ["ij,jk->ik", "ij->ji", "ij->", "i,j->ij", "bij,bjk->bik", "ij,jk,kl->il", "ij,kj->k", "ijk,k,j->i", "ij,k->jk", "ijk,ik->k"]
     )
     size = {axis: pick.integer(1, 3) for axis in "ijklb"}
     terms, _ = _terms(equation)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
-from ..core.operator import Array, Constant, fused, primitive
+from ..core.operator import Array, Constant, Point, fused, primitive
 from ..errors import error
 from .activation import logsigmoid
 from .exponential import log, log1p, sigmoid
@@ -56,7 +56,7 @@ def _pair_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _per_element(g: Any, count: int, reduction: str) -> Any:
     """Cotangent of each element's loss."""
-    return g / (count or 1) if reduction == "mean" else g
+    return g / max(count, 1) if reduction == "mean" else g
 
 
 def _total(values: Any, reduction: str) -> Any:
@@ -149,7 +149,12 @@ def _same_case(low: float, high: float) -> Any:
     return case
 
 
-@primitive(_bce_probability, _bce_target, cases=_same_case(0.1, 0.9))
+@primitive(
+    _bce_probability,
+    _bce_target,
+    cases=_same_case(0.1, 0.9),
+    points=[Point((0.0, 1.0), (-1e12, 100.0)), Point((1.0, 0.0), (1e12, -100.0))],
+)
 def _bce(xp: Any, input: Array, target: Array) -> Array:
     """-(t log p + (1 - t) log(1 - p)) with logarithms not below -100."""
     one = _log_from_minus_hundred(xp, xp.log, input, input == 0)
@@ -324,7 +329,7 @@ def _cross_entropy_backward(
     if reduction == "none":
         g = g.reshape(-1, 1)
     elif reduction == "mean":
-        g = g / ((rows or 1) if scale is None else xp.sum(scale))
+        g = g / (max(rows, 1) if scale is None else xp.sum(scale))
     strength = g if scale is None else g * scale[:, None]
     if not label_smoothing:
         made = numerators * (strength / totals)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.operator import Array, primitive
+from ..core.operator import Array, Point, primitive
 from ..errors import error
 from .comparison import _where, eq
 from .conversion import cast
@@ -35,7 +35,7 @@ def _norm_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], ord: float, di
         return input * scale
     zero = eq(input, 0)
     size = _where(zero, 1.0, abs(input))
-    return _where(zero, 0.0, sign(input) * size ** (ord - 1)) * scale
+    return sign(input) * size ** (ord - 1) * scale
 
 
 def abs_is_extreme(ord: float) -> bool:
@@ -49,7 +49,19 @@ def _norm_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (values, pick.choice([2.0, 1.0, math.inf, -math.inf, 3.0, 0.5, 0.0]), dim, keepdim), {}
 
 
-@primitive(_norm_vjp, cases=_norm_case)
+_NORM_POINTS = [
+    Point(([0.0, 0.0],), (0.0,)),
+    Point(([0.0, 0.0], 3.0), (0.0,)),
+    Point(([0.0, 4.0], 3.0), ([0.0, 1.0],)),
+    Point(([0.0, 0.0], 0.5), (0.0,)),
+    Point(([0.0, -4.0], 0.5), ([0.0, -1.0],)),
+    Point(([0.0, 2.0], -1.0), (0.0,)),
+    Point(([2.0, -2.0, 1.0], math.inf), ([0.5, -0.5, 0.0],)),
+    Point(([0.0, -2.0], 1.0), ([0.0, -1.0],)),
+]
+
+
+@primitive(_norm_vjp, cases=_norm_case, points=_NORM_POINTS)
 def _norm(xp: Any, input: Array, ord: float = 2.0, dim: Any = None, keepdim: bool = False) -> Array:
     """(sum |x|^ord)^(1/ord), the largest or smallest |x| for ±inf, the number of non-zeros for 0."""
     axis = present(dim, input.ndim)

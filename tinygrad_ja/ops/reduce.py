@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.devices import get_default_dtype
-from ..core.operator import Array, fused, linear, primitive
+from ..core.operator import Array, Point, fused, linear, primitive
 from ..errors import error
 from .comparison import _where, eq
 from .conversion import cast
@@ -110,7 +110,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 
 
 def _mean_vjp(g: Any, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
-    return _expand(aligned(g / (count(shape, dim) or 1), shape, dim, keepdim), shape)
+    return _expand(aligned(g / max(count(shape, dim), 1), shape, dim, keepdim), shape)
 
 
 @linear(_mean_vjp, cases=reduction_case)
@@ -155,7 +155,7 @@ def _var_vjp(g: Any, input: Any, shape: tuple[int, ...], dim: Any, correction: f
     return aligned(g * factor, shape, dim, keepdim) * (input - mean(input, dim, True))
 
 
-@primitive(_var_vjp, cases=_spread_case)
+@primitive(_var_vjp, cases=_spread_case, points=[Point(([2.0],), (math.nan,))])
 def _var(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Sum of squared deviations over n - correction; dy/dx = 2 (x - mean) / (n - correction)."""
     deviation = input - _mean(input, dim, True)
@@ -163,13 +163,16 @@ def _var(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim:
 
 
 def _std_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, correction: float, keepdim: bool) -> Any:
-    flat = eq(y, 0)
     # no deviation at all: the gradient is 0 by convention
-    factor = _where(flat, 0.0, g * _weight(shape, dim, correction) / _where(flat, 1.0, y))
+    factor = g * _weight(shape, dim, correction) / _where(eq(y, 0), math.inf, y)
     return aligned(factor, shape, dim, keepdim) * (input - mean(input, dim, True))
 
 
-@primitive(_std_vjp, cases=_spread_case)
+@primitive(
+    _std_vjp,
+    cases=_spread_case,
+    points=[Point(([2.0],), (math.nan,)), Point(([3.0, 3.0],), (0.0,)), Point(([[1.0, 1.0], [2.0, 4.0]], 1, 0), ([[0.0, 0.0], [-0.5, 0.5]],))],
+)
 def _std(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Root of the variance; dy/dx = (x - mean) / ((n - correction) y), and 0 where y = 0."""
     return xp.sqrt(_var(input, dim, correction, keepdim))
@@ -225,8 +228,8 @@ def backwards(ndim: int, axis: int) -> tuple[slice, ...]:
     return tuple([slice(None, None, -1) if i == axis % ndim else slice(None) for i in range(ndim)])
 
 
-def _exclusive(xp: Any, input: Any, axis: int) -> Any:
-    """Along ``axis``, the product of all elements before each one."""
+def _exclusive(xp: Any, input: Any) -> Any:
+    """Along the last axis, the product of all elements before each one."""
     shifted = xp.concatenate([xp.ones_like(input[..., :1]), input[..., :-1]], -1)
     return xp.cumprod(shifted, -1)
 
@@ -237,7 +240,7 @@ def _prod_backward(xp: Any, g: Any, input: Any, dim: Any, keepdim: bool) -> tupl
         return (g.reshape(()),)
     flat = input.reshape(-1) if dim is None else xp.moveaxis(input, dim, -1)
     reverse = flat[..., ::-1]
-    others = _exclusive(xp, flat, -1) * _exclusive(xp, reverse, -1)[..., ::-1]
+    others = _exclusive(xp, flat) * _exclusive(xp, reverse)[..., ::-1]
     if dim is None:
         return ((g.reshape(1) * others).reshape(input.shape),)
     return ((g if keepdim else xp.expand_dims(g, dim)) * xp.moveaxis(others, -1, dim),)
@@ -342,7 +345,14 @@ def _logsumexp_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any,
     return aligned(g, shape, dim, keepdim) * exp(input - aligned(y, shape, dim, keepdim))
 
 
-@primitive(_logsumexp_vjp, cases=reduction_case)
+@primitive(
+    _logsumexp_vjp,
+    cases=reduction_case,
+    points=[
+        Point(([-math.inf, -math.inf], 0), (0.0,)),
+        Point(([[-math.inf, 1.0], [-math.inf, -math.inf]], 1, True), ([[0.0, 1.0], [0.0, 0.0]],)),
+    ],
+)
 def _logsumexp(xp: Any, input: Array, dim: Any, keepdim: bool = False) -> Array:
     """log(sum(exp(x))) without overflow; dy/dx = exp(x - y)."""
     axis = present(dim, input.ndim)

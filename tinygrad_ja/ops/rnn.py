@@ -80,12 +80,12 @@ def column_sum(dz: Any) -> Any:
     return _sum(dz, 0)
 
 
-def project_backward(dz: Any, needs: tuple[bool, ...], x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
-    """Gradients of x, W and b."""
+def project_backward(dz: Any, needs: tuple[bool, ...], x: Any, weight: Any) -> tuple[Any, Any, Any]:
+    """Gradients of x, W and b; a missing bias needs none."""
     return (
         dz.dot(weight) if needs[0] else None,
         dz.T.dot(x) if needs[1] else None,
-        column_sum(dz) if needs[2] and bias is not None else None,
+        column_sum(dz) if needs[2] else None,
     )
 
 
@@ -128,21 +128,33 @@ def _activation_backward(g: Any, y: Any, nonlinearity: str) -> Any:
 
 
 def _rnn_step_backward(
-    xp: Any, g: Any, y: Any, needs: tuple[bool, ...], hx: Any, w_hh: Any, b_hh: Any, nonlinearity: str
+    xp: Any, g: Any, y: Any, needs: tuple[bool, ...], hx: Any, w_hh: Any, nonlinearity: str
 ) -> tuple[Any, ...]:
     dz = _activation_backward(g, y, nonlinearity)
-    return (dz, *project_backward(dz, needs[1:], hx, w_hh, b_hh))
+    return (dz, *project_backward(dz, needs[1:], hx, w_hh))
 
 
 def _rnn_step_reference(gates: Any, hx: Any, w_hh: Any, b_hh: Any, nonlinearity: str) -> Any:
     return NONLINEARITIES[nonlinearity](gates + linear(hx, w_hh, b_hh))
 
 
-def _kind(pick: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (), {"nonlinearity": pick.choice(["tanh", "sigmoid"])}
+def _with_nonlinearity(case: Any, sum_of: Any) -> Any:
+    """Cases of an Elman cell with each of its functions; relu only where no ``sum_of`` the arguments is near its kink."""
+
+    def drawn(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, _ = case(pick)
+        smooth = abs(sum_of(*args)).min() < 0.05
+        return args, {"nonlinearity": pick.choice(["tanh", "sigmoid"] if smooth else ["relu", "tanh", "sigmoid"])}
+
+    return drawn
 
 
-@fused(_rnn_step_backward, _rnn_step_reference, signature="(n,h),(n,h),(h,h),(h)->(n,h)", cases=step_case(1, 1, _kind))
+@fused(
+    _rnn_step_backward,
+    _rnn_step_reference,
+    signature="(n,h),(n,h),(h,h),(h)->(n,h)",
+    cases=_with_nonlinearity(step_case(1, 1), lambda gates, *held: gates + project(*held)),
+)
 def rnn_step(xp: Any, gates: Array, hx: Array, w_hh: Array, b_hh: Array | None = None, *, nonlinearity: str = "tanh") -> Array:
     """h' = f(gates + h W_hhᵀ + b_hh), with ``gates`` = x W_ihᵀ + b_ih made before. Shapes (N, H), (N, H), (H, H), (H)."""
     z = project(hx, w_hh, b_hh)
@@ -159,26 +171,22 @@ def _rnn_cell_backward(
     hx: Any,
     w_ih: Any,
     w_hh: Any,
-    b_ih: Any,
-    b_hh: Any,
     nonlinearity: str,
 ) -> tuple[Any, ...]:
     dz = _activation_backward(g, y, nonlinearity)
-    return _cell_gradients(dz, dz, needs, input, hx, w_ih, w_hh, b_ih, b_hh)
+    return _cell_gradients(dz, needs, input, hx, w_ih, w_hh)
 
 
-def _cell_gradients(
-    dx: Any, dh: Any, needs: tuple[bool, ...], input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any
-) -> tuple[Any, ...]:
-    """Gradients of a cell's six arguments from those of its two projections."""
-    db_ih = column_sum(dx) if b_ih is not None or b_hh is not None else None
+def _cell_gradients(dz: Any, needs: tuple[bool, ...], input: Any, hx: Any, w_ih: Any, w_hh: Any) -> tuple[Any, ...]:
+    """Gradients of a cell's six arguments from that of the sum of its two projections."""
+    db = column_sum(dz) if needs[4] or needs[5] else None
     return (
-        dx.dot(w_ih) if needs[0] else None,
-        dh.dot(w_hh) if needs[1] else None,
-        dx.T.dot(input) if needs[2] else None,
-        dh.T.dot(hx) if needs[3] else None,
-        db_ih if b_ih is not None else None,
-        None if b_hh is None else db_ih if dx is dh else column_sum(dh),
+        dz.dot(w_ih) if needs[0] else None,
+        dz.dot(w_hh) if needs[1] else None,
+        dz.T.dot(input) if needs[2] else None,
+        dz.T.dot(hx) if needs[3] else None,
+        db,
+        db,
     )
 
 
@@ -190,7 +198,7 @@ def _rnn_cell_reference(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_
     _rnn_cell_backward,
     _rnn_cell_reference,
     signature="(n,i),(n,h),(h,i),(h,h),(h),(h)->(n,h)",
-    cases=cell_case(1, 1, _kind),
+    cases=_with_nonlinearity(cell_case(1, 1), _project_both),
 )
 def rnn_cell(
     xp: Any,
@@ -300,7 +308,6 @@ def _lstm_step_backward(
     hx: Any,
     cx: Any,
     w_hh: Any,
-    b_hh: Any,
     w_ci: Any,
     w_cf: Any,
     w_co: Any,
@@ -308,7 +315,7 @@ def _lstm_step_backward(
     tanh_c: Any,
 ) -> tuple[Any, ...]:
     dz, dc, peepholes = _lstm_backward(xp, g, cx, block, tanh_c, w_ci, w_cf, w_co)
-    dh, dw_hh, db_hh = project_backward(dz, (needs[1], needs[3], needs[4]), hx, w_hh, b_hh)
+    dh, dw_hh, db_hh = project_backward(dz, (needs[1], needs[3], needs[4]), hx, w_hh)
     return (dz, dh, dc, dw_hh, db_hh, *peepholes)
 
 
@@ -364,8 +371,6 @@ def _lstm_cell_backward(
     cx: Any,
     w_ih: Any,
     w_hh: Any,
-    b_ih: Any,
-    b_hh: Any,
     w_ci: Any,
     w_cf: Any,
     w_co: Any,
@@ -373,7 +378,7 @@ def _lstm_cell_backward(
     tanh_c: Any,
 ) -> tuple[Any, ...]:
     dz, dc, peepholes = _lstm_backward(xp, g, cx, block, tanh_c, w_ci, w_cf, w_co)
-    dx, dh, *rest = _cell_gradients(dz, dz, needs[:2] + needs[3:], input, hx, w_ih, w_hh, b_ih, b_hh)
+    dx, dh, *rest = _cell_gradients(dz, needs[:2] + needs[3:], input, hx, w_ih, w_hh)
     return (dx, dh, dc, *rest, *peepholes)
 
 

@@ -370,10 +370,7 @@ def _permute(xp: Any, input: Array, dims: tuple[int, ...]) -> Array:
 
 
 def _inverse(dims: Sequence[int]) -> tuple[int, ...]:
-    made = [0] * len(dims)
-    for place, dim in enumerate(dims):
-        made[dim] = place
-    return tuple(made)
+    return tuple([dims.index(place) for place in range(len(dims))])
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:

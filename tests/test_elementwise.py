@@ -13,7 +13,7 @@ import tinygrad_ja as tg
 from tinygrad_ja import errors
 from tinygrad_ja.ops import activation as F
 from tinygrad_ja.ops import approximations
-from tinygrad_ja.ops.special import _i1
+from tinygrad_ja.ops.special import _bessel_i
 
 INF, NAN = math.inf, math.nan
 
@@ -295,6 +295,15 @@ def test_saturating_functions_neither_overflow_nor_warn(dtype: str) -> None:
     assert F.logsigmoid(x).tolist()[0] == -far and F.softplus(x).tolist()[-1] == far
 
 
+@pytest.mark.parametrize(("dtype", "far"), [("float16", 1e4), ("float32", 1e18), ("float64", 1e100)])
+def test_gelu_is_constant_or_linear_far_out(dtype: str, far: float) -> None:
+    x = leaf([-far, far], dtype)
+    for approximate in ("none", "tanh"):
+        with np.errstate(over="ignore"):
+            (g,) = tg.grad(F.gelu(x, approximate=approximate), x, tg.ones_like(x))
+        assert g.tolist() == [0.0, 1.0]
+
+
 # ---- accuracy of the special functions -----------------------------------------------------------
 
 GRID = np.concatenate([np.linspace(-6.0, 6.0, 401), [1e-300, 1e-10, -1e-10]])
@@ -373,6 +382,10 @@ BESSEL = {
     (1, 3.0): 3.9533702174026093,
     (1, 24.0): 2122947893.2873137,
     (1, 30.0): 768532038938.957,
+    (2, 0.5): 0.031906149177738256,
+    (2, 24.0): 1991706763.800767,
+    (3, 0.5): 0.002645111968990286,
+    (3, 30.0): 671140461797.4396,
 }
 
 
@@ -386,9 +399,11 @@ def test_digamma_and_polygamma() -> None:
 
 def test_bessel_functions() -> None:
     for (order, point), value in BESSEL.items():
-        function = _i1 if order else tg.i0
-        assert function(tg.tensor(np.array(point))).item() == pytest.approx(value, rel=1e-14)
-        assert function(tg.tensor(np.array(-point))).item() == pytest.approx(-value if order else value, rel=1e-14)
+        at = tg.tensor(np.array(point))
+        assert _bessel_i(at, order).item() == pytest.approx(value, rel=1e-14)
+        assert _bessel_i(-at, order).item() == pytest.approx(-value if order % 2 else value, rel=1e-14)
+        assert _bessel_i(at, -order).item() == _bessel_i(at, order).item()
+        assert order or tg.i0(at).item() == _bessel_i(at, 0).item()
 
 
 @pytest.mark.parametrize("function", [tg.erfc, tg.erfinv, tg.lgamma, tg.digamma, tg.i0, tg.sinc])
@@ -412,6 +427,13 @@ def derivative(function: Any, at: float, order: int) -> float:
     return float(y)
 
 
+def _third_derivative_of_sinc(x: float) -> float:
+    """Of its power series Σ (-1)ᵏ (πx)²ᵏ / (2k + 1)!, term by term."""
+    return math.fsum(
+        (-1) ** k * math.pi ** (2 * k) * x ** (2 * k - 3) / ((2 * k + 1) * math.factorial(2 * k - 3)) for k in range(2, 30)
+    )
+
+
 def test_derivatives_of_the_gamma_family_are_the_next_of_the_family() -> None:
     x = tg.tensor(np.array(2.5))
     assert derivative(tg.lgamma, 2.5, 1) == tg.digamma(x).item()
@@ -424,8 +446,11 @@ def test_derivatives_of_the_gamma_family_are_the_next_of_the_family() -> None:
     [
         (tg.sinc, 0.0, 2, -(math.pi**2) / 3),
         (tg.sinc, 0.0, 4, math.pi**4 / 5),
+        (tg.sinc, 0.25, 3, _third_derivative_of_sinc(0.25)),
+        (tg.sinc, 0.95, 3, _third_derivative_of_sinc(0.95)),
         (tg.i0, 0.0, 2, 0.5),
-        (_i1, 0.0, 1, 0.5),
+        (tg.i0, 0.0, 4, 0.375),
+        (lambda x: _bessel_i(x, 1), 0.0, 1, 0.5),
         (tg.tanh, 0.0, 3, -2.0),
         (lambda x: x**3, 2.0, 3, 6.0),
         (lambda x: x**2, 2.0, 3, 0.0),

@@ -11,8 +11,10 @@ from hypothesis import find
 from hypothesis import strategies as st
 
 import tinygrad_ja as tg
-from tinygrad_ja.core.operator import OPERATORS, Array, Point, elementwise
+from tinygrad_ja.backend.devices import Device, move
+from tinygrad_ja.core.operator import OPERATORS, Array, Point, elementwise, linear
 from tinygrad_ja.errors import RegistrationError, VerificationError
+from tinygrad_ja.ops.comparison import _where
 from tinygrad_ja.testing import Pick, check_case, fuzz
 from tinygrad_ja.testing.case import LAYOUTS, Case, gufunc_shapes
 from tinygrad_ja.testing.pick import NumpyChoices
@@ -137,3 +139,42 @@ def test_points_state_gradients_that_no_difference_can_find() -> None:
             fuzz(wrong_ramp, examples=5)
     finally:
         del OPERATORS["ramp"], OPERATORS["wrong_ramp"]
+
+
+def test_points_are_checked_for_other_cotangents_than_one() -> None:
+    @elementwise(lambda g, input: _where(input == 0, 0.5, g * (input > 0)), points=[Point((0.0,), (0.5,))])
+    def half_at_zero(xp, input: Array):
+        return xp.maximum(input, 0.0)
+
+    try:
+        with pytest.raises(VerificationError, match="gradient 0 at the point"):
+            fuzz(half_at_zero, examples=2)
+    finally:
+        del OPERATORS["half_at_zero"]
+
+
+def test_points_state_the_dtype_of_a_gradient_too() -> None:
+    @linear(lambda g: g, cases=lambda pick: ((pick.array((2,)),), {}), points=[Point(([1.0, 2.0],), (1.0,))])
+    def halved_precision(xp, input: Array):
+        return input.astype(np.float32)
+
+    try:
+        with pytest.raises(VerificationError, match="gradient 0 at the point .* is float32"):
+            fuzz(halved_precision, examples=2)
+    finally:
+        del OPERATORS["halved_precision"]
+
+
+def test_what_moves_to_another_device_brings_its_gradient_back() -> None:
+    def draw(pick: Pick):
+        return (pick.array((2,)), Device("cpu")), {}
+
+    @linear(lambda g: g, cases=draw)
+    def one_way(xp, input: Array, device: Device):
+        return move(input, device)
+
+    try:
+        with pytest.raises(VerificationError, match="'one_way' failed the check 'strict'"):
+            fuzz(one_way, examples=2)
+    finally:
+        del OPERATORS["one_way"]

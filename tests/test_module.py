@@ -460,3 +460,11 @@ def test_parameters_as_a_vector_and_back():
     assert model.weight.requires_grad
     with pytest.raises(ShapeError, match="TG-S002"):
         nn.utils.vector_to_parameters(tg.zeros(5), model.parameters())
+
+
+def test_zero_grad_to_zeros_forgets_nan_and_keeps_0_d_arrays():
+    model = nn.Module()
+    model.scale = nn.Parameter(tg.tensor(1.0))
+    model.scale.grad = tg.tensor(float("nan"))
+    model.zero_grad(set_to_none=False)
+    assert model.scale.grad.item() == 0.0 and type(model.scale.grad.array) is np.ndarray

@@ -159,6 +159,35 @@ def test_a_fused_operator_without_a_backward_uses_the_reference_for_the_first_or
     assert (x.grad.item(), w.grad.item()) == (5.0, 2.0)
 
 
+def test_a_reference_gets_its_arguments_in_the_order_of_the_forward_whatever_it_calls_them():
+    calls = []
+
+    def plain(exponent, base, scale, factor):
+        calls.append((exponent, scale))
+        return base**exponent * factor * scale
+
+    @fused(None, plain)
+    def scaled_power(xp, power: int, input: Array, scale: float, other: Array):
+        return input**power * other * scale
+
+    x, w = tg.tensor(3.0, requires_grad=True, dtype=tg.float64), tg.tensor(5.0, requires_grad=True, dtype=tg.float64)
+    y = scaled_power(2, x, 10.0, w)
+    g, h = tg.grad(y, (x, w), create_graph=True)
+    (second,) = tg.grad(g, x)
+    assert (y.item(), g.item(), h.item(), second.item()) == (450.0, 300.0, 90.0, 100.0)
+    assert set(calls) == {(2, 10.0)}
+
+
+def test_a_reference_gets_the_keywords_of_the_forward_by_name():
+    @fused(None, lambda input, *, power, other: input**power * other)
+    def power_times(xp, input: Array, *, power: int = 2, other: Array):
+        return input**power * other
+
+    x, w = tg.tensor(3.0, requires_grad=True, dtype=tg.float64), tg.tensor(5.0, requires_grad=True, dtype=tg.float64)
+    power_times(x, power=3, other=w).backward()
+    assert (x.grad.item(), w.grad.item()) == (135.0, 27.0)
+
+
 def test_the_public_function_keeps_name_docstring_and_signature():
     import inspect
 

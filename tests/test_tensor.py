@@ -204,3 +204,39 @@ def test_a_missing_gpu_says_which_part_is_missing():
         with pytest.raises(DeviceError, match="TG-D00[234].*cuda"):
             use()
     assert str(tg.get_default_device()) == "cpu"
+
+
+FOREIGN = {
+    "other byte order": np.array([1.0, 2.0], ">f4"),
+    "unpickled": pickle.loads(pickle.dumps(np.array([1.0, 2.0], np.float32))),
+    "long long": np.array([1, 2], np.longlong),
+}
+
+
+@pytest.mark.parametrize("make", [tg.tensor, tg.as_tensor])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_every_way_to_write_a_dtype_becomes_the_usual_one(kind, make):
+    x = make(FOREIGN[kind])
+    assert x.dtype is np.dtype(x.dtype.name) and x.tolist() == [1, 2]
+    usual = tg.tensor([3, 4], dtype=x.dtype)
+    assert (x @ usual).item() == 11 and tg.cat([x, usual]).dtype is usual.dtype
+
+
+@pytest.mark.parametrize("data", [np.array(["a"]), np.array([1j]), np.array([None])])
+def test_what_is_no_number_is_refused(data):
+    for make in (tg.tensor, tg.as_tensor):
+        with pytest.raises(DtypeError):
+            make(data)
+
+
+def test_a_mask_cannot_take_integers_in_place():
+    x = tg.tensor([True, False])
+    with pytest.raises(DtypeError, match="int64.*bool"):
+        x += 1
+
+
+def test_a_result_on_the_tape_is_not_copied_or_pickled():
+    y = tg.ones(2, requires_grad=True) * 2
+    for call in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(GradientError, match="TG-G013.*'mul'"):
+            call(y)

@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja import func
+from tinygrad_ja.errors import GradientError
 
 rng = np.random.default_rng(0)
 A = rng.standard_normal((3, 4))
@@ -158,3 +159,60 @@ def test_checkpoint_of_several_outputs_and_without_gradients():
     assert x.grad.tolist() == [4.0, 6.0]
     with tg.no_grad():
         assert not tg.checkpoint(lambda v: v * 2.0, x).requires_grad
+
+
+def test_checkpoint_runs_again_with_its_arguments_as_they_were():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    h, state, option = x * 1, x * 1, x * 1
+    y = tg.checkpoint(lambda a, pair, c=None: a * pair[0] * c, h, (state,), c=option)
+    h += 10
+    state += 10
+    option += 10
+    y.sum().backward()
+    assert x.grad.tolist() == [3.0, 12.0]
+
+
+def test_checkpoint_of_a_function_that_changes_its_argument():
+    def part(a):
+        a *= 3
+        return a * a
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = tg.checkpoint(part, x * 2)
+    assert y.tolist() == [36.0, 144.0]
+    y.sum().backward(retain_graph=True)
+    y.sum().backward()
+    assert x.grad.tolist() == [144.0, 288.0]
+
+
+def test_checkpoint_refuses_a_leaf_that_changed_before_the_second_run():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = tg.checkpoint(lambda: w * w).sum()
+    with tg.no_grad():
+        w += 1
+    with pytest.raises(GradientError, match="'checkpoint'.*changed in place"):
+        y.backward()
+
+
+def test_checkpoint_passes_on_what_is_no_tensor():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    note, y, nothing = tg.checkpoint(lambda a: ("note", a * a, None), x)
+    y.sum().backward()
+    assert note == "note" and nothing is None and x.grad.tolist() == [2.0, 4.0]
+
+
+def test_checkpoint_in_checkpoint_has_every_order():
+    def orders(part):
+        x = tg.tensor([1.0, 2.0], dtype=tg.float64, requires_grad=True)
+        m = x * 2
+        (of_m, of_x) = tg.grad(part(m).sum(), (m, x), create_graph=True)
+        return [of_m.tolist(), of_x.tolist(), tg.grad(of_m.sum() + of_x.sum(), x)[0].tolist()]
+
+    def plain(a):
+        with tg.no_grad():
+            scale = a * a
+        return (a * a).tanh() * scale
+
+    nested = orders(lambda a: tg.checkpoint(lambda b: tg.checkpoint(plain, b) * b, a))
+    for made, expected in zip(nested, orders(lambda a: plain(a) * a)):
+        np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-9)

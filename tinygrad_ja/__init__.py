@@ -48,6 +48,7 @@ from .ops.linalg import addmm, bmm, dot, einsum, inner, matmul, mm, mv, outer
 from .ops.norms import norm
 from .ops.padding import constant_pad_nd
 from .ops.piecewise import *
+from .ops.power import *
 from .ops.random import dropout
 from .ops.rearrange import *
 from .ops.reduce import *

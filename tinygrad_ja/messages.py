@@ -124,11 +124,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "retain_graph=True を渡してください。前の時刻から持ち越した再帰の状態なら state.detach() で切ってください。",
     ),
     "TG-G003": (
-        "a leaf of shape {shape} that '{op}' saved for its derivative (input '{input}') was changed in place after '{op}' ran, so the "
-        "gradient would be wrong. Fix: call backward before the change (optimizer.step() after loss.backward()), or run the forward "
-        "again.",
-        "'{op}' が微分のために保存した葉 (入力 '{input}'、形状 {shape}) が、'{op}' の実行後に上書きされました。このままでは勾配が誤りに"
-        "なります。直し方: 上書きの前に backward を呼ぶ (loss.backward() の後に optimizer.step()) か、順伝播をやり直してください。",
+        "a leaf, or a part or an alias of one, of shape {shape} that '{op}' saved for its derivative (input '{input}') was changed in "
+        "place after '{op}' ran, so the gradient would be wrong. Fix: call backward before the change (optimizer.step() after "
+        "loss.backward()), or run the forward again.",
+        "'{op}' が微分のために保存した葉またはその一部や別名 (入力 '{input}'、形状 {shape}) が、'{op}' の実行後に上書きされました。"
+        "このままでは勾配が誤りになります。直し方: 上書きの前に backward を呼ぶ (loss.backward() の後に optimizer.step()) "
+        "か、順伝播をやり直してください。",
     ),
     "TG-G004": (
         "a leaf that requires gradients cannot be changed in place while the tape records (shape {shape}). Fix: put the change under "
@@ -177,6 +178,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-G012": (
         "a Tensor made under inference_mode cannot require gradients. Fix: use no_grad instead, or x.clone() outside.",
         "inference_mode の中では requires_grad を設定できません。直し方: no_grad を使うか、外で x.clone() してください。",
+    ),
+    "TG-G013": (
+        "only a leaf can be copied by copy.deepcopy or pickled; this tensor is the result of '{op}' and its history cannot come along. "
+        "Fix: x.detach(), or x.clone() to copy it on the tape.",
+        "copy.deepcopy や pickle で複製できるのは葉だけです。このテンソルは '{op}' の結果で、履歴は複製できません。直し方: x.detach() と"
+        "するか、記録に残したまま複製するなら x.clone() としてください。",
     ),
     # --- arguments
     "TG-A001": (

@@ -122,6 +122,7 @@ def test_norms(p, dim):
 def test_the_norm_of_zero_has_gradient_zero(p):
     compare(lambda s, x: s.m.norm(x, p), np.zeros(3))
     compare(lambda s, x: s.m.norm(x, p), np.array([0.0, 1.0, -2.0]))
+    compare(lambda s, x: s.m.norm(x, p, 1), np.array([[0.0, 3.0, -4.0], [0.0, 0.0, 0.0], [2.0, -2.0, 0.0]]))
 
 
 def test_deviation_of_equal_numbers_has_gradient_zero():
@@ -192,3 +193,9 @@ def test_order(dim, descending):
 def test_the_first_k(k, largest):
     compare(lambda s, x: s.m.topk(x, k, largest=largest), random(2, 3))
     compare(lambda s, x: s.m.topk(x, k, 0, largest), random(4, 3))
+
+
+@pytest.mark.parametrize("call", ["softmax", "log_softmax", "logsumexp"])
+def test_an_axis_without_elements(call):
+    compare(lambda side, x: getattr(side.m, call)(x, 1), np.zeros((2, 0)))
+    compare(lambda side, x: getattr(side.m, call)(x, 0), np.zeros((2, 0)))

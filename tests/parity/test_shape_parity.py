@@ -321,7 +321,13 @@ def _assignments():
         x[1] += v[1]
         return x
 
-    return [ints, rows, indices, int_and_indices, mask, number, twice, added]
+    def axes_of_size_one_in_front(m, x, v):
+        x[1, 2] = v[:1, :1]
+        x[1:] = v[None, None]
+        x[m.tensor([True, False, False])] = v[None, :1] * 2
+        return x
+
+    return [ints, rows, indices, int_and_indices, mask, number, twice, added, axes_of_size_one_in_front]
 
 
 @pytest.mark.parametrize("assign", _assignments(), ids=lambda f: f.__name__)

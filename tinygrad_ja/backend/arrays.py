@@ -93,6 +93,16 @@ def as_array(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
+def usual_dtype(dtype: np.dtype) -> np.dtype:
+    """The one dtype object of this kind and size in native byte order. Unpickled arrays, files of the other byte order and C's
+    ``long long`` bring others, and the operators compare dtypes by identity.
+
+    >>> usual_dtype(np.dtype(">f4")) is np.dtype(np.float32)
+    True
+    """
+    return np.dtype(dtype.str[1:])
+
+
 class _Holder:
     __slots__ = ("array",)
 

@@ -27,10 +27,10 @@ class _Checkpoint:
             random.set_rng_state(state)
         try:
             with enable_grad():
-                outputs = _outputs(function(*args, **kwargs))
+                outputs = _outputs(function(*_as_now(args), **_as_now(kwargs)))
         finally:
             random.set_rng_state(now)
-        return [(y.node, g) for y, g in zip(outputs, cotangents) if y.node is not None]
+        return [(y.node, g) for y, g in zip(outputs, cotangents) if type(y) is Tensor and y.node is not None]
 
     def describe_saved(self, saved: Any) -> str:
         return "the inputs"
@@ -42,7 +42,16 @@ class _Checkpoint:
 CHECKPOINT = _Checkpoint()
 
 
-def _outputs(made: Any) -> tuple[Tensor, ...]:
+def _as_now(value: Any) -> Any:
+    """Arguments as they are now: rebinding a Tensor among them (``h += 1``), later or by a run, must not reach the next run."""
+    if type(value) is Tensor:
+        return Tensor(value.array, value.node)
+    if type(value) in (tuple, list):
+        return type(value)([_as_now(item) for item in value])
+    return {key: _as_now(item) for key, item in value.items()} if type(value) is dict else value
+
+
+def _outputs(made: Any) -> tuple[Any, ...]:
     return tuple(made) if isinstance(made, (tuple, list)) else (made,)
 
 
@@ -56,17 +65,27 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
     if modes.record is None:
         return function(*args, **kwargs)
     state = random.get_rng_state() if preserve_rng_state else None
-    args = tuple(Tensor(a.array, a.node) if type(a) is Tensor else a for a in args)  # later rebinding must not reach us
+    args, kwargs = _as_now(args), _as_now(kwargs)
     start = next_number()
-    made = function(*args, **kwargs)
+    made = function(*_as_now(args), **_as_now(kwargs))
     outputs = _outputs(made)
-    below = nodes_below([y.node for y in outputs])
+    tensors = [y for y in outputs if type(y) is Tensor]
+    below = nodes_below([y.node for y in tensors])
     inner = {number for number in below if number > start}
     outer = {p.number: p for number in inner for p in below[number].parents if p is not None and p.number < start}
-    outer |= {y.node.number: y.node for y in outputs if y.node is not None and y.node.number < start}
+    outer |= {y.node.number: y.node for y in tensors if y.node is not None and y.node.number < start}
     if not outer:
         return made
-    arrays = [y.array for y in outputs]
-    node = modes.record(CHECKPOINT, tuple(outer.values()), (function, args, kwargs, state), Outputs(arrays))
-    tensors = tuple(Tensor(y, Output(node, i, y)) if y.dtype.kind == "f" else Tensor(y) for i, y in enumerate(arrays))
-    return tensors if isinstance(made, (tuple, list)) else tensors[0]
+    # what is no Tensor passes through
+    shapes = Outputs([y.array for y in tensors])
+    shapes.shape = tuple([y.array.shape if type(y) is Tensor else () for y in outputs])
+    node = modes.record(CHECKPOINT, tuple(outer.values()), (function, args, kwargs, state), shapes)
+    results = tuple([_output(node, i, y) for i, y in enumerate(outputs)])
+    return results if isinstance(made, (tuple, list)) else results[0]
+
+
+def _output(node: Any, index: int, y: Any) -> Any:
+    """A result of a checkpointed part as an output of its node."""
+    if type(y) is not Tensor:
+        return y
+    return Tensor(y.array, Output(node, index, y.array)) if y.array.dtype.kind == "f" else Tensor(y.array)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array
@@ -287,7 +287,7 @@ class Operator:
 
         assert self.reference is not None
         with enable_grad():
-            made = self.reference(*inputs, **{name: values[name] for name in self.constants})
+            made = self.call(self.reference, inputs, values)
         return made if self.several else (made,)
 
     def _backward_by_reference(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
@@ -305,6 +305,15 @@ class Operator:
         cotangent = tuple(map(Tensor, g)) if type(g) is tuple else Tensor(g)
         gradients = self._differentiate_reference(tuple(lifted), parents, cotangent)
         return [None if gradient is None else gradient.array for gradient in gradients]
+
+    def call(self, function: Callable[..., Any], inputs: Sequence[Any], constants: Mapping[str, Any]) -> Any:
+        """Call a function that has the forward's parameters, but perhaps other names for them: the arguments are given in its order,
+        inputs and others mixed as the forward mixes them, and those that are keywords there by name."""
+        if self.variadic:
+            return function(*inputs, **{name: constants[name] for name in self.constants})
+        given = {**{name: constants[name] for name in self.constants}, **dict(zip(self.inputs, inputs))}
+        positional = [given.pop(p.name) for p in self.parameters if p.kind is not p.KEYWORD_ONLY]
+        return function(*positional, **given)
 
     def run(self, inputs: Sequence[Any], constants: dict[str, Any]) -> Any:
         """Call the public function with its inputs in order and the other arguments by name, wherever they stand between them."""

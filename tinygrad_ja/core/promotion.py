@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE, is_array
+from ..backend.arrays import BY_TYPE, is_array, usual_dtype
 from ..backend.devices import device_of, get_default_dtype
 from ..errors import error
 
@@ -96,7 +96,7 @@ def _with_usual_dtype(x: Any) -> Any:
     """An array that was unpickled has a dtype object of its own, equal to the usual one but not the same object."""
     if not hasattr(x, "array"):
         return x
-    usual = np.dtype(x.array.dtype.char)
+    usual = usual_dtype(x.array.dtype)
     if x.array.dtype is usual or x.array.dtype != usual:
         return x
     return type(x)(x.array.view(usual), x.node)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..backend.arrays import ARRAY_MODULES, as_array, is_sole_owner
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array, is_sole_owner
 from ..errors import error
 
 if TYPE_CHECKING:
@@ -60,13 +62,14 @@ class Node:
 
 class Leaf(Node):
     """Where a gradient ends: a Tensor that requires gradients and was made by the user. ``changed`` is the time of its last
-    change in place."""
+    change in place; ``frozen`` is set while ``requires_grad_(False)`` refuses gradients of graphs that were made before."""
 
-    __slots__ = ("changed",)
+    __slots__ = ("changed", "frozen")
 
     def __init__(self, array: Any) -> None:
         super().__init__(LEAF, (), (), array)
         self.changed = 0
+        self.frozen = False
 
 
 class Output(Node):
@@ -140,10 +143,14 @@ class RemovableHandle:
         self._hooks.pop(self.id, None)
 
 
-def _add_hook(node: Node, kind: str, hook: Callable[..., Any]) -> RemovableHandle:
+def _hooks(node: Node) -> dict[str, Any]:
     if node.hooks is None:
-        node.hooks = {"tensor": {}, "operator": {}}
-    handle = RemovableHandle(node.hooks[kind])
+        node.hooks = {"tensor": {}, "operator": {}, "retain": False}
+    return node.hooks
+
+
+def _add_hook(node: Node, kind: str, hook: Callable[..., Any]) -> RemovableHandle:
+    handle = RemovableHandle(_hooks(node)[kind])
     node.hooks[kind][handle.id] = hook
     return handle
 
@@ -153,32 +160,61 @@ def add_tensor_hook(node: Node, hook: Callable[[Tensor], Any]) -> RemovableHandl
     return _add_hook(node, "tensor", hook)
 
 
-def _run_tensor_hooks(node: Node, g: Any) -> Any:
+def retain_gradient(node: Node) -> None:
+    """Keep the cotangent of ``node``'s value in its ``grad``, as it is after all tensor hooks. (A flag and no hook: a hook would
+    hold the node that holds it.)"""
+    _hooks(node)["retain"] = True
+
+
+def _for_hook(g: Any) -> Any:
+    """A cotangent as a Tensor of its own, so that an in-place operator on it stays with the hook."""
     from .tensor import Tensor
 
+    if type(g) is Tensor:
+        return Tensor(g.array, g.node)
+    return None if g is None else Tensor(as_array(g))
+
+
+def _from_hook(result: Any, g: Any) -> Any:
+    """What a hook returned in place of ``g``, in the form of ``g``."""
+    from .tensor import Tensor
+
+    array = result.array if type(result) is Tensor else result
+    if not is_array(array) or array.shape != g.shape or array.dtype != g.dtype:
+        shape, dtype = getattr(array, "shape", "-"), getattr(array, "dtype", type(array).__name__)
+        raise error("TG-G010", actual=shape, dtype=dtype, expected=g.shape, wanted=g.dtype)
+    if type(g) is Tensor:
+        return result if type(result) is Tensor else Tensor(array)
+    return array
+
+
+def _run_tensor_hooks(node: Node, g: Any) -> Any:
     for hook in tuple(node.hooks["tensor"].values()):
-        given = g if type(g) is Tensor else Tensor(g)
-        result = hook(given)
-        if result is None:
-            continue
-        array = result.array if type(result) is Tensor else result
-        if array.shape != g.shape or array.dtype != g.dtype:
-            raise error("TG-G010", actual=array.shape, dtype=array.dtype, expected=g.shape, wanted=g.dtype)
-        g = result if type(g) is Tensor else array
+        result = hook(_for_hook(g))
+        if result is not None:
+            g = _from_hook(result, g)
+    if node.hooks["retain"]:
+        given = _for_hook(g)
+        node.grad = given if node.grad is None else node.grad + given
     return g
 
 
-def _run_operator_hooks(node: Node, gradients: Sequence[Any], g: Any) -> Sequence[Any]:
-    from .tensor import Tensor
-
-    def wrap(value: Any) -> Any:
-        return Tensor(value) if type(value) in ARRAY_MODULES else value
-
-    raw = type(g if type(g) is not tuple else g[0]) is not Tensor
+def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: Sequence[Any], g: Any) -> Sequence[Any]:
+    """Gradients of the inputs, in the inputs' shapes, after the operator hooks of ``node``."""
+    gradients = [
+        gx if gx is None or parent is None or gx.shape == parent.shape else node.operator.fit(gx, parent.shape, index)
+        for index, (gx, parent) in enumerate(zip(gradients, parents))
+    ]
     for hook in tuple(node.hooks["operator"].values()):
-        result = hook(tuple(map(wrap, gradients)), tuple(map(wrap, g)) if type(g) is tuple else wrap(g))
-        if result is not None:
-            gradients = tuple(r.array if raw and type(r) is Tensor else r for r in result)
+        outgoing = tuple(map(_for_hook, g)) if type(g) is tuple else _for_hook(g)
+        result = hook(tuple(map(_for_hook, gradients)), outgoing)
+        if result is None:
+            continue
+        if type(result) is not tuple or len(result) != len(gradients):
+            given = f"{len(result)} values" if type(result) is tuple else type(result).__name__
+            rule = f"a tuple of {len(gradients)}, one gradient per input, or None"
+            raise error("TG-A001", op="register_hook", argument="hook", value=given, rule=rule, fix="return one per input.")
+        gradients = [None if new is None or gx is None else _from_hook(new, gx) for new, gx in zip(result, gradients)]
     return gradients
 
 
@@ -230,22 +266,58 @@ def _check_anomaly(node: Node, gradients: Sequence[Any], g: Any, saved: Any) -> 
 # ---- the walk back -------------------------------------------------------------------------------
 
 
-class _Clock:
-    """Time of the latest change in place of any leaf, so that backward looks for stale leaves only when there can be one."""
+class _Changes:
+    """When arrays were last changed in place: those of leaves, and plain data through ``data``. Backward looks for stale saved
+    values only when something has changed since."""
 
-    latest_change = 0
-
-
-def mark_changed(leaf: Leaf) -> None:
-    """Stamp a leaf whose array was changed in place."""
-    leaf.changed = _Clock.latest_change = next_number()
+    latest = 0
+    by_memory: ClassVar[dict[int, list[Any]]] = {}
+    """id of the array that owns the memory -> [weak reference to it, time]."""
 
 
-def _refuse_changed_leaf(node: Node) -> None:
-    for _, index in node.operator.saved_inputs:
+def _owner(array: Any) -> Any:
+    """The array whose memory ``array`` is a view of, or itself."""
+    while type(array.base) in BY_TYPE:
+        array = array.base
+    return array
+
+
+def mark_changed(leaf: Leaf | None, array: Any) -> None:
+    """Stamp a leaf and the memory of its array, which was changed in place. Views and detached tensors share that memory."""
+    number = _Changes.latest = next_number()
+    if leaf is not None:
+        leaf.changed = number
+    owner = array if array.base is None else _owner(array)
+    key = id(owner)
+    entry = _Changes.by_memory.get(key)
+    if entry is not None and entry[0]() is owner:
+        entry[1] = number
+    else:
+        forget = _Changes.by_memory.pop
+        _Changes.by_memory[key] = [weakref.ref(owner, lambda _: forget(key, None)), number]
+
+
+def _changed_since(number: int, value: Any) -> bool:
+    owner = _owner(value)
+    entry = _Changes.by_memory.get(id(owner))
+    return entry is not None and entry[1] > number and entry[0]() is owner
+
+
+def _refuse_changed(node: Node) -> None:
+    """Raise when something that ``node`` saved was changed in place after it ran."""
+    operator = node.operator
+    # a checkpoint runs again on the leaves themselves
+    indices = range(len(node.parents)) if operator.expands else [index for _, index in operator.saved_inputs]
+    for index in indices:
         parent = node.parents[index]
-        if parent is not None and parent.operator is LEAF and parent.changed > node.number:
-            raise error("TG-G003", op=node.operator.name, input=node.operator.input_name(index), shape=parent.shape)
+        if isinstance(parent, Leaf) and parent.changed > node.number:
+            raise error("TG-G003", op=operator.name, input=operator.input_name(index), shape=parent.shape)
+    if operator.expands:
+        return
+    for name, value in zip(operator.saves, node.saved):  # type: ignore[arg-type]
+        for array in value if type(value) is tuple else (value,):
+            if is_array(array) and _changed_since(node.number, array):
+                raise error("TG-G003", op=operator.name, input=name, shape=array.shape)
 
 
 def run_backward(
@@ -293,7 +365,7 @@ def run_backward(
         if node.hooks is not None:
             if type(g) is list:
                 g = _fill(g, node.shape)
-            elif node.hooks["tensor"]:
+            elif node.hooks["tensor"] or node.hooks["retain"]:
                 g = _run_tensor_hooks(node, g)
         if targets is not None and number in targets:
             targets[number] = g
@@ -313,14 +385,16 @@ def run_backward(
             cotangents[number][node.index] = g  # type: ignore[attr-defined]
             continue
 
-        saved = node.saved
-        if saved is None:
-            raise error("TG-G002", op=operator.name)
-        if number < _Clock.latest_change:
-            _refuse_changed_leaf(node)
         parents = node.parents
         if wanted is not None:
             parents = tuple([p if p is not None and p.number in wanted else None for p in parents])
+            if not any([p is not None for p in parents]):  # a target itself, with none behind it
+                continue
+        saved = node.saved
+        if saved is None:
+            raise error("TG-G002", op=operator.name)
+        if number < _Changes.latest:
+            _refuse_changed(node)
         if type(g) is list:
             g = _fill(g, node.shape)
 
@@ -341,7 +415,7 @@ def run_backward(
         if anomaly:
             _check_anomaly(node, gradients, g, saved)
         if node.hooks is not None and node.hooks["operator"]:
-            gradients = _run_operator_hooks(node, gradients, g)
+            gradients = _run_operator_hooks(node, parents, gradients, g)
         saved = None
 
         for index, parent in enumerate(parents):
@@ -409,15 +483,28 @@ def _on_path(roots: Iterable[Node], targets: dict[int, Any]) -> set[int]:
     return path
 
 
+_accumulating = threading.Lock()  # threads may share leaves
+
+
 def accumulate(totals: list[tuple[Leaf, Any]], create_graph: bool) -> None:
     """Add the gradients of a finished walk to the leaves' ``grad``. Empties ``totals``."""
+    with _accumulating:
+        _accumulate(totals, create_graph)
+
+
+def _accumulate(totals: list[tuple[Leaf, Any]], create_graph: bool) -> None:
     from .tensor import Tensor
 
     while totals:
         leaf, g = totals.pop()
+        if leaf.frozen:
+            continue
         before = leaf.grad
         if create_graph:
-            leaf.grad = g if before is None else before + g
+            if before is not None:
+                leaf.grad = before + g
+            else:  # another leaf may have been given the same Tensor; without a history its array may be written in place
+                leaf.grad = Tensor(g.array.copy() if g.node is None else g.array, g.node)
         elif before is None:
             leaf.grad = Tensor(g)
             del g

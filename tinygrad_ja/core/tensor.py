@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner, usual_dtype
 from ..backend.devices import Device, device_of, get_default_dtype, move
 from ..errors import error
-from .tape import LEAF, Leaf, Node, RemovableHandle, add_tensor_hook, mark_changed
+from .tape import LEAF, Leaf, Node, RemovableHandle, add_tensor_hook, mark_changed, retain_gradient
 
 
 class Tensor:
@@ -22,7 +22,7 @@ class Tensor:
     whose history the tape knows. Only a leaf that requires gradients changes in place, under ``no_grad``.
     """
 
-    __slots__ = ("array", "node", "_role", "__weakref__")
+    __slots__ = ("array", "node", "_role", "_frozen", "__weakref__")
 
     def __init__(self, array: Any, node: Node | None = None) -> None:
         self.array = array
@@ -30,6 +30,7 @@ class Tensor:
 
     if TYPE_CHECKING:
         _role: Any
+        _frozen: Leaf  # the leaf of a tensor after requires_grad_(False): it comes back with requires_grad_(True)
 
         def __getattr__(self, name: str) -> Any: ...  # operators are attached as methods
         def __add__(self, other: Any) -> Tensor: ...
@@ -143,19 +144,26 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient that ``backward`` summed here: for leaves, and for results after ``retain_grad``."""
-        return None if self.node is None else self.node.grad
+        node = self.node if self.node is not None else getattr(self, "_frozen", None)
+        return None if node is None else node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        node = self.node if self.node is not None else getattr(self, "_frozen", None)
         if value is None:
-            if self.node is not None:
-                self.node.grad = None
+            if node is not None:
+                node.grad = None
             return
-        if self.node is None:
+        if node is None:
             raise error("TG-G005")
+        if type(value) is not Tensor:
+            raise error("TG-T002", op="grad", argument="value", type=type(value).__name__)
         if value.array.shape != self.array.shape:
             raise error("TG-S004", actual=tuple(value.array.shape), expected=tuple(self.array.shape))
-        self.node.grad = value
+        if value.array.dtype != self.array.dtype:
+            dtypes = f"{value.array.dtype} and {self.array.dtype}"
+            raise error("TG-T001", op="grad", dtypes=dtypes, fix=f"tg.{self.array.dtype}")
+        node.grad = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make this leaf want a gradient, or not any more. Returns itself.
@@ -169,29 +177,29 @@ class Tensor:
                 return self
             raise error("TG-G009", op=self.node.name)  # type: ignore[union-attr]
         if not requires_grad:
-            self.node = None
+            if self.node is not None:
+                self._frozen = self.node  # type: ignore[assignment]
+                self._frozen.frozen = True
+                self.node = None
         elif self.node is None:
             if self.array.dtype.kind != "f":
                 raise error("TG-T003", dtype=self.array.dtype)
             if modes.inference:
                 raise error("TG-G012")
-            self.node = Leaf(self.array)
+            if not getattr(self.array.flags, "writeable", True):  # a leaf is changed in place by optimizers
+                self.array = self.array.copy()
+            leaf = getattr(self, "_frozen", None) or Leaf(self.array)
+            leaf.frozen = False
+            leaf.shape = self.array.shape
+            self.node = leaf
         return self
 
     def retain_grad(self) -> None:
         """Keep the gradient of this result in ``grad`` when backward passes."""
-        node = self.node
-        if node is None:
+        if self.node is None:
             raise error("TG-G005")
-        if node.operator is LEAF or (node.hooks and any(getattr(h, "retains", False) for h in node.hooks["tensor"].values())):
-            return
-
-        def keep(g: Tensor) -> None:
-            before = node.grad
-            node.grad = Tensor(g.array, g.node) if before is None else before + g
-
-        keep.retains = True  # type: ignore[attr-defined]
-        add_tensor_hook(node, keep)
+        if self.node.operator is not LEAF:
+            retain_gradient(self.node)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Run ``hook(grad)`` when the gradient of this tensor is known; what it returns, unless None, replaces the gradient."""
@@ -213,6 +221,7 @@ class Tensor:
             backward(self, gradient, retain_graph, create_graph)
             return
         inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        inputs = tuple({id(x.node): x for x in inputs}.values())  # an input that is named twice counts once
         made = grad(self, inputs, gradient, retain_graph, create_graph, allow_unused=True)
         for leaf, g in zip(inputs, made):
             if g is not None:
@@ -242,9 +251,12 @@ class Tensor:
     # -- change in place
 
     def _note_change(self) -> None:
-        if self.node is not None and self.node.operator is LEAF:
-            self.node.shape = self.array.shape
-            mark_changed(self.node)  # type: ignore[arg-type]
+        node = self.node
+        if node is not None and node.operator is LEAF:
+            node.shape = self.array.shape
+            mark_changed(node, self.array)  # type: ignore[arg-type]
+        else:
+            mark_changed(None, self.array)
 
     def _assign(self, value: Tensor) -> Tensor:
         """Give this tensor another value of the same shape and dtype: the end of every in-place operator. Returns itself."""
@@ -254,7 +266,9 @@ class Tensor:
         if array.shape != self.array.shape:
             raise error("TG-S005", actual=tuple(array.shape), expected=tuple(self.array.shape), shape=tuple(self.array.shape))
         if array.dtype is not self.array.dtype:
-            if array.dtype.kind == "f" and self.array.dtype.kind != "f":
+            if (array.dtype.kind == "f" and self.array.dtype.kind != "f") or (
+                array.dtype.kind in "iu" and self.array.dtype.kind == "b"
+            ):
                 raise error("TG-T006", actual=array.dtype, expected=self.array.dtype)
             from .promotion import cast_to
 
@@ -287,7 +301,7 @@ class Tensor:
             return owner.array
         if owner is not self:
             return owner.array
-        if not is_sole_owner(self):
+        if not is_sole_owner(self) or not getattr(self.array.flags, "writeable", True):
             self.array = self.array.copy()
         return self.array
 
@@ -381,7 +395,7 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
-            raise error("TG-G009", op=self.node.name)  # type: ignore[union-attr]
+            raise error("TG-G013", op=self.node.name)  # type: ignore[union-attr]
         made = Tensor(self.array.copy())
         if is_parameter(self):
             made._role = PARAMETER
@@ -394,13 +408,13 @@ class Tensor:
 
     def __reduce__(self) -> Any:
         if not self.is_leaf:
-            raise error("TG-G009", op=self.node.name)  # type: ignore[union-attr]
+            raise error("TG-G013", op=self.node.name)  # type: ignore[union-attr]
         host = BY_TYPE[type(self.array)].to_host(self.array)
         return _rebuild, (host, str(self.device), self.node is not None, is_parameter(self))
 
 
 def _rebuild(array: np.ndarray, device: str, requires_grad: bool, parameter: bool) -> Tensor:
-    array = array.astype(np.dtype(array.dtype.char))  # an unpickled array has a dtype object of its own
+    array = array.astype(usual_dtype(array.dtype))  # an unpickled array has a dtype object of its own
     made = Tensor(move(array, Device(device))).requires_grad_(requires_grad)
     if parameter:
         made._role = PARAMETER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend.arrays import ARRAY_MODULES, is_sole_owner
+from ..backend.arrays import ARRAY_MODULES, is_array, is_sole_owner
 from ..errors import error
 from .modes import enable_grad, modes
 from .tape import LEAF, accumulate, nodes_below, run_backward
@@ -25,7 +25,13 @@ def _roots(outputs: Sequence[Tensor], grad_outputs: Sequence[Any], create_graph:
             if y.array.size != 1:
                 raise error("TG-G001", shape=tuple(y.array.shape))
             g = ARRAY_MODULES[type(y.array)].ones_like(y.array)
-        g = g if type(g) is Tensor else Tensor(g)
+        if type(g) is not Tensor:
+            if not is_array(g):
+                raise error("TG-T002", op="backward", argument="gradient", type=type(g).__name__)
+            g = Tensor(g)
+        if type(g.array) is not type(y.array):
+            devices = (str(y.device), str(g.device))
+            raise error("TG-D001", op="backward", devices=" and ".join(devices), fix=devices[0])
         if g.array.shape != y.array.shape:
             raise error("TG-S004", actual=tuple(g.array.shape), expected=tuple(y.array.shape))
         if g.array.dtype is not y.array.dtype:
@@ -35,7 +41,14 @@ def _roots(outputs: Sequence[Tensor], grad_outputs: Sequence[Any], create_graph:
 
 
 def _pad(grad_outputs: Any, count: int) -> tuple[Any, ...]:
-    return (None,) * count if grad_outputs is None else _tuple(grad_outputs)
+    if grad_outputs is None:
+        return (None,) * count
+    given = _tuple(grad_outputs)
+    if len(given) != count:
+        rule = f"one cotangent, or None, for each of the {count} outputs"
+        value = f"{len(given)} values"
+        raise error("TG-A001", op="backward", argument="gradient", value=value, rule=rule, fix="pass a list of that length.")
+    return given
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
@@ -90,7 +103,8 @@ def grad(
         g = targets[x.node.number]
         if g is None and not allow_unused:
             raise error("TG-G006", index=index)
-        made.append(g if g is None or type(g) is Tensor else Tensor(g))
+        # a Tensor of its own for each input: the walk hands one and the same to several
+        made.append(None if g is None else Tensor(g.array, g.node) if type(g) is Tensor else Tensor(g))
         del g
     targets.clear()
     roots.clear()

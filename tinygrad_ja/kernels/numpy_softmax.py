@@ -76,6 +76,8 @@ def softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
             made /= _beside(sums, made.shape[1])
             return made if rows is input else made.reshape(input.shape)
     axis = present(dim, input.ndim)
+    if not input.size:
+        return input.copy()
     made = _exp(input - _largest(input, axis, None, None, True))
     made /= _add(made, axis, None, None, True)
     return made
@@ -113,6 +115,8 @@ def log_softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
             np.subtract(rows, _beside(sums, made.shape[1]), made)
             return made if rows is input else made.reshape(input.shape)
     axis = present(dim, input.ndim)
+    if not input.size:
+        return input.copy()
     made = input - _largest(input, axis, None, None, True)
     made -= np.log(_add(_exp(made), axis, None, None, True))
     return made

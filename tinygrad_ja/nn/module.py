@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import is_array
+from ..backend.arrays import ARRAY_MODULES, is_array
 from ..backend.devices import Device, device_of, move, usable
 from ..core.tape import RemovableHandle
 from ..core.tensor import Tensor, is_parameter
@@ -301,7 +301,7 @@ class Module:
             if set_to_none or p.grad is None:
                 p.grad = None
             else:
-                p.grad = Tensor(p.grad.array * 0)
+                p.grad = Tensor(ARRAY_MODULES[type(p.array)].zeros_like(p.array))
 
     def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Any:
         """Move parameters, buffers and gradients to a device and cast the floating ones to a dtype; ``to(device)``, ``to(dtype)``,

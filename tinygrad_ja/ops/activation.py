@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core.operator import Array, elementwise, fused
+from ..core.operator import Array, Point, elementwise, fused
 from ..errors import error
 from . import approximations
-from .comparison import _where, logical_not
+from .comparison import _where
 from .exponential import logistic, sigmoid, tanh
 from .methods import attach, attach_in_place
 from .piecewise import abs as absolute
@@ -54,7 +54,7 @@ def _any_array(pick: Any) -> Any:
 # ---- rectifiers ----------------------------------------------------------------------------------
 
 
-@elementwise(lambda g, y: g * (y > 0))
+@elementwise(lambda g, y: g * (y > 0), points=[Point((0.0,), (0.0,))])
 def _relu(xp: Any, input: Array) -> Array:
     """max(x, 0)."""
     return xp.maximum(input, 0)
@@ -71,7 +71,11 @@ def relu(input: Any, inplace: bool = False) -> Any:
 
 
 # A choice by a mask that is all but random costs NumPy more than several products with the mask.
-@elementwise(lambda g, input, negative_slope: g * (input > 0) * (1 - negative_slope) + g * negative_slope)
+@elementwise(
+    lambda g, input, negative_slope: g * (input > 0) * (1 - negative_slope) + g * negative_slope,
+    cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.01, 0.25, 1.5, -0.5))), {}),
+    points=[Point((0.0, 0.25), (0.25,))],
+)
 def _leaky_relu(xp: Any, input: Array, negative_slope: float = 0.01) -> Array:
     """x for x > 0, else a small multiple of it."""
     if 0 <= negative_slope <= 1:
@@ -124,7 +128,12 @@ def _slope_of_elu(g: Any, input: Any, y: Any, alpha: float, scale: float, input_
     return slope if steepest == scale else slope + g * (input > 0) * (scale - steepest)
 
 
-@elementwise(_slope_of_elu)
+def _case_of_elu(pick: Any) -> Any:
+    alpha = pick.choice((1.0, 0.5, 2.0, -0.5))
+    return (pick.array(pick.shape()), alpha, pick.choice((1.0, 1.5)), pick.choice((1.0, 0.5, 1 / alpha))), {}
+
+
+@elementwise(_slope_of_elu, cases=_case_of_elu, points=[Point((0.0, 0.5, 1.5), (0.75,)), Point((0.0, -0.5), (-0.5,))])
 def _elu(xp: Any, input: Array, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Array:
     """scale x for x > 0, else scale alpha (exp(input_scale x) - 1): ELU, SELU and CELU."""
     negative = xp.expm1(xp.minimum(input, 0) * input_scale) * (alpha * scale)
@@ -171,7 +180,11 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return _give(input, _elu(input, alpha, 1.0, 1.0 / alpha), inplace)
 
 
-@elementwise(lambda g, input, threshold: g * (input > threshold))
+@elementwise(
+    lambda g, input, threshold: g * (input > threshold),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.0, -0.5, 1.0)), pick.choice((0.0, -1.0, 2.0))), {}),
+    points=[Point(([0.5, 1.0, 2.0], 1.0, 5.0), ([0.0, 0.0, 1.0],))],
+)
 def _threshold(xp: Any, input: Array, threshold: float = 0.0, value: float = 0.0) -> Array:
     """x above the threshold, else the value."""
     return xp.where(input <= threshold, xp.full_like(input, value), input)
@@ -192,6 +205,8 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 @elementwise(
     lambda g, input, min_val, max_val: g * ((input > min_val) & (input < max_val)),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.choice((-1.0, -0.5)), pick.choice((0.5, 1.0))), {}),
+    points=[Point(([-1.0, 0.0, 1.0],), ([0.0, 1.0, 0.0],))],
 )
 def _hardtanh(xp: Any, input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """Into [min_val, max_val]."""
@@ -236,10 +251,10 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Any:
 
 def _slope_of_hardswish(g: Any, input: Any) -> Any:
     ramp = input * (1 / 3) + 0.5
-    return g * _where(input >= 3, 1.0 + 0.0 * ramp, ramp * (input > -3))
+    return g * _where(input >= 3, 1.0, ramp * (input > -3))
 
 
-@elementwise(_slope_of_hardswish, domain=(-4.0, 4.0))
+@elementwise(_slope_of_hardswish, domain=(-4.0, 4.0), points=[Point(([-3.0, 3.0],), ([0.0, 1.0],))])
 def _hardswish(xp: Any, input: Array) -> Array:
     """x relu6(x + 3) / 6."""
     return input * xp.clip(input + 3, 0, 6) * (1 / 6)
@@ -257,7 +272,11 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
     return _give(input, _hardswish(input), inplace)
 
 
-@elementwise(lambda g, input, lambd: g * (absolute(input) > lambd))
+@elementwise(
+    lambda g, input, lambd: g * (absolute(input) > lambd),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.5, 1.0))), {}),
+    points=[Point(([-0.5, 0.5, 0.75], 0.5), ([0.0, 0.0, 1.0],))],
+)
 def softshrink(xp: Any, input: Array, lambd: float = 0.5) -> Array:
     """x moved towards zero by ``lambd``, 0 between -lambd and lambd; dy/dx = 1 or 0.
 
@@ -268,9 +287,13 @@ def softshrink(xp: Any, input: Array, lambd: float = 0.5) -> Array:
     return input - xp.clip(input, -lambd, lambd)
 
 
-@elementwise(lambda g, input, lambd: g * logical_not(absolute(input) <= lambd))
+@elementwise(
+    lambda g, y: g * (y != 0),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.5, 1.0, 0.0))), {}),
+    points=[Point(([-0.5, 0.5, 0.75], 0.5), ([0.0, 0.0, 1.0],)), Point((0.0, 0.0), (0.0,))],
+)
 def hardshrink(xp: Any, input: Array, lambd: float = 0.5) -> Array:
-    """x, but 0 between -lambd and lambd; dy/dx = 1 or 0.
+    """x, but 0 between -lambd and lambd, lambd >= 0; dy/dx = 1 or 0.
 
     >>> import tinygrad_ja as tg
     >>> tg.nn.functional.hardshrink(tg.tensor([-2.0, 0.25, 2.0]))
@@ -282,17 +305,19 @@ def hardshrink(xp: Any, input: Array, lambd: float = 0.5) -> Array:
 # ---- smooth --------------------------------------------------------------------------------------
 
 
-def _without_overflow(xp: Any, input: Any) -> Any:
-    """float16 clamped to where squares are finite; GELU is constant or linear there."""
-    return input.clip(-100.0, 100.0) if input.dtype == xp.float16 else input
-
-
 def _gelu_backward(xp: Any, g: Any, input: Any, approximate: str, share: Any) -> Any:
-    input = _without_overflow(xp, input)
     if approximate == "tanh":
-        # share = (1 + tanh u) / 2, so its derivative is 2 share (1 - share) u'
-        slope = (share - share * share) * (2 * _GELU_SCALE + (6 * _GELU_SCALE * _GELU_CUBIC) * (input * input))
-        return (g * (share + input * slope),)
+        # share = (1 + tanh u) / 2, so its derivative is 2 share (1 - share) u'. In place: memory costs more than the products here.
+        # And 0 x x, unlike 0 (x x), does not overflow for large x.
+        bend = (share - share * share) * input
+        slope = bend * input
+        slope *= input
+        slope *= 6 * _GELU_SCALE * _GELU_CUBIC
+        bend *= 2 * _GELU_SCALE
+        slope += bend
+        slope += share
+        slope *= g
+        return (slope,)
     density = xp.exp(input * input * -0.5) * (1 / math.sqrt(2 * math.pi))
     return (g * (share + input * density),)
 
@@ -308,7 +333,8 @@ _GELU_CUBIC = 0.044715
 
 
 def _case_of_gelu(pick: Any) -> Any:
-    return (pick.array(pick.shape(), -3.0, 3.0),), {"approximate": pick.choice(("none", "tanh"))}
+    wide = pick.choice((3.0, 3.0, 400.0))
+    return (pick.array(pick.shape(), -wide, wide),), {"approximate": pick.choice(("none", "tanh"))}
 
 
 @fused(_gelu_backward, _gelu_reference, aux=("share",), promotes=True, cases=_case_of_gelu)
@@ -323,7 +349,8 @@ def gelu(xp: Any, input: Array, approximate: str = "none") -> Array:
     tensor([-0.1587,  1.9545])
     """
     if approximate == "tanh":
-        near = _without_overflow(xp, input)
+        # the share is 0 or 1 beyond, and cubes would overflow in float16
+        near = input.clip(-100.0, 100.0) if input.dtype == xp.float16 else input
         share = xp.tanh(near * (_GELU_SCALE + (_GELU_SCALE * _GELU_CUBIC) * (near * near))) * 0.5 + 0.5
     elif approximate == "none":
         share = approximations.erf(xp, input * math.sqrt(0.5)) * 0.5 + 0.5
@@ -387,6 +414,14 @@ def mish(input: Any, inplace: bool = False) -> Any:
 
 @elementwise(
     lambda g, input, beta, threshold: _where(input * beta > threshold, g, g * sigmoid(input * beta)),
+    cases=lambda pick: (
+        (pick.array(pick.shape(), -4.0, 4.0), pick.choice((1.0, 0.5, 2.0, -1.0)), pick.choice((20.0, 3.0))),
+        {},
+    ),
+    points=[
+        Point(([2.98, 3.0, 3.02], 1.0, 3.0), ([1 / (1 + math.exp(-2.98)), 1 / (1 + math.exp(-3.0)), 1.0],)),
+        Point(([1.49, 1.5, 1.51], 2.0, 3.0), ([1 / (1 + math.exp(-2.98)), 1 / (1 + math.exp(-3.0)), 1.0],)),
+    ],
 )
 def softplus(xp: Any, input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """log(1 + exp(beta x)) / beta, x itself where beta x > ``threshold``; dy/dx = σ(beta x).

@@ -256,21 +256,46 @@ def _derivative_of_cotangent(n: int) -> list[float]:
 _SERIES_END = 25.0
 
 
-def bessel_i(xp: Any, x: Any, order: int) -> Any:
-    """Modified Bessel function I₀ or I₁ in float64: the power series, whose terms are all positive, up to |x| = 25, beyond it the
-    asymptotic series (Abramowitz and Stegun 9.6.10, 9.7.1)."""
+def bessel_i(xp: Any, x: Any, n: int) -> Any:
+    """Modified Bessel function Iₙ of any integer order in float64: the power series, whose terms are all positive, up to |x| = 25, beyond
+    it the asymptotic series (Abramowitz and Stegun 9.6.6, 9.6.10, 9.7.1)."""
+    order = abs(n)
     a = xp.absolute(x)
     near = xp.minimum(a, _SERIES_END)
     t = near * near * 0.25
     series = 1.0
     for k in range(46, 0, -1):
         series = 1.0 + t / (k * (k + order)) * series
-    if order:
-        series = series * near * 0.5
+    for k in range(1, order + 1):
+        series = series * near * (0.5 / k)
     far = xp.maximum(a, _SERIES_END)
     tail = 1.0
     for k in range(24, 0, -1):
         tail = 1.0 - tail * (4 * order * order - (2 * k - 1) ** 2) / (8 * k) / far
     growth = xp.exp(far * 0.5)
     value = xp.where(a <= _SERIES_END, series, growth * (tail / xp.sqrt(2 * math.pi * far)) * growth)
-    return xp.copysign(value, x) if order else value
+    return xp.copysign(value, x) if order % 2 else value
+
+
+# ---- sinc ----------------------------------------------------------------------------------------
+
+
+def derivative_of_sinc(xp: Any, x: Any, n: int) -> Any:
+    """The n-th derivative of f(x) = sin(πx) / (πx), n >= 1: near 0 the power series of f, elsewhere from
+    x f⁽ᵏ⁾ + k f⁽ᵏ⁻¹⁾ = dᵏ/dxᵏ sin(πx) / π, which loses digits near 0."""
+    near = xp.absolute(x) < 0.3 * n
+    small = xp.where(near, x, 0.0)
+    squared = small * small
+    series = 0.0
+    lowest = (n + 1) // 2
+    for k in range(lowest + 4 + 3 * n, lowest - 1, -1):
+        series = series * squared + (-1) ** k * math.pi ** (2 * k) / ((2 * k + 1) * math.factorial(2 * k - n))
+    if n % 2:
+        series = series * small
+    large = xp.where(near, 1.0, x)
+    sine, cosine = xp.sin(large * math.pi), xp.cos(large * math.pi)
+    derivatives = (sine, cosine, -sine, -cosine)
+    f = sine / (large * math.pi)
+    for k in range(1, n + 1):
+        f = (derivatives[k % 4] * math.pi ** (k - 1) - f * k) / large
+    return xp.where(near, series, f)

@@ -1,4 +1,4 @@
-"""Arithmetic: sums, products, quotients, powers and roots.
+"""Arithmetic: sums, products, quotients, squares and roots.
 
 Every operator here takes Tensors of any shapes that broadcast, or one Tensor and a number, and returns the dtype that PyTorch's promotion
 gives; a result that is not an integer is float32 for integer operands.
@@ -6,16 +6,10 @@ gives; a result that is not an integer is float32 for integer operands.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from ..core.operator import Array, elementwise
-from ..core.promotion import cast_to
-from ..core.tensor import Tensor
 from ..errors import error
-from .comparison import _where, logical_not
 from .creation import zeros_like
 from .methods import attach, attach_in_place
 
@@ -24,16 +18,13 @@ __all__ = [
     "addcdiv",
     "addcmul",
     "div",
-    "float_power",
     "floor_divide",
     "fmod",
     "hypot",
-    "ldexp",
     "lerp",
     "mul",
     "neg",
     "positive",
-    "pow",
     "reciprocal",
     "remainder",
     "rsqrt",
@@ -132,6 +123,7 @@ def positive(input: Any) -> Any:
     lambda g: g,
     lambda g, tensor2, value: g * tensor2 * value,
     lambda g, tensor1, value: g * tensor1 * value,
+    cases=lambda pick: ([pick.array(shape) for shape in pick.broadcastable(3)], {"value": pick.choice((1, 0.5, -2.0))}),
 )
 def addcmul(xp: Any, input: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
     """``input + value * tensor1 * tensor2``; derivatives 1, value t₂, value t₁.
@@ -144,11 +136,16 @@ def addcmul(xp: Any, input: Array, tensor1: Array, tensor2: Array, *, value: Any
     return input + (product if value == 1 else product * value)
 
 
+def _case_of_addcdiv(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    input, tensor1, tensor2 = pick.broadcastable(3)
+    return (pick.array(input), pick.array(tensor1), pick.array(tensor2, 0.5, 2.0)), {"value": pick.choice((1, 0.5, -2.0))}
+
+
 @elementwise(
     lambda g: g,
     lambda g, tensor2, value: g * value / tensor2,
     lambda g, tensor1, tensor2, value: g * (tensor1 / tensor2) * -value / tensor2,
-    domain=[(-2.0, 2.0), (-2.0, 2.0), (0.5, 2.0)],
+    cases=_case_of_addcdiv,
 )
 def addcdiv(xp: Any, input: Array, tensor1: Array, tensor2: Array, *, value: Any = 1) -> Array:
     """``input + value * tensor1 / tensor2``; derivatives 1, value / t₂, -value t₁ / t₂².
@@ -304,97 +301,7 @@ def reciprocal(xp: Any, input: Array) -> Array:
     return xp.reciprocal(input) if input.dtype.kind == "f" else 1.0 / input
 
 
-# ---- powers and roots ----------------------------------------------------------------------------
-
-
-def _power_by_base(g: Any, input: Any, other: Any) -> Any:
-    if isinstance(other, (int, float)):
-        if other == 0:
-            return zeros_like(g)
-        if other == 2:
-            return g * (input * 2)
-        return g * (_pow(input, other - 1) * other)
-    # where y = 0 the power is constant; x⁰ in place of x⁻¹ keeps x = 0 from dividing
-    constant = other == 0
-    slope = other * _pow(input, _where(logical_not(constant), other - 1, 0.0))
-    return _where(logical_not(constant), g * slope, 0.0)
-
-
-def _power_by_exponent(g: Any, input: Any, other: Any) -> Any:
-    if isinstance(input, (int, float)):
-        return _rpow_slope(g, _pow(input, other), float(input), other)
-    moving = logical_not((input == 0) & (other >= 0))
-    base = _where(moving, input, 1.0)
-    return _where(moving, g * (_pow(base, other) * _log(base)), 0.0)
-
-
-def _log(value: Any) -> Any:
-    from .exponential import log
-
-    return log(value)
-
-
-@elementwise(_power_by_base, _power_by_exponent, domain=[(0.5, 2.0), (-2.0, 2.0)])
-def _pow(xp: Any, input: Array, other: Array) -> Array:
-    """Power ``x ** y``; y x^(y-1) and x^y log x."""
-    if isinstance(other, (int, float)):
-        if other == 2:
-            return input * input
-        if other == 3:
-            return input * input * input
-        if other == 0.5:
-            return xp.sqrt(input)
-        if other == -0.5:
-            return 1.0 / xp.sqrt(input)
-        if other == -1 and input.dtype.kind == "f":
-            return xp.reciprocal(input)
-    return xp.power(input, other)
-
-
-def _rpow_slope(g: Any, y: Any, base: float, input: Any) -> Any:
-    if base > 0:
-        return g * (y * math.log(base))
-    if base == 0:
-        return _where(input < 0, g * -math.inf, 0.0)
-    return g * (y * math.nan)
-
-
-@elementwise(lambda g, y, base, input: _rpow_slope(g, y, base, input))
-def _rpow(xp: Any, input: Array, base: float = 2.0) -> Array:
-    """``base ** x`` for a number as base, so that ``2 ** x`` finds its kernel by the Tensor; derivative y log(base)."""
-    return xp.power(base, input)
-
-
-def pow(input: Any, exponent: Any) -> Any:
-    """Power ``input ** exponent``; at least one of them a Tensor, the other may be a number.
-
-    dy/dx = y x^(y-1), zero where the exponent is zero; with respect to the exponent x^y log x, zero for x = 0 and y >= 0. Integers to
-    a negative integer power raise DtypeError.
-
-    >>> import tinygrad_ja as tg
-    >>> tg.pow(tg.tensor([1.0, 2.0, 3.0]), 2), tg.pow(2, tg.tensor([1.0, 2.0, 3.0]))
-    (tensor([1., 4., 9.]), tensor([2., 4., 8.]))
-    """
-    return _rpow(exponent, input) if isinstance(input, (int, float)) else _pow(input, exponent)
-
-
-def _power_of_number(self: Tensor, other: Any) -> Any:
-    """``other ** self``."""
-    return pow(other, self)
-
-
-def float_power(input: Any, exponent: Any) -> Any:
-    """Power computed in float64, whatever the dtypes; derivative as for ``pow``.
-
-    >>> import tinygrad_ja as tg
-    >>> tg.float_power(tg.tensor([4, 9]), 0.5)
-    tensor([2., 3.], dtype=float64)
-    """
-    return pow(_as_double(input), _as_double(exponent))
-
-
-def _as_double(value: Any) -> Any:
-    return cast_to(value, np.dtype(np.float64)) if type(value) is Tensor else value
+# ---- squares and roots ---------------------------------------------------------------------------
 
 
 @elementwise(lambda g, input: g * (input * 2))
@@ -441,33 +348,18 @@ def hypot(xp: Any, input: Array, other: Array) -> Array:
     return xp.hypot(input, other)
 
 
-def ldexp(input: Any, other: Any) -> Any:
-    """``input * 2 ** other``; derivatives 2^y and x 2^y log 2. An integer ``other`` does not widen a floating ``input``.
-
-    >>> import tinygrad_ja as tg
-    >>> tg.ldexp(tg.tensor([1.0, 3.0]), tg.tensor([2, -1]))
-    tensor([4. , 1.5])
-    """
-    if type(other) is Tensor and other.dtype.kind != "f" and type(input) is Tensor and input.dtype.kind == "f":
-        other = cast_to(other, input.dtype)
-    return mul(input, pow(2.0, other))
-
-
 attach(
     add,
     addcdiv,
     addcmul,
     div,
-    float_power,
     floor_divide,
     fmod,
     hypot,
-    ldexp,
     lerp,
     mul,
     neg,
     positive,
-    pow,
     reciprocal,
     remainder,
     rsqrt,
@@ -488,8 +380,6 @@ attach(
     __rfloordiv__=lambda self, other: floor_divide(other, self),
     __mod__=remainder,
     __rmod__=lambda self, other: remainder(other, self),
-    __pow__=_pow,
-    __rpow__=_power_of_number,
     __neg__=neg,
     __pos__=positive,
 )
@@ -498,15 +388,12 @@ attach_in_place(
     addcdiv,
     addcmul,
     div,
-    float_power,
     floor_divide,
     fmod,
     hypot,
-    ldexp,
     lerp,
     mul,
     neg,
-    pow,
     reciprocal,
     remainder,
     rsqrt,
@@ -520,5 +407,4 @@ attach_in_place(
     __itruediv__=_div,
     __ifloordiv__=floor_divide,
     __imod__=remainder,
-    __ipow__=_pow,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.arrays import as_array
 from ..backend.devices import Device, device_of, move
-from ..core.operator import Array, linear
+from ..core.operator import Array, Point, linear
 from ..core.tensor import Tensor
 from .methods import attach
 
@@ -24,6 +24,7 @@ def _any_array(pick: Any) -> Any:
     aux=("source",),
     saves_no_array=True,
     cases=lambda pick: ((pick.array(pick.shape()), np.dtype(np.float64)), {}),
+    points=[Point(([0.5, -3.0], np.dtype(name)), (1.0,)) for name in ("float64", "float32", "float16")],
 )
 def _cast(xp: Any, input: Array, dtype: np.dtype) -> Array:
     """Elements converted to ``dtype``; the transpose converts the cotangent back to the input's dtype."""

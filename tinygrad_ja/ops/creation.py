@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import BACKENDS, BY_TYPE, as_array, is_array
+from ..backend.arrays import BACKENDS, BY_TYPE, as_array, is_array, usual_dtype
 from ..backend.devices import Device, device_of, get_default_device, get_default_dtype, move, usable
 from ..backend.random import Generator, default_generator
 from ..core.tensor import Tensor
@@ -71,7 +71,9 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
         raise error("TG-T005", op="tensor", inputs=type(data).__name__, reason=failure) from failure
     if array.dtype.kind not in "buif":
         raise error("TG-T004", op="tensor", dtype=array.dtype, allowed="bool, an integer or a floating dtype", fix="tg.float32")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # a file may have the other byte order
+    usual = usual_dtype(array.dtype)
+    if array.dtype is not usual:
+        array = array.astype(usual)
     if dtype is None and array.dtype == np.float64 and not isinstance(first, (np.ndarray, np.generic)):
         return array.astype(get_default_dtype())
     return array
@@ -104,7 +106,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Like ``tensor``, but shares memory with an array, and returns a Tensor itself, when nothing has to change."""
     if type(data) is Tensor:
         return data if dtype is None and device is None else data.to(device=device, dtype=dtype)
-    if is_array(data) and (dtype is None or data.dtype == dtype):
+    if is_array(data) and data.dtype.kind in "buif" and data.dtype.isnative and (dtype is None or data.dtype == dtype):
+        usual = usual_dtype(data.dtype)
+        data = data if data.dtype is usual else data.view(usual)
         return Tensor(data if device is None else move(data, usable(Device(device))))
     return tensor(data, dtype=dtype, device=device)
 
@@ -123,7 +127,8 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise error(
             "TG-T004", op="from_numpy", dtype=ndarray.dtype.str, allowed="a native bool, integer or float", fix="tg.float32"
         )
-    return Tensor(np.asarray(ndarray))
+    usual = usual_dtype(ndarray.dtype)
+    return Tensor(np.asarray(ndarray if ndarray.dtype is usual else ndarray.view(usual)))
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -426,6 +431,7 @@ def _zero(self: Tensor) -> Tensor:
 def _copy(self: Tensor, src: Tensor) -> Tensor:
     """The values of ``src``, broadcast, cast and moved to this tensor, in place."""
     value = src.to(device=self.device, dtype=self.dtype)
+    value = value.clone() if value is src else value  # a leaf may change in place later
     return self._assign(value if value.shape == self.shape else value.expand(*self.shape))
 
 

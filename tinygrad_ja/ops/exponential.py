@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core.operator import Array, elementwise
+from ..core.operator import Array, Point, elementwise
 from .arithmetic import rsqrt
-from .comparison import _where, logical_not
+from .comparison import _where
+from .creation import ones_like
 from .methods import attach, attach_in_place
 from .piecewise import clamp
 
@@ -147,13 +148,19 @@ def logaddexp2(xp: Any, input: Array, other: Array) -> Array:
 
 
 def _xlogy_by_input(g: Any, input: Any, other: Any) -> Any:
-    if isinstance(other, (int, float)):
-        return xlogy(g, other) if other > 0 else _where(input == 0, 0.0, xlogy(g, other))
-    kept = logical_not((input == 0) & (other <= 0))
-    return _where(kept, g * log(_where(kept, other, 1.0)), 0.0)
+    # 0 log y is 0 for every y <= 0, and so is its derivative: log 1 in place of log y
+    return g * log(_where((input == 0) & (other <= 0), ones_like(input), other))
 
 
-@elementwise(_xlogy_by_input, lambda g, input, other: g * input / other, domain=[(-2.0, 2.0), (0.5, 4.0)])
+@elementwise(
+    _xlogy_by_input,
+    lambda g, input, other: g * input / other,
+    domain=[(-2.0, 2.0), (0.5, 4.0)],
+    points=[
+        Point(([0.0, 0.0, 0.0], [-1.0, 0.0, 0.5]), ([0.0, 0.0, math.log(0.5)], [0.0, math.nan, 0.0])),
+        Point(([1.0, 1.0], [0.0, -1.0]), ([-math.inf, math.nan], [math.inf, -1.0])),
+    ],
+)
 def xlogy(xp: Any, input: Array, other: Array) -> Array:
     """x log y, 0 where x is 0 (unless y is NaN); derivatives log y and x/y.
 
@@ -174,7 +181,11 @@ def _slope_of_logit(g: Any, input: Any, eps: float | None) -> Any:
     return g * (input == inside) / (inside * (1 - inside))
 
 
-@elementwise(_slope_of_logit, domain=(0.1, 0.9))
+@elementwise(
+    _slope_of_logit,
+    cases=lambda pick: ((pick.array(pick.shape(), 0.02, 0.98), pick.choice((None, 0.125, 0.25))), {}),
+    points=[Point(([0.25, 0.75, 0.125], 0.25), ([16 / 3, 16 / 3, 0.0],))],
+)
 def logit(xp: Any, input: Array, eps: float | None = None) -> Array:
     """log(x / (1 - x)), with x first clamped to [eps, 1 - eps]; dy/dx = 1/(x (1 - x)), 0 where clamped.
 
@@ -277,15 +288,18 @@ def atan(xp: Any, input: Array) -> Array:
     return xp.arctan(input)
 
 
-def _squared_radius(input: Any, other: Any) -> Any:
-    squared = input * input + other * other
-    return squared + (squared == 0)  # at the origin the derivatives are 0, as in PyTorch
+def _not_zero(squared: Any) -> Any:
+    return squared + (squared == 0)  # at the origin the derivatives of atan2 are 0, as in PyTorch
 
 
 @elementwise(
-    lambda g, input, other: g * (other / _squared_radius(input, other)),
-    lambda g, input, other: -g * (input / _squared_radius(input, other)),
-    domain=[(0.3, 2.0), (0.3, 2.0)],
+    lambda g, input, other: g * (other / _not_zero(input * input + other * other)),
+    lambda g, input, other: -g * (input / _not_zero(input * input + other * other)),
+    domain=[(-2.0, 2.0), (0.3, 2.0)],
+    points=[
+        Point((0.0, 0.0), (0.0, 0.0)),
+        Point(([1.0, 0.0, 1.0, -1.0], [0.0, 1.0, -1.0, -1.0]), ([0.0, 1.0, -0.5, -0.5], [-1.0, 0.0, -0.5, 0.5])),
+    ],
 )
 def atan2(xp: Any, input: Array, other: Array) -> Array:
     """Angle of the point (``other``, ``input``), from -π to π; derivatives x/(x² + y²) and -y/(x² + y²).

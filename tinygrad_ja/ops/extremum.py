@@ -232,9 +232,7 @@ def _topk_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (pick.distinct(shape), pick.integer(1, shape[dim]), dim, pick.boolean()), {}
 
 
-@primitive(
-    lambda g, shape, indices, dim: place(g[0], indices, dim, shape[dim]), outputs=2, aux=("indices",), cases=_topk_case
-)
+@primitive(lambda g, shape, indices, dim: place(g[0], indices, dim, shape[dim]), outputs=2, aux=("indices",), cases=_topk_case)
 def _topk(xp: Any, input: Array, k: int, dim: int = -1, largest: bool = True) -> Any:
     """The first k of ``sort``."""
     front = tuple([slice(0, k) if axis == dim % input.ndim else slice(None) for axis in range(input.ndim)])

@@ -288,7 +288,9 @@ def _index_put_case(pick: Any) -> Any:
     if np.unique(positions).size < positions.size:  # which of several values wins is not defined
         index = (slice(0, 2),)
     part = np.zeros(shape)[index].shape
-    value = part[pick.integer(0, len(part)) :] if pick.boolean() else (1,) * pick.integer(1, 2) + part
+    value = part[pick.integer(0, len(part)) :]
+    if pick.integer(0, 2) == 2:
+        value = (1,) * pick.integer(1, 2) + part
     return (pick.array(shape), pick.array(value), index), {}
 
 
@@ -328,12 +330,17 @@ def _write(array: Any, index: Any, value: Any) -> None:
         array[index] = value
     except IndexError as failure:
         raise index_error("setitem", array.shape, index) from failure
-    except ValueError as failure:
+    except (ValueError, TypeError) as failure:
         try:
             part = tuple(array[index].shape)
         except IndexError:
             raise index_error("setitem", array.shape, index) from failure
-        raise error("TG-S005", actual=tuple(np.shape(value)), expected=part, shape=tuple(array.shape)) from failure
+        shape = tuple(getattr(value, "shape", ()))
+        more = max(0, len(shape) - len(part))
+        if more and math.prod(shape[:more]) == 1:  # PyTorch ignores such axes; NumPy only where no int or mask is in the index
+            _write(array, index, value.reshape(shape[more:]))
+        else:
+            raise error("TG-S005", actual=shape, expected=part, shape=tuple(array.shape)) from failure
 
 
 def _value_for(input: Tensor, value: Any) -> Any:

@@ -295,7 +295,18 @@ def _terms(equation: str) -> tuple[list[str], str]:
 
 def _einsum_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     equation = pick.choice(
-        ["ij,jk->ik", "ij->ji", "ij->", "i,j->ij", "bij,bjk->bik", "ij,jk,kl->il", "ij,kj->k", "ijk,k,j->i", "ij,k->jk", "ijk,ik->k"]
+        [
+            "ij,jk->ik",
+            "ij->ji",
+            "ij->",
+            "i,j->ij",
+            "bij,bjk->bik",
+            "ij,jk,kl->il",
+            "ij,kj->k",
+            "ijk,k,j->i",
+            "ij,k->jk",
+            "ijk,ik->k",
+        ]
     )
     size = {axis: pick.integer(1, 3) for axis in "ijklb"}
     terms, _ = _terms(equation)

@@ -329,7 +329,7 @@ def _cross_entropy_backward(
     if reduction == "none":
         g = g.reshape(-1, 1)
     elif reduction == "mean":
-        g = g / (max(rows, 1) if scale is None else xp.sum(scale))
+        g = g / (rows if scale is None else xp.sum(scale))
     strength = g if scale is None else g * scale[:, None]
     if not label_smoothing:
         made = numerators * (strength / totals)
@@ -347,14 +347,14 @@ def _cross_entropy_backward(
 
 def _cross_entropy_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     classes = pick.integer(1, 4)
-    shape = pick.shape(max_dims=3, min_side=1)
+    shape = pick.choice([(pick.integer(1, 4),), pick.shape(max_dims=3, min_side=1)])
     full = (*shape[:1], classes, *shape[1:])
     weight = pick.array((classes,), 0.5, 2.0) if pick.boolean() else None
     ignore = pick.choice([-100, 0]) if classes > 1 else -100
     target = pick.indices(shape, classes)
     if ignore == 0 and target.size:
         target.flat[0] = classes - 1
-    smoothing = pick.choice([0.0, 0.1])
+    smoothing = pick.choice([0.0, 0.0, 0.1])
     return (pick.array(full), target, weight, ignore, pick.choice(REDUCTIONS), smoothing), {}
 
 

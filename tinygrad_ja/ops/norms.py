@@ -43,10 +43,13 @@ def abs_is_extreme(ord: float) -> bool:
     return ord in (math.inf, -math.inf)
 
 
+_ORDERS = (2.0, 2.0, 3.0, 3.0, 0.5, -1.0, 1.0, math.inf, -math.inf, 0.0)
+
+
 def _norm_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     (x, dim, keepdim), _ = reduction_case(pick)
     values = np.asarray(np.sign(x) * (0.3 + np.abs(x)))
-    return (values, pick.choice([2.0, 1.0, math.inf, -math.inf, 3.0, 0.5, 0.0]), dim, keepdim), {}
+    return (values, pick.choice(_ORDERS), dim, keepdim), {}
 
 
 _NORM_POINTS = [
@@ -56,8 +59,10 @@ _NORM_POINTS = [
     Point(([0.0, 0.0], 0.5), (0.0,)),
     Point(([0.0, -4.0], 0.5), ([0.0, -1.0],)),
     Point(([0.0, 2.0], -1.0), (0.0,)),
-    Point(([2.0, -2.0, 1.0], math.inf), ([0.5, -0.5, 0.0],)),
-    Point(([0.0, -2.0], 1.0), ([0.0, -1.0],)),
+    Point(([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]], 2.0, 1), ([[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]],)),
+    Point(([[2.0, -2.0, 1.0], [3.0, 4.0, -5.0]], math.inf, 1), ([[0.5, -0.5, 0.0], [0.0, 0.0, -1.0]],)),
+    Point(([[2.0, -2.0, 4.0], [3.0, 4.0, -2.0]], -math.inf, 1), ([[0.5, -0.5, 0.0], [0.0, 0.0, -1.0]],)),
+    Point(([[0.0, -2.0, 1.0], [4.0, 0.0, 0.0]], 1.0, 1), ([[0.0, -1.0, 1.0], [1.0, 0.0, 0.0]],)),
 ]
 
 

@@ -5,12 +5,13 @@ At a kink the derivative is PyTorch's choice: 0 for ``abs`` and ``sign`` at 0, h
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..core.operator import Array, elementwise
+from ..core.operator import Array, Point, elementwise
 from ..errors import error
-from .comparison import _where, isfinite, logical_not
-from .creation import ones_like, zeros_like
+from .comparison import _where, isfinite, isnan, logical_not
+from .creation import zeros_like
 from .methods import attach, attach_in_place
 
 __all__ = [
@@ -70,8 +71,9 @@ def sgn(input: Any) -> Any:
 
 
 @elementwise(
-    lambda g, input, other: g * (sign(input) * _copysign_of_one(other)),
+    lambda g, input, y: g * (sign(input) * sign(y)),
     lambda g: zeros_like(g),
+    points=[Point(([1.0, -2.0, 0.0, 3.0, -3.0], [-0.0, 3.0, -1.0, 0.0, -0.0]), ([-1.0, -1.0, 0.0, 1.0, 1.0], 0.0))],
 )
 def copysign(xp: Any, input: Array, other: Array) -> Array:
     """``|x|`` with the sign (bit) of y; derivatives ±1 (0 at x = 0) and 0.
@@ -83,13 +85,11 @@ def copysign(xp: Any, input: Array, other: Array) -> Array:
     return xp.copysign(input, other)
 
 
-def _copysign_of_one(other: Any) -> Any:
-    if isinstance(other, (int, float)):
-        return -1.0 if str(other).startswith("-") else 1.0
-    return copysign(ones_like(other), other)
-
-
-@elementwise(lambda g: zeros_like(g), lambda g, input: g * (input == 0))
+@elementwise(
+    lambda g: zeros_like(g),
+    lambda g, input: g * (input == 0),
+    points=[Point(([0.0, 1.0, -1.0], [2.0, 3.0, 4.0]), (0.0, [1.0, 0.0, 0.0]))],
+)
 def heaviside(xp: Any, input: Array, values: Array) -> Array:
     """0 for x < 0, ``values`` for x = 0, 1 for x > 0; derivatives 0 and 1 where x = 0.
 
@@ -161,7 +161,9 @@ def frac(xp: Any, input: Array) -> Array:
     return input - xp.trunc(input)
 
 
-@elementwise(lambda g, input: g * isfinite(input))
+@elementwise(
+    lambda g, input: g * isfinite(input), points=[Point(([math.nan, math.inf, -math.inf, 1.0],), ([0.0, 0.0, 0.0, 1.0],))]
+)
 def nan_to_num(
     xp: Any, input: Array, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Array:
@@ -189,7 +191,20 @@ def _inside(g: Any, input: Any, min: Any, max: Any) -> Any:
     return g * ((input >= min) & (input <= max))
 
 
-@elementwise(_inside, cases=lambda pick: ((pick.array(pick.shape()), -0.5, 1.0), {}))
+def _case_of_clamp(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    min, max = pick.choice(((None, 0.5), (-0.5, None), (-0.5, 1.0), (1.0, -0.5)))
+    return (pick.array(pick.shape()), min, max), {}
+
+
+@elementwise(
+    _inside,
+    cases=_case_of_clamp,
+    points=[
+        Point(([-2.0, -1.0, 0.0, 1.0, 2.0], -1.0, 1.0), ([0.0, 1.0, 1.0, 1.0, 0.0],)),
+        Point(([-2.0, -1.0, 0.0], -1.0, None), ([0.0, 1.0, 1.0],)),
+        Point(([0.0, 1.0, 2.0], None, 1.0), ([1.0, 1.0, 0.0],)),
+    ],
+)
 def _clamp(xp: Any, input: Array, min: Any = None, max: Any = None) -> Array:
     """Into [min, max], both numbers or None."""
     if max is None:
@@ -211,12 +226,27 @@ def _above(g: Any, input: Any, min: Any, max: Any) -> Any:
     return g * ((input > max) | (max < min))
 
 
-def _case_of_clamp(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    input, min, max = pick.broadcastable(3)
-    return (pick.array(input), pick.array(min, -2.0, -0.5), pick.array(max, 0.5, 2.0)), {}
+def _case_of_clamp_between(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    input, min, max = map(pick.array, pick.broadcastable(3))
+    return pick.choice(((input, min, max), (input, min, None), (input, None, max))), {}
 
 
-@elementwise(_inside, _below, _above, cases=_case_of_clamp)
+@elementwise(
+    _inside,
+    _below,
+    _above,
+    cases=_case_of_clamp_between,
+    points=[
+        Point(
+            ([-2.0, -1.0, 0.0, 1.0, 2.0], -1.0, 1.0),
+            ([0.0, 1.0, 1.0, 1.0, 0.0], 1.0, 1.0),
+        ),
+        Point(([-2.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]), ([0.0, 1.0, 0.0], 0.0, [0.0, 0.0, 1.0])),
+        Point(([-2.0, -1.0, 0.0, 1.0, 2.0], 1.0, -1.0), (0.0, 0.0, 5.0)),
+        Point(([-2.0, -1.0, 0.0], -1.0, None), ([0.0, 1.0, 1.0], 1.0)),
+        Point(([0.0, 1.0, 2.0], None, 1.0), ([1.0, 1.0, 0.0], 1.0)),
+    ],
+)
 def _clamp_between(xp: Any, input: Array, min: Array | None = None, max: Array | None = None) -> Array:
     """Into [min, max], Tensors or None; where min > max it is max."""
     lifted = input if min is None else xp.maximum(input, min)
@@ -269,14 +299,15 @@ def clamp_max(input: Any, max: Any) -> Any:
 # ---- the larger and the smaller ------------------------------------------------------------------
 
 
-def _share(g: Any, tie: Any, lost: Any) -> Any:
-    """Half of the cotangent at a tie, none for the one that was not chosen."""
-    return _where(tie, g * 0.5, g * logical_not(lost))
+def _unless_less(g: Any, one: Any, two: Any) -> Any:
+    """The cotangent unless ``one < two``; half of it where they are equal."""
+    return _where(one == two, g * 0.5, g * logical_not(one < two))
 
 
 @elementwise(
-    lambda g, input, other: _share(g, input == other, input < other),
-    lambda g, input, other: _share(g, input == other, input > other),
+    lambda g, input, other: _unless_less(g, input, other),
+    lambda g, input, other: _unless_less(g, other, input),
+    points=[Point(([2.0, 3.0, 1.0, math.nan], [2.0, 1.0, 3.0, 1.0]), ([0.5, 1.0, 0.0, 1.0], [0.5, 0.0, 1.0, 1.0]))],
 )
 def maximum(xp: Any, input: Array, other: Array) -> Array:
     """The larger of two; NaN if one is NaN. The gradient goes to the larger, at a tie half to each.
@@ -289,8 +320,9 @@ def maximum(xp: Any, input: Array, other: Array) -> Array:
 
 
 @elementwise(
-    lambda g, input, other: _share(g, input == other, input > other),
-    lambda g, input, other: _share(g, input == other, input < other),
+    lambda g, input, other: _unless_less(g, other, input),
+    lambda g, input, other: _unless_less(g, input, other),
+    points=[Point(([2.0, 3.0, 1.0, math.nan], [2.0, 1.0, 3.0, 1.0]), ([0.5, 0.0, 1.0, 1.0], [0.5, 1.0, 0.0, 1.0]))],
 )
 def minimum(xp: Any, input: Array, other: Array) -> Array:
     """The smaller of two; NaN if one is NaN. The gradient goes to the smaller, at a tie half to each.
@@ -303,8 +335,11 @@ def minimum(xp: Any, input: Array, other: Array) -> Array:
 
 
 @elementwise(
-    lambda g, input, other: g * ((input >= other) | (other != other)),
-    lambda g, input, other: g * logical_not((input >= other) | (other != other)),
+    lambda g, input, y: g * ((input == y) | isnan(y)),
+    lambda g, input, y: g * logical_not((input == y) | isnan(y)),
+    points=[
+        Point(([1.0, math.nan, 1.0, math.nan], [1.0, 1.0, math.nan, math.nan]), ([1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]))
+    ],
 )
 def fmax(xp: Any, input: Array, other: Array) -> Array:
     """The larger of two; of a NaN and a number the number. The gradient goes to the one chosen, at a tie to the first.
@@ -317,8 +352,11 @@ def fmax(xp: Any, input: Array, other: Array) -> Array:
 
 
 @elementwise(
-    lambda g, input, other: g * ((input <= other) | (other != other)),
-    lambda g, input, other: g * logical_not((input <= other) | (other != other)),
+    lambda g, input, y: g * ((input == y) | isnan(y)),
+    lambda g, input, y: g * logical_not((input == y) | isnan(y)),
+    points=[
+        Point(([1.0, math.nan, 1.0, math.nan], [1.0, 1.0, math.nan, math.nan]), ([1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]))
+    ],
 )
 def fmin(xp: Any, input: Array, other: Array) -> Array:
     """The smaller of two; of a NaN and a number the number. The gradient goes to the one chosen, at a tie to the first.

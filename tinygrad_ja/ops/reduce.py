@@ -171,7 +171,11 @@ def _std_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, corre
 @primitive(
     _std_vjp,
     cases=_spread_case,
-    points=[Point(([2.0],), (math.nan,)), Point(([3.0, 3.0],), (0.0,)), Point(([[1.0, 1.0], [2.0, 4.0]], 1, 0), ([[0.0, 0.0], [-0.5, 0.5]],))],
+    points=[
+        Point(([2.0],), (math.nan,)),
+        Point(([3.0, 3.0],), (0.0,)),
+        Point(([[1.0, 1.0], [2.0, 4.0]], 1, 0), ([[0.0, 0.0], [-0.5, 0.5]],)),
+    ],
 )
 def _std(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Root of the variance; dy/dx = (x - mean) / ((n - correction) y), and 0 where y = 0."""
@@ -356,7 +360,7 @@ def _logsumexp_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any,
 def _logsumexp(xp: Any, input: Array, dim: Any, keepdim: bool = False) -> Array:
     """log(sum(exp(x))) without overflow; dy/dx = exp(x - y)."""
     axis = present(dim, input.ndim)
-    top = xp.max(input, axis, None, True)
+    top = xp.max(input, axis, None, True) if input.size else _sum(input, dim, True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.log(_sum(xp.exp(input - top), dim, True)) + top
     return total if keepdim else total.reshape(_sum(input, dim, False).shape)

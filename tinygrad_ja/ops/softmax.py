@@ -10,7 +10,7 @@ from ..core.operator import Array, fused, primitive
 from .conversion import cast
 from .exponential import exp
 from .methods import attach
-from .reduce import present, sum
+from .reduce import floating, present, sum
 
 __all__ = ["log_softmax", "softmax", "softmin"]
 
@@ -40,6 +40,8 @@ def softmax_backward(xp: Any, gradient: Array, output: Array, dim: int) -> Array
 def _softmax(xp: Any, input: Array, dim: int) -> Array:
     """exp(x) over its sum along an axis."""
     axis = present(dim, input.ndim)
+    if not input.size:
+        return input.copy()  # no largest element
     made = xp.exp(input - xp.max(input, axis, None, True))
     return made / xp.sum(made, axis, None, None, True)
 
@@ -55,7 +57,7 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """
     if dtype is not None:
         input = cast(input, np.dtype(dtype))
-    return _softmax(input, dim)
+    return _softmax(floating(input), dim)
 
 
 def _log_softmax_backward_reference(gradient: Any, output: Any, dim: int) -> Any:
@@ -72,6 +74,8 @@ def log_softmax_backward(xp: Any, gradient: Array, output: Array, dim: int) -> A
 def _log_softmax(xp: Any, input: Array, dim: int) -> Array:
     """x - log(sum(exp(x))) along an axis."""
     axis = present(dim, input.ndim)
+    if not input.size:
+        return input.copy()  # no largest element
     made = input - xp.max(input, axis, None, True)
     return made - xp.log(xp.sum(xp.exp(made), axis, None, None, True))
 
@@ -83,7 +87,7 @@ def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """
     if dtype is not None:
         input = cast(input, np.dtype(dtype))
-    return _log_softmax(input, dim)
+    return _log_softmax(floating(input), dim)
 
 
 def softmin(input: Any, dim: int, dtype: Any = None) -> Any:

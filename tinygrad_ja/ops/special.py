@@ -6,14 +6,12 @@ import functools
 import math
 from typing import Any
 
-from ..core.operator import Array, elementwise
+from ..core.operator import Array, Point, elementwise
 from ..core.tensor import Tensor
 from ..errors import error
 from . import approximations
-from .comparison import _where
-from .exponential import cos, exp, sin
+from .exponential import exp
 from .methods import attach, attach_in_place
-from .piecewise import abs as absolute
 
 __all__ = ["digamma", "erf", "erfc", "erfinv", "i0", "lgamma", "polygamma", "sinc"]
 
@@ -75,14 +73,14 @@ def digamma(xp: Any, input: Array) -> Array:
     return approximations.in_double(approximations.digamma, xp, input)
 
 
-@elementwise(lambda g, input, n: g * _polygamma(input, n + 1), cases=lambda pick: ((pick.array(pick.shape(), 0.5, 4.0), 2), {}))
+def _case_of_polygamma(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (pick.array(pick.shape(), 0.5, 4.0), pick.integer(1, 3)), {}
+
+
+@elementwise(lambda g, input, n: g * _polygamma(input, n + 1), cases=_case_of_polygamma)
 def _polygamma(xp: Any, input: Array, n: int = 1) -> Array:
     """The n-th derivative of digamma, n >= 1."""
-    return approximations.in_double(functools.partial(_of_order, n), xp, input)
-
-
-def _of_order(n: int, xp: Any, x: Any) -> Any:
-    return approximations.polygamma(xp, x, n)
+    return approximations.in_double(functools.partial(approximations.polygamma, n=n), xp, input)
 
 
 def polygamma(n: int, input: Any) -> Any:
@@ -97,7 +95,7 @@ def polygamma(n: int, input: Any) -> Any:
     return _polygamma(input, n) if n else digamma(input)
 
 
-@elementwise(lambda g, input: g * _i1(input))
+@elementwise(lambda g, input: g * _bessel_i(input, 1))
 def i0(xp: Any, input: Array) -> Array:
     """Modified Bessel function of the first kind I₀(x); dy/dx = I₁(x).
 
@@ -105,45 +103,23 @@ def i0(xp: Any, input: Array) -> Array:
     >>> tg.i0(tg.tensor([0.0, 1.0]))
     tensor([1.    , 1.2661])
     """
-    return approximations.in_double(functools.partial(_bessel, 0), xp, input)
+    return approximations.in_double(functools.partial(approximations.bessel_i, n=0), xp, input)
 
 
-def _slope_of_i1(g: Any, input: Any, y: Any) -> Any:
-    # I₁' = I₀ - I₁/x, and I₁/x = 1/2 + x²/16 + ... near 0
-    tiny = absolute(input) < 1e-3
-    quotient = _where(tiny, 0.5 + input * input * 0.0625, y / _where(tiny, input * 0 + 1, input))
-    return g * (i0(input) - quotient)
+@elementwise(
+    lambda g, input, n: g * ((_bessel_i(input, n - 1) + _bessel_i(input, n + 1)) * 0.5),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.integer(0, 3)), {}),
+    points=[Point((0.0, 0), (0.0,)), Point((0.0, 1), (0.5,)), Point((0.0, 2), (0.0,))],
+)
+def _bessel_i(xp: Any, input: Array, n: int = 1) -> Array:
+    """Modified Bessel function of the first kind Iₙ(x); dy/dx = (Iₙ₋₁(x) + Iₙ₊₁(x)) / 2 (Abramowitz and Stegun 9.6.26)."""
+    return approximations.in_double(functools.partial(approximations.bessel_i, n=n), xp, input)
 
 
-@elementwise(_slope_of_i1)
-def _i1(xp: Any, input: Array) -> Array:
-    """Modified Bessel function of the first kind I₁(x)."""
-    return approximations.in_double(functools.partial(_bessel, 1), xp, input)
-
-
-def _bessel(order: int, xp: Any, x: Any) -> Any:
-    return approximations.bessel_i(xp, x, order)
-
-
-# d/dx sin(πx)/(πx) = Σₖ (-1)ᵏ π²ᵏ 2k x²ᵏ⁻¹ / (2k + 1)!: the closed form loses all digits near 0
-_SINC_SERIES = [(-1) ** k * math.pi ** (2 * k) * 2 * k / math.factorial(2 * k + 1) for k in range(1, 9)]
-
-
-def _slope_of_sinc(g: Any, input: Any) -> Any:
-    near = absolute(input) < 0.3
-    small = _where(near, input, 0.0)
-    squared = small * small
-    series = squared * _SINC_SERIES[-1]
-    for coefficient in _SINC_SERIES[-2:0:-1]:
-        series = (series + coefficient) * squared
-    series = (series + _SINC_SERIES[0]) * small
-    large = _where(near, input * 0 + 1, input)
-    angle = large * math.pi
-    closed = (cos(angle) - sin(angle) / angle) / large
-    return g * _where(near, series, closed)
-
-
-@elementwise(_slope_of_sinc)
+@elementwise(
+    lambda g, input: g * _derivative_of_sinc(input, 1),
+    points=[Point(([0.0, 0.25, 0.5, 1.0],), ([0.0, math.sqrt(8) * (1 - 4 / math.pi), -4 / math.pi, -1.0],))],
+)
 def sinc(xp: Any, input: Array) -> Array:
     """sin(πx) / (πx), 1 at 0; dy/dx = (cos(πx) - y) / x.
 
@@ -152,6 +128,15 @@ def sinc(xp: Any, input: Array) -> Array:
     tensor([1.    , 0.6366])
     """
     return xp.sinc(input)
+
+
+@elementwise(
+    lambda g, input, n: g * _derivative_of_sinc(input, n + 1),
+    cases=lambda pick: ((pick.array(pick.shape()), pick.integer(1, 3)), {}),
+)
+def _derivative_of_sinc(xp: Any, input: Array, n: int = 1) -> Array:
+    """The n-th derivative of sinc, n >= 1."""
+    return approximations.derivative_of_sinc(xp, input, n)
 
 
 def _polygamma_of(self: Tensor, n: int) -> Any:

@@ -35,11 +35,7 @@ class Case:
     def call(self, function: Callable[..., Any], inputs: Sequence[Any], constants: Mapping[str, Any] | None = None) -> Any:
         """``function``, which has the operator's signature, of these inputs."""
         constants = self.constants if constants is None else constants
-        if self.operator.variadic:
-            return function(*inputs, **constants)
-        given = {**constants, **dict(zip(self.operator.inputs, inputs))}
-        positional = [given.pop(p.name) for p in self.operator.parameters if p.kind is not p.KEYWORD_ONLY]
-        return function(*positional, **given)
+        return self.operator.call(function, inputs, constants)
 
     def outputs(self, inputs: Sequence[Any], constants: Mapping[str, Any] | None = None) -> list[Any]:
         """What the operator's public function returns, always as a list."""

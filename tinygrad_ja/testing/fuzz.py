@@ -69,7 +69,11 @@ def fuzz(op: Any, examples: int = 100) -> None:
     def run(trial: Trial) -> None:
         check_trial(trial)
 
-    run()
+    try:
+        run()
+    except VerificationError as failure:
+        vars(failure).pop("__notes__", None)  # Hypothesis repeats the case, which our message shows
+        raise
 
 
 def check_case(
@@ -102,21 +106,23 @@ def check_trial(trial: Trial, only: Sequence[str] | None = None) -> None:
 
 
 def check_points(operator: Operator) -> None:
-    """The gradients that an operator's ``points`` state, on arrays and as part of a recorded derivative."""
+    """The gradients that an operator's ``points`` state, on arrays and, for a multiple of the cotangent, as part of a recorded
+    derivative."""
     for point in operator.points:
-        for create_graph in (False, True):
+        for create_graph, factor in ((False, 1.0), (True, -2.0)):
             inputs = [as_leaf(value) if _is_input(operator, i) else value for i, value in enumerate(point.args)]
             leaves = [x for x in inputs if type(x) is Tensor]
             try:
                 with np.errstate(all="ignore"):
                     made = operator.public(*inputs, **point.kwargs)
                     ys = [y for y in (made if operator.several else [made]) if y.node is not None]
-                    ones = [Tensor(np.ones_like(y.array)) for y in ys]
-                    found = grad(ys, leaves, ones, create_graph=create_graph, allow_unused=True)
+                    us = [Tensor(np.full_like(y.array, factor)) for y in ys]
+                    found = grad(ys, leaves, us, create_graph=create_graph, allow_unused=True)
                 for index, (g, expected) in enumerate(zip(found, point.gradients)):
                     if expected is not None:
                         array = np.zeros_like(leaves[index].array) if g is None else g.array
-                        wanted = np.broadcast_to(np.asarray(expected, np.float64), leaves[index].array.shape)
+                        require(array.dtype == np.float64, f"gradient {index} at the point {point.args} is {array.dtype}")
+                        wanted = np.broadcast_to(factor * np.asarray(expected, np.float64), leaves[index].array.shape)
                         require_close(f"gradient {index} at the point {point.args}", array, wanted, 1e-12)
             except Exception as failure:
                 detail = str(failure) if type(failure) is Fault else _describe(failure)
@@ -198,7 +204,7 @@ def check_value(trial: Trial) -> None:
         require(not trial.moving or index not in trial.live or y.node is not None, f"output {index} has no history")
     operator = trial.case.operator
     if operator.reference is not None:
-        made = operator.reference(*tensors, **trial.constants)
+        made = trial.case.call(operator.reference, tensors, trial.constants)
         for index, (r, value) in enumerate(zip(made if operator.several else [made], trial.values)):
             require_close(f"the reference's output {index}", np.asarray(r.array), value, TOLERANCES["float64"])
 
@@ -459,7 +465,8 @@ def operator_input(trial: Trial, index: int) -> str:
 def check_strict(trial: Trial) -> None:
     """On the stand-in for CuPy the same text runs, gives the same, and does not wait for the device."""
     if any(isinstance(c, Device) for c in trial.constants.values()):
-        return  # an operator that moves arrays says itself where its result lives
+        _check_move(trial)
+        return
     place = strict.array
     inputs, constants = trial.case.convert(place)
     with strict.watch() as events:
@@ -476,6 +483,18 @@ def check_strict(trial: Trial) -> None:
         require_close(f"{what} on the stand-in for CuPy", strict.peek(h), g, TOLERANCES["float64"])
     if not trial.case.operator.syncs:
         require(not events, f"on a GPU it would wait or copy behind the user's back: {events}; say why in syncs=, or avoid it")
+
+
+def _check_move(trial: Trial) -> None:
+    """An operator that says itself where its result lives, sent to the stand-in: the same value there, the gradient back here."""
+    away = {name: Device("strict") if isinstance(c, Device) else c for name, c in trial.constants.items()}
+    for index, (y, value) in enumerate(zip(trial.outputs(trial.inputs, away), trial.values)):
+        require(type(y) is strict.ndarray, f"output {index}, moved, is a {type(y).__name__}")
+        require_close(f"output {index}, moved,", strict.peek(y), value, 0.0)
+    us = [strict.array(u) for u in trial.cotangents]
+    for (what, g), h in zip(_named(trial, trial.first), trial.gradients(cotangents=us, constants=away)):
+        require(type(h) is np.ndarray, f"{what}, moved, is a {type(h).__name__}")
+        require_close(f"{what}, moved,", h, g, TOLERANCES["float64"])
 
 
 CHECKS: dict[str, Callable[[Trial], None]] = {

@@ -239,7 +239,7 @@ def _is_opaque(node: ast.AST) -> bool:
     if isinstance(node, ast.Compare):  # ``bias is None`` asks nothing of the value of ``bias``
         return isinstance(node.ops[0], (ast.Is, ast.IsNot))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return node.func.id in ("isinstance", "type", "len") or _is_zero(node)
+        return node.func.id in ("isinstance", "type", "len", "ones_like") or _is_zero(node)
     if isinstance(node, ast.UnaryOp):
         return _is_integer(node.operand)
     return isinstance(node, (ast.Attribute, ast.arguments))

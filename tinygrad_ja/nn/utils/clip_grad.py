@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ...backend.arrays import ARRAY_MODULES, as_array
+from ...backend.arrays import ARRAY_MODULES, as_array, is_sole_owner
 from ...backend.devices import device_of, move
 from ...core.tensor import Tensor
 from ...errors import error
@@ -58,9 +58,15 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, e
     return Tensor(total)
 
 
+def _note_change(gradient: Tensor) -> None:
+    if not is_sole_owner(gradient):  # the tape may have saved it
+        gradient._note_change()
+
+
 def _scale(gradient: Tensor, factor: Any) -> None:
     if gradient.node is None:
         gradient.array *= factor
+        _note_change(gradient)
     else:  # a gradient with a history of its own may be saved on the tape
         gradient.array = gradient.array * factor
 
@@ -101,5 +107,6 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         clipped = xp.clip(gradient.array, -limit, limit)
         if gradient.node is None:
             gradient.array[...] = clipped
+            _note_change(gradient)
         else:
             gradient.array = clipped

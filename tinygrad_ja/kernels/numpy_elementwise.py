@@ -15,6 +15,7 @@ import numpy as np
 from ..core.operator import kernel
 from ..ops import approximations
 from ..ops.activation import _relu, _silu, gelu
+from ..ops.comparison import keep
 from ..ops.exponential import _LARGEST_EXPONENT, sigmoid
 from ..ops.special import erf
 
@@ -38,6 +39,23 @@ def _constants(dtype: np.dtype) -> _Constants:
 def _plain(x: np.ndarray) -> bool:
     """A floating array that is not 0-d (NumPy turns results of those into scalars, which cannot be written to)."""
     return x.dtype.char in "fd" and x.ndim > 0
+
+
+_INTEGERS = {np.dtype(code): np.dtype(f"i{np.dtype(code).itemsize}") for code in "efd"}
+"""Floating dtype -> the integer of its size."""
+
+
+@kernel(keep, np.ndarray)
+def keep_numpy(input: np.ndarray, mask: Any) -> Any:
+    """For large arrays ``np.where`` costs ten times a product; a bitwise and with 0 or -1 costs as much as the product."""
+    size = input.size
+    if size < _LARGE or type(mask) is not np.ndarray or mask.shape != input.shape or mask.dtype != np.bool_:
+        return np.where(mask, input, 0.0)
+    integer = _INTEGERS[input.dtype]
+    kept = mask.astype(integer, order="C")
+    np.negative(kept, kept)
+    np.bitwise_and(kept, np.ascontiguousarray(input).view(integer), kept)
+    return kept.view(input.dtype)
 
 
 @kernel(_relu, np.ndarray)

@@ -11,7 +11,7 @@ from typing import Any
 from ..core.operator import Array, Point, elementwise, fused
 from ..errors import error
 from . import approximations
-from .comparison import _where
+from .comparison import _where, keep
 from .exponential import logistic, sigmoid, tanh
 from .methods import attach, attach_in_place
 from .piecewise import abs as absolute
@@ -54,7 +54,7 @@ def _any_array(pick: Any) -> Any:
 # ---- rectifiers ----------------------------------------------------------------------------------
 
 
-@elementwise(lambda g, y: g * (y > 0), points=[Point((0.0,), (0.0,))])
+@elementwise(lambda g, y: keep(g, y > 0), points=[Point((0.0,), (0.0,))])
 def _relu(xp: Any, input: Array) -> Array:
     """max(x, 0)."""
     return xp.maximum(input, 0)
@@ -72,7 +72,7 @@ def relu(input: Any, inplace: bool = False) -> Any:
 
 # A choice by a mask that is all but random costs NumPy more than several products with the mask.
 @elementwise(
-    lambda g, input, negative_slope: g * (input > 0) * (1 - negative_slope) + g * negative_slope,
+    lambda g, input, negative_slope: keep(g, input > 0) * (1 - negative_slope) + g * negative_slope,
     cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.01, 0.25, 1.5, -0.5))), {}),
     points=[Point((0.0, 0.25), (0.25,))],
 )
@@ -97,7 +97,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
 
 @elementwise(
     lambda g, input, weight: _where(input > 0, g, g * weight),
-    lambda g, input: g * input * (input <= 0),
+    lambda g, input: keep(g * input, input <= 0),
 )
 def _prelu(xp: Any, input: Array, weight: Array) -> Array:
     """x for x > 0, else weight x."""
@@ -125,7 +125,7 @@ def _slope_of_elu(g: Any, input: Any, y: Any, alpha: float, scale: float, input_
     if alpha < 0:
         return _where(input > 0, g * scale, g * (y * input_scale + steepest))
     slope = g * (clamp_max(y, 0.0) * input_scale + steepest)
-    return slope if steepest == scale else slope + g * (input > 0) * (scale - steepest)
+    return slope if steepest == scale else slope + keep(g, input > 0) * (scale - steepest)
 
 
 def _case_of_elu(pick: Any) -> Any:
@@ -181,7 +181,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
 
 
 @elementwise(
-    lambda g, input, threshold: g * (input > threshold),
+    lambda g, input, threshold: keep(g, input > threshold),
     cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.0, -0.5, 1.0)), pick.choice((0.0, -1.0, 2.0))), {}),
     points=[Point(([0.5, 1.0, 2.0], 1.0, 5.0), ([0.0, 0.0, 1.0],))],
 )
@@ -204,7 +204,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 
 @elementwise(
-    lambda g, input, min_val, max_val: g * ((input > min_val) & (input < max_val)),
+    lambda g, input, min_val, max_val: keep(g, (input > min_val) & (input < max_val)),
     cases=lambda pick: ((pick.array(pick.shape()), pick.choice((-1.0, -0.5)), pick.choice((0.5, 1.0))), {}),
     points=[Point(([-1.0, 0.0, 1.0],), ([0.0, 1.0, 0.0],))],
 )
@@ -233,7 +233,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
     return _give(input, _hardtanh(input, 0.0, 6.0), inplace)
 
 
-@elementwise(lambda g, input: g * ((input > -3) & (input < 3)) * (1 / 6), domain=(-4.0, 4.0))
+@elementwise(lambda g, input: keep(g, (input > -3) & (input < 3)) * (1 / 6), domain=(-4.0, 4.0))
 def _hardsigmoid(xp: Any, input: Array) -> Array:
     """relu6(x + 3) / 6."""
     return xp.clip(input + 3, 0, 6) * (1 / 6)
@@ -251,7 +251,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Any:
 
 def _slope_of_hardswish(g: Any, input: Any) -> Any:
     ramp = input * (1 / 3) + 0.5
-    return g * _where(input >= 3, 1.0, ramp * (input > -3))
+    return keep(g, input > -3) * _where(input >= 3, 1.0, ramp)
 
 
 @elementwise(_slope_of_hardswish, domain=(-4.0, 4.0), points=[Point(([-3.0, 3.0],), ([0.0, 1.0],))])
@@ -273,7 +273,7 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
 
 
 @elementwise(
-    lambda g, input, lambd: g * (absolute(input) > lambd),
+    lambda g, input, lambd: keep(g, absolute(input) > lambd),
     cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.5, 1.0))), {}),
     points=[Point(([-0.5, 0.5, 0.75], 0.5), ([0.0, 0.0, 1.0],))],
 )
@@ -288,7 +288,7 @@ def softshrink(xp: Any, input: Array, lambd: float = 0.5) -> Array:
 
 
 @elementwise(
-    lambda g, y: g * (y != 0),
+    lambda g, y: keep(g, y != 0),
     cases=lambda pick: ((pick.array(pick.shape()), pick.choice((0.5, 1.0, 0.0))), {}),
     points=[Point(([-0.5, 0.5, 0.75], 0.5), ([0.0, 0.0, 1.0],)), Point((0.0, 0.0), (0.0,))],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES, is_array
-from ..core.operator import Array, Constant, elementwise, primitive
+from ..core.operator import Array, Constant, elementwise, linear, primitive
 from ..core.promotion import result_type
 from ..core.tensor import Tensor
 from ..errors import error
@@ -350,6 +350,22 @@ def _case_of_where(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def _where(xp: Any, condition: Constant, input: Array, other: Array) -> Array:
     """``input`` where the condition holds, else ``other``; the cotangent goes to the one that was chosen."""
     return xp.where(condition, input, other)
+
+
+def _case_of_keep(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    shape = pick.shape()
+    return (pick.array(shape), pick.mask(shape)), {}
+
+
+@linear(lambda g, mask: keep(g, mask), broadcasts=True, cases=_case_of_keep)
+def keep(xp: Any, input: Array, mask: Constant) -> Array:
+    """``input`` where the mask holds, else 0. What derivatives of pieces use: unlike ``input * mask`` it stops infinities and NaN.
+
+    >>> import numpy as np
+    >>> keep(np.array([1.0, np.inf]), np.array([True, False]))
+    array([1., 0.])
+    """
+    return xp.where(mask, input, 0.0)
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.operator import Array, Point, elementwise
 from ..errors import error
-from .comparison import _where, isfinite, isnan, logical_not
+from .comparison import _where, isfinite, isnan, keep, logical_not
 from .creation import zeros_like
 from .methods import attach, attach_in_place
 
@@ -185,10 +185,10 @@ def nan_to_num(
 def _inside(g: Any, input: Any, min: Any, max: Any) -> Any:
     """The cotangent where ``min <= input <= max``, else 0."""
     if max is None:
-        return g * (input >= min)
+        return keep(g, input >= min)
     if min is None:
-        return g * (input <= max)
-    return g * ((input >= min) & (input <= max))
+        return keep(g, input <= max)
+    return keep(g, (input >= min) & (input <= max))
 
 
 def _case_of_clamp(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -216,14 +216,14 @@ def _clamp(xp: Any, input: Array, min: Any = None, max: Any = None) -> Array:
 
 def _below(g: Any, input: Any, min: Any, max: Any) -> Any:
     if max is None:
-        return g * (input < min)
-    return g * ((input < min) & (min < max))
+        return keep(g, input < min)
+    return keep(g, (input < min) & (min < max))
 
 
 def _above(g: Any, input: Any, min: Any, max: Any) -> Any:
     if min is None:
-        return g * (input > max)
-    return g * ((input > max) | (max < min))
+        return keep(g, input > max)
+    return keep(g, (input > max) | (max < min))
 
 
 def _case_of_clamp_between(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -301,7 +301,7 @@ def clamp_max(input: Any, max: Any) -> Any:
 
 def _unless_less(g: Any, one: Any, two: Any) -> Any:
     """The cotangent unless ``one < two``; half of it where they are equal."""
-    return _where(one == two, g * 0.5, g * logical_not(one < two))
+    return _where(one == two, g * 0.5, keep(g, logical_not(one < two)))
 
 
 @elementwise(
@@ -335,8 +335,8 @@ def minimum(xp: Any, input: Array, other: Array) -> Array:
 
 
 @elementwise(
-    lambda g, input, y: g * ((input == y) | isnan(y)),
-    lambda g, input, y: g * logical_not((input == y) | isnan(y)),
+    lambda g, input, y: keep(g, (input == y) | isnan(y)),
+    lambda g, input, y: keep(g, logical_not((input == y) | isnan(y))),
     points=[
         Point(([1.0, math.nan, 1.0, math.nan], [1.0, 1.0, math.nan, math.nan]), ([1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]))
     ],
@@ -352,8 +352,8 @@ def fmax(xp: Any, input: Array, other: Array) -> Array:
 
 
 @elementwise(
-    lambda g, input, y: g * ((input == y) | isnan(y)),
-    lambda g, input, y: g * logical_not((input == y) | isnan(y)),
+    lambda g, input, y: keep(g, (input == y) | isnan(y)),
+    lambda g, input, y: keep(g, logical_not((input == y) | isnan(y))),
     points=[
         Point(([1.0, math.nan, 1.0, math.nan], [1.0, 1.0, math.nan, math.nan]), ([1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]))
     ],

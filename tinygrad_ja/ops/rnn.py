@@ -11,6 +11,7 @@ from typing import Any
 from ..core.operator import Array, fused
 from ..errors import error
 from .activation import relu
+from .comparison import keep
 from .exponential import sigmoid, tanh
 from .linalg import linear
 from .reduce import _sum
@@ -121,7 +122,7 @@ def _activation_backward(g: Any, y: Any, nonlinearity: str) -> Any:
         made *= -1.0
         return made
     if nonlinearity == "relu":
-        return g * (y > 0)
+        return keep(g, y > 0)
     made = y - y * y
     made *= g
     return made

@@ -61,33 +61,33 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "The where is the definition of the slope for every alpha; the products below it are a faster text of it for alpha >= 0.",
     (
         "elu",
-        "_slope_of_elu: return slope if steepest == scale else slope + g * (input > 0) * (scale - steepest)"
-        "  =>  return slope + g * (input > 0) * (scale - steepest)",
-    ): "Where steepest = scale the added term is g * (input > 0) * 0, which is 0 for every g.",
+        "_slope_of_elu: return slope if steepest == scale else slope + keep(g, input > 0) * (scale - steepest)"
+        "  =>  return slope + keep(g, input > 0) * (scale - steepest)",
+    ): "Where steepest = scale the added term is keep(g, input > 0) * 0, which is 0 for every finite g.",
     (
         "elu",
-        "_slope_of_elu: return slope if steepest == scale else slope + g * (input > 0) * (scale - steepest)"
-        "  =>  return slope if steepest == scale else slope + g * (y > 0) * (scale - steepest)",
+        "_slope_of_elu: return slope if steepest == scale else slope + keep(g, input > 0) * (scale - steepest)"
+        "  =>  return slope if steepest == scale else slope + keep(g, y > 0) * (scale - steepest)",
     ): "Here alpha >= 0, and all scales are > 0: y = scale x > 0 for x > 0, else y = scale alpha (exp(input_scale x) - 1) <= 0.",
     # ---- fmax, fmin: which of two was taken --------------------------------------------------------
     **dict.fromkeys(
-        [(name, "[other] lambda g, input, y: g * logical_not((input == y) | isnan(other))") for name in ("fmax", "fmin")],
+        [(name, "[other] lambda g, input, y: keep(g, logical_not((input == y) | isnan(other)))") for name in ("fmax", "fmin")],
         "y is NaN only where both are, so isnan(y) implies isnan(other); and where other is NaN but y is not, y = input.",
     ),
     # ---- an output that is inside of a range exactly where the input is ----------------------------
     (
         "hardswish",
-        "_slope_of_hardswish: return g * _where(input >= 3, 1.0, ramp * (input > -3))"
-        "  =>  return g * _where(y >= 3, 1.0, ramp * (input > -3))",
+        "_slope_of_hardswish: return keep(g, input > -3) * _where(input >= 3, 1.0, ramp)"
+        "  =>  return keep(g, input > -3) * _where(y >= 3, 1.0, ramp)",
     ): "y = x >= 3 for x >= 3. For 0 < x < 3, y = x (x + 3) / 6 < 3 * 6 / 6 = 3; for x <= 0, y <= 0.",
     **dict.fromkeys(
         [
-            ("hardtanh", "lambda g, input, min_val, max_val: g * ((y > min_val) & (input < max_val))"),
-            ("hardtanh", "lambda g, input, min_val, max_val: g * ((input > min_val) & (y < max_val))"),
+            ("hardtanh", "lambda g, input, min_val, max_val: keep(g, (y > min_val) & (input < max_val))"),
+            ("hardtanh", "lambda g, input, min_val, max_val: keep(g, (input > min_val) & (y < max_val))"),
         ],
         "y = min(max(x, min_val), max_val) with min_val < max_val: y > min_val just where x > min_val, y < max_val just where x < max_val.",
     ),
-    ("relu", "lambda g, y: g * (input > 0)"): "max(x, 0) > 0 just where x > 0, and both are False for NaN.",
+    ("relu", "lambda g, y: keep(g, input > 0)"): "max(x, 0) > 0 just where x > 0, and both are False for NaN.",
     # ---- operands that may change places -----------------------------------------------------------
     (
         "logit",

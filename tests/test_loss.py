@@ -113,3 +113,14 @@ def test_dropout_in_place():
     x = tg.ones(10)
     assert F.dropout(x, 1.0, inplace=True) is x
     assert x.tolist() == [0.0] * 10
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_in_which_every_target_is_ignored_leaves_the_weights_alone(smoothing):
+    x = tg.randn(3, 4, requires_grad=True)
+    target = tg.full((3,), -100)
+    with np.errstate(invalid="ignore"):
+        loss = tg.nn.functional.cross_entropy(x, target, label_smoothing=smoothing)
+    assert np.isnan(loss.item())
+    loss.backward()
+    assert x.grad.tolist() == [[0.0] * 4] * 3

@@ -248,9 +248,10 @@ def _scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: Any) ->
 
 
 def _mean_by_weight(xp: Any, total: Any, scale: Any) -> Any:
-    """Total over the sum of the weights; NaN where nothing counts."""
+    """Total over the sum of the weights. Where nothing counts the value is NaN, but its derivative 0."""
     count = xp.sum(scale)
-    return total / xp.where(count == 0, xp.nan, count).astype(scale.dtype)
+    nothing = count == 0
+    return total / (count + nothing) + xp.where(nothing, xp.nan, 0.0).astype(scale.dtype)
 
 
 def _array(value: Any) -> Any:
@@ -329,7 +330,8 @@ def _cross_entropy_backward(
     if reduction == "none":
         g = g.reshape(-1, 1)
     elif reduction == "mean":
-        g = g / (rows if scale is None else xp.sum(scale))
+        count = rows if scale is None else xp.sum(scale)
+        g = g / (count + (count == 0))  # where nothing counts the loss is NaN, but the gradient 0: the weights survive
     strength = g if scale is None else g * scale[:, None]
     if not label_smoothing:
         made = numerators * (strength / totals)
@@ -368,6 +370,7 @@ def _cross_entropy_reference(
 @fused(
     _cross_entropy_backward,
     _cross_entropy_reference,
+    points=[Point(([[1.0, 2.0]], np.array([-100])), ([[0.0, 0.0]],))],
     aux=("numerators", "totals", "scale", "valid", "position"),
     cases=_cross_entropy_case,
 )

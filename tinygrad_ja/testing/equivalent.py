@@ -36,6 +36,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "logsumexp",
         "_logsumexp_vjp: y = _where(eq(y, -math.inf), 0.0, y)  =>  y = _where(eq(y, -math.inf), 1.0, y)",
     ): "y = -inf only where every x of the row is -inf, and there exp(x - c) = exp(-inf) = 0 for each finite c.",
+    # ---- cross entropy: the number that stands for a count of 0 -------------------------------------
+    (
+        "cross_entropy",
+        "_cross_entropy_backward: g = g / (count + (count == 0))  =>  g = g / (count - (count == 0))",
+    ): "They differ where the count is 0, as 1 and -1; there the weight of every row is 0, and so is every product with g, for either sign.",
     # ---- norm: numbers that stand where another factor is 0 ---------------------------------------
     (
         "norm",

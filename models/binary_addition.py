@@ -1,4 +1,4 @@
-"""S04: a simple RNN learns to add two binary numbers, lowest bit first.
+"""A simple RNN learns to add two binary numbers, lowest bit first.
 
     u_t = W_in x_t + W z_{t-1} + b      z_t = f(u_t)
     v_t = W_out z_t + c                 y_t = sigmoid(v_t)
@@ -22,10 +22,10 @@ import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from tinygrad_ja import nn
 from tinygrad_ja.errors import error
-from tinygrad_ja.training import save_curve
+from tinygrad_ja.training import pyplot, save_curve
 
 TITLE = {
-    "en": "binary addition by a simple RNN: BPTT is what the tape does (E資格: RNN, BPTT)",
+    "en": "binary addition by a simple RNN: BPTT is what the tape does (JDLA E certificate: RNN, BPTT)",
     "ja": "単純な RNN による 2 進数の足し算: BPTT はテープが行う (E資格: RNN, BPTT)",
 }
 
@@ -254,6 +254,7 @@ def save_pictures(run: Run) -> None:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Train, draw, evaluate. Returns the results that are also written to ``results.json``."""
     options = parse(argv)
+    pyplot()  # if it is missing, say so before the training and not after
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(options)
     if options.resume:

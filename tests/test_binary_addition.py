@@ -1,4 +1,4 @@
-"""S04, the first program: what it computes, that it learns, and that it resumes bit for bit."""
+"""The first program: what it computes, that it learns, and that it resumes bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S05: the tape gives exactly what BPTT by hand gives, in both of its forms, for every activation, length and loss."""
+"""The tape gives exactly what BPTT by hand gives, in both of its forms, for every activation, length and loss."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_fused_layer_equals_the_form_derived_by_hand(steps, activation):
 
 
 def test_gradients_vanish_and_explode_with_the_product_of_jacobians():
-    """S07: ∂z_T/∂z_0 is the product of W f'(u_t); with sigmoid' <= 1/4 a small W makes it vanish, a large linear one explode."""
+    """∂z_T/∂z_0 is the product of W f'(u_t); with sigmoid' <= 1/4 a small W makes it vanish, a large linear one explode."""
 
     def sensitivity(scale, activation, steps=30):
         w = tg.tensor(np.eye(HIDDEN) * scale)

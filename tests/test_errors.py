@@ -98,7 +98,7 @@ def test_the_letter_of_a_code_decides_the_class(code: str, language: str, monkey
     monkeypatch.setenv("TINYGRAD_JA_LANG", language)
     names = {name.partition(":")[0] for name in fields(MESSAGES[code][0])}
     failure = errors.error(code, **{name: Anything() for name in names})
-    assert type(failure) is errors.CLASSES[code[3]]
+    assert isinstance(failure, errors.CLASSES[code[3]])
     assert failure.code == code
     assert str(failure).startswith(f"[{code}] ")
     assert "{" not in str(failure).replace("{}", "")

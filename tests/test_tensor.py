@@ -98,6 +98,8 @@ def test_to_python_and_numpy():
     assert x.numpy() is x.array and np.asarray(x).tolist() == [[1.5, 2.0]]
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
     assert [1, 2, 3][tg.tensor(1)] == 2 and f"{tg.tensor(1.25):.1f}" == "1.2"
+    with pytest.raises(UsageError):
+        f"{tg.ones(2):.3f}"
     assert len(x) == 1 and [row.tolist() for row in x] == [[1.5, 2.0]] and 2.0 in x
 
 
@@ -142,6 +144,7 @@ X = tg.ones(2, 3)
 W = tg.tensor([1.0, 2.0], requires_grad=True)
 
 FAULTS = {
+    "constructor": (lambda: tg.Tensor([1.0, 2.0]), DtypeError, ["Tensor", "list"], [r"tg\.tensor"], [r"tg\.tensor"]),
     "broadcast": (
         lambda: X + tg.ones(4),
         ShapeError,

@@ -62,6 +62,21 @@ class VerificationError(TinygradError, AssertionError, RuntimeError):
     """A check of ``tinygrad_ja.testing`` found a fault."""
 
 
+class MissingAttributeError(UsageError, AttributeError):
+    """A Module has no such attribute, parameter, buffer or submodule."""
+
+
+class MissingForwardError(UsageError, NotImplementedError):
+    """A Module was called that has no ``forward``."""
+
+
+_SPECIAL: dict[str, type[TinygradError]] = {
+    "TG-U010": MissingAttributeError,
+    "TG-U011": MissingAttributeError,
+    "TG-U013": MissingForwardError,
+    "TG-U014": MissingAttributeError,
+}
+
 CLASSES: dict[str, type[TinygradError]] = {
     "S": ShapeError,
     "T": DtypeError,
@@ -112,6 +127,6 @@ def error(code: str, **fields: Any) -> TinygradError:
     >>> type(error("TG-G001", shape=(2,))).__name__
     'GradientError'
     """
-    failure = CLASSES[code[3]](f"[{code}] {text(code, **fields)}")
+    failure = _SPECIAL.get(code, CLASSES[code[3]])(f"[{code}] {text(code, **fields)}")
     failure.code = code
     return failure

@@ -17,7 +17,6 @@ class _Checkpoint:
 
     name = "checkpoint"
     expands = True
-    saves_arrays = True
     saved_inputs: tuple[Any, ...] = ()
 
     def expand(self, saved: tuple[Any, ...], cotangents: tuple[Any, ...]) -> list[tuple[Any, Any]]:

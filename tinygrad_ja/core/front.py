@@ -1,4 +1,4 @@
-"""Writes the Python source of each operator's public function and backward, once, when the operator is registered.
+"""Writes the Python source of each operator's public function and backward, once, when it is first needed.
 
 This is what ``dataclasses`` does: the code that runs has exactly the branches its operator needs, and the names of a derivative's
 parameters become plain local variables. ``source_of(tg.tanh)`` shows what was written.

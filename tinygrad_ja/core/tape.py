@@ -118,8 +118,6 @@ class Outputs:
 class _Mark:
     """Stands where an operator stands, for the two kinds of node that are none."""
 
-    saves_arrays = False
-
     def __init__(self, name: str) -> None:
         self.name = name
 

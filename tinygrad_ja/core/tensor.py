@@ -25,6 +25,8 @@ class Tensor:
     __slots__ = ("array", "node", "_role", "_frozen", "__weakref__")
 
     def __init__(self, array: Any, node: Node | None = None) -> None:
+        if type(array) not in BY_TYPE:
+            raise error("TG-T002", op="Tensor", argument="data", type=type(array).__name__)
         self.array = array
         self.node = node
 
@@ -391,7 +393,7 @@ class Tensor:
         return _text(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.array.ndim == 0 else repr(self)
+        return format(self.item(), spec) if spec else repr(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:

@@ -12,7 +12,7 @@ from ..backend.arrays import ARRAY_MODULES, is_array
 from ..backend.devices import Device, device_of, move, usable
 from ..core.tape import RemovableHandle
 from ..core.tensor import Tensor, is_parameter
-from ..errors import error, text
+from ..errors import error
 from .hooks import Hooks
 
 PARAMETERS, BUFFERS, MODULES = "parameter", "buffer", "module"
@@ -65,7 +65,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation of this module; every subclass defines it."""
-        raise NotImplementedError(f"[TG-U013] {text('TG-U013', model=type(self).__name__)}")
+        raise error("TG-U013", model=type(self).__name__)
 
     # -- registration
 
@@ -86,11 +86,11 @@ class Module:
         # runs only when the ordinary look-up has failed
         kind = type(self).__name__
         if "_roles" not in self.__dict__ and name in ("_roles", "_transient"):
-            raise AttributeError(f"[TG-U011] {text('TG-U011', model=kind, name=name)}")
+            raise error("TG-U011", model=kind, name=name)
         known = [key for key in self.__dict__ if not key.startswith("_")] if not name.startswith("__") else []
         close = difflib.get_close_matches(name, known, 1)
         hint = close[0] if close else ", ".join(known) or "-"
-        raise AttributeError(f"[TG-U010] {text('TG-U010', model=kind, name=name, hint=hint)}")
+        raise error("TG-U010", model=kind, name=name, hint=hint)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -238,7 +238,7 @@ class Module:
         for name in target.split(".") if target else ():
             module = getattr(module, name)
             if not isinstance(module, Module):
-                raise AttributeError(f"[TG-U014] {text('TG-U014', target=target, role=MODULES, name=name)}")
+                raise error("TG-U014", target=target, role=MODULES, name=name)
         return module
 
     def get_parameter(self, target: str) -> Tensor:
@@ -254,7 +254,7 @@ class Module:
         module = self.get_submodule(path)
         value = getattr(module, name)
         if module._roles.get(name) != role:
-            raise AttributeError(f"[TG-U014] {text('TG-U014', target=target, role=role, name=name)}")
+            raise error("TG-U014", target=target, role=role, name=name)
         return value
 
     def extra_repr(self) -> str:

@@ -192,7 +192,7 @@ def _wrap(value: Any, given: tuple[Any, ...] = ()) -> Any:
     return value
 
 
-def _refuse_half_product(name: str, operands: tuple[Any, ...]) -> None:
+def _refuse_bfloat16_product(name: str, operands: tuple[Any, ...]) -> None:
     for a in operands:
         if isinstance(a, np.ndarray) and a.dtype.name == "bfloat16" and (a.ndim > 2 or name == "einsum"):
             raise _refusal(f"{name} of bfloat16 arrays with {a.ndim} axes", "only products of two matrices take bfloat16")
@@ -226,7 +226,7 @@ def _function(name: str, function: Callable[..., Any], owner: Any = None) -> Cal
         plain = _unwrap(args, f"xp.{name}", host_arrays)
         named = {key: _unwrap(value, f"xp.{name}", host_arrays) for key, value in kwargs.items()}
         if short in ("matmul", "einsum"):
-            _refuse_half_product(short, plain)
+            _refuse_bfloat16_product(short, plain)
         if short == "put_along_axis":
             _check_put_along_axis(*plain, **named)
         result = function(*plain, **named)
@@ -409,7 +409,7 @@ def _binary(ufunc: np.ufunc, name: str, kind: str) -> Callable[[ndarray, Any], A
             ufunc(a, b, out=a)
             return self
         if ufunc is np.matmul:
-            _refuse_half_product("matmul", (a, b))
+            _refuse_bfloat16_product("matmul", (a, b))
         return _wrap(ufunc(b, a) if kind == "r" else ufunc(a, b))
 
     return method

@@ -1,5 +1,5 @@
 """What stands around a model while it trains."""
 
-from .curves import save_curve
+from .curves import pyplot, save_curve
 
-__all__ = ["save_curve"]
+__all__ = ["pyplot", "save_curve"]

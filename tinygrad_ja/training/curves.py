@@ -11,15 +11,16 @@ from typing import Any
 from ..errors import error
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib's pyplot, drawing into files. Raises ArgumentError when it is not installed."""
     try:
         import matplotlib
     except ImportError as failure:
         raise error("TG-A002", package="matplotlib", install="matplotlib") from failure
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    import matplotlib.pyplot
 
-    return pyplot
+    return matplotlib.pyplot
 
 
 def save_curve(
@@ -37,8 +38,8 @@ def save_curve(
 
     The file is written under a temporary name and renamed. Raises ArgumentError when matplotlib is missing.
     """
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(7.0, 4.2), layout="constrained")
+    plot = pyplot()
+    figure, axes = plot.subplots(figsize=(7.0, 4.2), layout="constrained")
     smooth = _running_mean(values, window)
     if window > 1 and len(values) > window:
         axes.plot(steps, values, color="#9ecae1", linewidth=0.8, label="each point")
@@ -60,7 +61,7 @@ def save_curve(
         figure.savefig(temporary, dpi=120)
         os.replace(temporary, path)
     finally:
-        pyplot.close(figure)
+        plot.close(figure)
         temporary.unlink(missing_ok=True)
     return path
 

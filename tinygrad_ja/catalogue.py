@@ -12,7 +12,7 @@ from .messages import MESSAGES
 _TITLES = {
     "S": ("Shapes", "形状"),
     "T": ("Types and dtypes", "型と dtype"),
-    "D": ("Devices", "装置"),
+    "D": ("Devices", "デバイス"),
     "I": ("Axes and indices", "軸と添字"),
     "G": ("The tape", "テープ (勾配の記録)"),
     "A": ("Arguments", "引数"),
@@ -37,7 +37,7 @@ code is in the exception's attribute `code`.
 
 このページは `python -m tinygrad_ja errors --lang ja` で作られます (最新かどうかはテストが確かめます)。
 
-どのメッセージにもコードがあり、何が起きたかを実際の形状・dtype・装置とともに示し、直し方を 1 つ挙げます。`{name}` の部分には実際の値が
+どのメッセージにもコードがあり、何が起きたかを実際の形状・dtype・デバイスとともに示し、直し方を 1 つ挙げます。`{name}` の部分には実際の値が
 入ります。コードは英語でも日本語でも同じです。言語は `TINYGRAD_JA_LANG=ja` (または `en`) で選び、なければロケールに従います。例外のクラスは
 すべて `tinygrad_ja.errors` にあり、`TinygradError` を継承しています。どれも Python 標準の例外の一種でもあるので、`except ValueError` などでも
 捕まえられます。コードは例外の属性 `code` に入っています。

@@ -35,7 +35,7 @@ _LABELS = {
     "processor": ("processor", "プロセッサ"),
     "blas": ("BLAS", "BLAS"),
     "gpu": ("GPU", "GPU"),
-    "device": ("default device", "既定の装置"),
+    "device": ("default device", "既定のデバイス"),
     "dtype": ("default dtype", "既定の dtype"),
 }
 

@@ -8,9 +8,13 @@ and the locale is Japanese.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .messages import MESSAGES
+
+Phrase = str | tuple[str, str]
+"""A part of a message: one text for both languages, or a pair ``(English, Japanese)``."""
 
 
 class TinygradError(Exception):
@@ -116,9 +120,31 @@ def language() -> str:
 
 
 def text(code: str, **fields: Any) -> str:
-    """The message of ``code`` in the current language, with its fields filled in."""
-    entry = Message(*MESSAGES[code])
-    return (entry.ja if language() == "ja" else entry.en).format(**fields)
+    """The message of ``code`` in the current language, with its fields filled in.
+
+    A field that is a tuple of two str, ``(English, Japanese)``, is filled in with the one of the current language.
+
+    >>> import os; os.environ["TINYGRAD_JA_LANG"] = "en"
+    >>> text("TG-R002", op="f", reason=("it has no input", "入力がありません"), fix=("add one.", "加えてください。"))
+    "operator 'f': it has no input. Fix: add one."
+    """
+    japanese = language() == "ja"
+    chosen = {name: value[japanese] if _is_pair(value) else value for name, value in fields.items()}
+    return MESSAGES[code][japanese].format(**chosen)
+
+
+def _is_pair(value: Any) -> bool:
+    return type(value) is tuple and len(value) == 2 and type(value[0]) is str and type(value[1]) is str
+
+
+def joined(values: Iterable[Any]) -> str:
+    """Shapes, dtypes or devices in one phrase of the current language.
+
+    >>> import os; os.environ["TINYGRAD_JA_LANG"] = "en"
+    >>> joined([(2, 3), (4,)])
+    '(2, 3) and (4,)'
+    """
+    return (" と " if language() == "ja" else " and ").join(str(value) for value in values)
 
 
 def error(code: str, **fields: Any) -> TinygradError:

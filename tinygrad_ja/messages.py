@@ -64,29 +64,29 @@ MESSAGES: dict[str, tuple[str, str]] = {
     # --- devices
     "TG-D001": (
         "{op}: the inputs are on different devices: {devices}. Fix: move one of them, for instance with x.to('{fix}').",
-        "{op}: 入力が別々の装置にあります: {devices}。直し方: x.to('{fix}') などで一方を移してください。",
+        "{op}: 入力が別々のデバイスにあります: {devices}。直し方: x.to('{fix}') などで一方を移してください。",
     ),
     "TG-D002": (
         "device '{device}' cannot be used: CuPy is not installed. Fix: pip install 'cupy-cuda13x[ctk]>=14.2,<15' 'cuda-toolkit==13.2.*' "
         "(CUDA 13), or pip install 'cupy-cuda12x[ctk]>=14.2,<15' (CUDA 12).",
-        "装置 '{device}' は使えません: CuPy が入っていません。直し方: pip install 'cupy-cuda13x[ctk]>=14.2,<15' 'cuda-toolkit==13.2.*' "
+        "デバイス '{device}' は使えません: CuPy が入っていません。直し方: pip install 'cupy-cuda13x[ctk]>=14.2,<15' 'cuda-toolkit==13.2.*' "
         "(CUDA 13)、または pip install 'cupy-cuda12x[ctk]>=14.2,<15' (CUDA 12)。",
     ),
     "TG-D003": (
         "device '{device}' cannot be used: {reason}. Fix: install the NVIDIA driver (R580 or newer for CUDA 13, R525 for CUDA 12), "
         "then run: python -m tinygrad_ja doctor",
-        "装置 '{device}' は使えません: {reason}。直し方: NVIDIA のドライバ (CUDA 13 は R580 以降、CUDA 12 は R525 以降) を入れてから "
+        "デバイス '{device}' は使えません: {reason}。直し方: NVIDIA のドライバ (CUDA 13 は R580 以降、CUDA 12 は R525 以降) を入れてから "
         "python -m tinygrad_ja doctor を実行してください。",
     ),
     "TG-D004": (
         "device '{device}' cannot be used: the driver answers, but there is no CUDA device{reason}. Fix: check nvidia-smi and "
         "CUDA_VISIBLE_DEVICES.",
-        "装置 '{device}' は使えません: ドライバは動いていますが CUDA 装置がありません{reason}。直し方: nvidia-smi と "
+        "デバイス '{device}' は使えません: ドライバは動いていますが CUDA デバイスがありません{reason}。直し方: nvidia-smi と "
         "CUDA_VISIBLE_DEVICES を確かめてください。",
     ),
     "TG-D005": (
         "'{device}' is not the name of a device. Fix: use 'cpu', 'cuda' or 'cuda:1'.",
-        "'{device}' という装置はありません。直し方: 'cpu'、'cuda'、'cuda:1' のどれかにしてください。",
+        "'{device}' というデバイスはありません。直し方: 'cpu'、'cuda'、'cuda:1' のどれかにしてください。",
     ),
     "TG-D006": (
         "a Tensor on {device} cannot become a NumPy array implicitly. Fix: x.cpu().numpy().",
@@ -102,8 +102,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{op}: dim {dim} は形状 {shape} の範囲外です。規則: -{ndim} <= dim < {ndim}。直し方: この範囲の dim を選んでください。",
     ),
     "TG-I002": (
-        "{op}: index {index} is out of range for an axis of size {size} (shape {shape}). Fix: use an index from -{size} to {last}.",
-        "{op}: 添字 {index} は大きさ {size} の軸の範囲外です (形状 {shape})。直し方: -{size} から {last} の添字を使ってください。",
+        "{op}: index {index} is out of range for an axis of size {size} (shape {shape}). Fix: use an index from {first} to {last}.",
+        "{op}: 添字 {index} は大きさ {size} の軸の範囲外です (形状 {shape})。直し方: {first} から {last} の添字を使ってください。",
     ),
     "TG-I003": (
         "{op}: too many or invalid indices for shape {shape}: {reason}. Fix: use at most {ndim} indices of type int, slice, None, "
@@ -324,7 +324,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-V003": (
         "{what} is not possible on a GPU. CuPy's rule: {rule}. Fix: write it with xp, device arrays and numbers only.",
-        "{what} は GPU ではできません。CuPy の規則: {rule}。直し方: xp と装置上の配列と数だけで書いてください。",
+        "{what} は GPU ではできません。CuPy の規則: {rule}。直し方: xp とデバイス上の配列と数だけで書いてください。",
     ),
     "TG-V004": (
         "{function} needs at least one input that is a floating-point Tensor with requires_grad=True. Fix: tg.tensor(..., "

@@ -168,7 +168,11 @@ def usable(place: Device) -> Device:
 
         count = cupy.cuda.runtime.getDeviceCount()
         if place.index >= count:
-            raise error("TG-D004", device=place, reason=f" {place.index} ({count} found)")
+            raise error(
+                "TG-D004",
+                device=place,
+                reason=(f" {place.index} ({count} found)", f" ({place.index} 番。見つかったのは {count} 個)"),
+            )
     return place
 
 

@@ -49,8 +49,11 @@ class Generator:
                 op="Generator.get_state",
                 argument="device",
                 value=self.device,
-                rule="only the stream of a CPU generator can be saved",
-                fix="seed it anew with manual_seed after resuming",
+                rule=("only the stream of a CPU generator can be saved", "保存できるのは CPU の生成器の乱数列だけです"),
+                fix=(
+                    "seed it anew with manual_seed after resuming",
+                    "再開した後に manual_seed でシードを設定し直してください。",
+                ),
             )
         return {"seed": self._seed, "stream": self._stream.bit_generator.state}
 

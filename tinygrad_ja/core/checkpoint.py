@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import random
+from ..errors import Phrase
 from .modes import enable_grad, modes
 from .tape import Output, Outputs, next_number, nodes_below
 from .tensor import Tensor
@@ -31,8 +32,8 @@ class _Checkpoint:
             random.set_rng_state(now)
         return [(y.node, g) for y, g in zip(outputs, cotangents) if type(y) is Tensor and y.node is not None]
 
-    def describe_saved(self, saved: Any) -> str:
-        return "the inputs"
+    def describe_saved(self, saved: Any) -> Phrase:
+        return ("the inputs", "入力")
 
     def input_name(self, index: int) -> str:
         return f"input {index}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..backend.arrays import BY_TYPE
-from ..errors import TinygradError, error
+from ..errors import TinygradError, error, joined
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -27,8 +27,8 @@ def _diagnose(operator: Operator, failure: Exception, arrays: Sequence[Any], con
 
     if len({type(a) for a in arrays}) > 1:
         return mixed_devices(operator, arrays)
-    shapes = " and ".join(str(tuple(a.shape)) for a in arrays)
-    if operator.kind == "elementwise" and not _broadcast(arrays):
+    shapes = joined([tuple(a.shape) for a in arrays])
+    if operator.broadcasts and not operator.signature and not _broadcast(arrays):
         return error("TG-S001", op=operator.name, shapes=shapes)
     if isinstance(failure, np.exceptions.AxisError):
         dim = next((constants[name] for name in ("dim", "dims", "axes") if name in constants), "?")
@@ -36,7 +36,11 @@ def _diagnose(operator: Operator, failure: Exception, arrays: Sequence[Any], con
         return error("TG-I001", op=operator.name, dim=dim, shape=tuple(arrays[0].shape), ndim=max(ndim, 1))
     if isinstance(failure, ValueError) and operator.signature:
         return error(
-            "TG-S002", op=operator.name, rule=operator.signature, shapes=shapes, fix="transpose or reshape one of them."
+            "TG-S002",
+            op=operator.name,
+            rule=operator.signature,
+            shapes=shapes,
+            fix=("transpose or reshape one of them.", "どれかを転置するか reshape してください。"),
         )
     described = ", ".join(f"{tuple(a.shape)} {a.dtype}" for a in arrays)
     described += "".join(f", {name}={value!r}" for name, value in constants.items() if not hasattr(value, "dtype"))

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array
-from ..errors import error
+from ..errors import Phrase, error
 from .front import build_backward, build_front
 from .names import names_of
 
@@ -156,27 +156,57 @@ class Operator:
         self.variadic = next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
         self.constants = {p.name: p.default for p in self.parameters if p.name not in self.inputs}
 
-    def _invalid(self, reason: str, fix: str) -> Exception:
+    def _invalid(self, reason: Phrase, fix: Phrase) -> Exception:
         return error("TG-R002", op=self.name, reason=reason, fix=fix)
 
     def _check(self) -> None:
         if self.name in OPERATORS:
-            raise self._invalid("an operator of this name exists already", "choose another name")
+            raise self._invalid(
+                ("an operator of this name exists already", "同じ名前の演算がすでにあります"),
+                ("choose another name", "別の名前を選んでください。"),
+            )
         if not self.inputs:
-            raise self._invalid("it has no input", "annotate the inputs of the forward with Array")
+            raise self._invalid(
+                ("it has no input", "入力がありません"),
+                ("annotate the inputs of the forward with Array", "順伝播の入力に Array と注釈してください。"),
+            )
         if self.variadic and self.inputs != [self.variadic]:
-            raise self._invalid("a variadic input must be the only one", "mark the other arrays as Constant")
+            raise self._invalid(
+                ("a variadic input must be the only one", "可変個の入力があるとき、ほかの入力は持てません"),
+                ("mark the other arrays as Constant", "ほかの配列は Constant と注釈してください。"),
+            )
         if self.kind == "fused" and self.reference is None:
-            raise self._invalid("a fused operator needs a reference", "pass reference=, the same value in plain operators")
+            raise self._invalid(
+                ("a fused operator needs a reference", "fused の演算には reference が必要です"),
+                (
+                    "pass reference=, the same value in plain operators",
+                    "同じ値を普通の演算で求める関数を reference= に渡してください。",
+                ),
+            )
         if self.kind == "linear" and self.derivatives[:1] == (None,):
-            raise self._invalid("a linear operator needs its transpose", "@linear(lambda g: ...)")
+            raise self._invalid(
+                ("a linear operator needs its transpose", "linear の演算には転置が必要です"),
+                ("@linear(lambda g: ...)", "@linear(lambda g: ...) のように書いてください。"),
+            )
         if not self.joint and self.derivatives and len(self.derivatives) != len(self.inputs):
             raise self._invalid(
-                f"it has {len(self.inputs)} inputs {self.inputs} but {len(self.derivatives)} derivatives",
-                "give one derivative per parameter annotated Array, in their order (None where there is none)",
+                (
+                    f"it has {len(self.inputs)} inputs {self.inputs} but {len(self.derivatives)} derivatives",
+                    f"入力は {len(self.inputs)} 個 {self.inputs} ですが、微分の式は {len(self.derivatives)} 個です",
+                ),
+                (
+                    "give one derivative per parameter annotated Array, in their order (None where there is none)",
+                    "Array と注釈した引数ごとに、その順に微分の式を 1 つずつ渡してください (なければ None)。",
+                ),
             )
         if self.variadic and self.derivatives and not self.joint:
-            raise self._invalid("a variadic operator needs one derivative that returns all gradients", "pass joint=True")
+            raise self._invalid(
+                (
+                    "a variadic operator needs one derivative that returns all gradients",
+                    "可変個の入力の演算には、すべての勾配を返す微分の式が 1 つ必要です",
+                ),
+                ("pass joint=True", "joint=True を渡してください。"),
+            )
         allowed = {"g", *self.inputs, *self.constants, *self.aux}
         allowed |= {"needs"} if self.joint else {"shape"}
         allowed |= {"xp"} if self.kind == "fused" else set()
@@ -187,7 +217,13 @@ class Operator:
                     raise error("TG-R001", op=self.name, name=name, allowed=", ".join(sorted(allowed)))
         for name in self.aux:
             if name in self.inputs or name in self.constants or name in ("g", "y", "shape", "needs", "xp"):
-                raise self._invalid(f"the extra result '{name}' has the name of something else", "rename it in aux=")
+                raise self._invalid(
+                    (
+                        f"the extra result '{name}' has the name of something else",
+                        f"追加の結果 '{name}' の名前がほかのものと同じです",
+                    ),
+                    ("rename it in aux=", "aux= の名前を変えてください。"),
+                )
 
     def _plan_saving(self) -> None:
         """Decide what a node saves: every name that a derivative asks for, and all inputs where a reference may be run."""
@@ -211,8 +247,8 @@ class Operator:
         for name, value in zip(self.saves, saved or ()):
             if is_array(value):
                 fault = not_finite(value)
-                parts.append(f"{name} {value.shape}{' has ' + fault if fault else ''}")
-        return ", ".join(parts) or "nothing"
+                parts.append(f"{name} {value.shape}{f' ({fault})' if fault else ''}")
+        return ", ".join(parts) or "-"
 
     # -- running it
 

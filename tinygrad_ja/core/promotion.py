@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backend.arrays import BY_TYPE, is_array, usual_dtype
 from ..backend.devices import device_of, get_default_dtype
-from ..errors import error
+from ..errors import error, joined
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -110,7 +110,7 @@ def cast_to(x: Any, dtype: np.dtype) -> Any:
 
 
 def _names(operands: Sequence[Any]) -> str:
-    return " and ".join(str(x.dtype) for x in operands if hasattr(x, "dtype"))
+    return joined([x.dtype for x in operands if hasattr(x, "dtype")])
 
 
 def operand(operator: Operator, value: Any, name: str, other: Any) -> Any:
@@ -162,4 +162,4 @@ def mixed_dtypes(operator: Operator, arrays: Sequence[Any]) -> tuple[Any, bool]:
 def mixed_devices(operator: Operator, operands: Sequence[Any]) -> Exception:
     """The error that names the devices of all operands."""
     devices = [str(device_of(a)) for a in (getattr(x, "array", x) for x in operands) if is_array(a)]
-    return error("TG-D001", op=operator.name, devices=" and ".join(devices), fix=devices[0])
+    return error("TG-D001", op=operator.name, devices=joined(devices), fix=devices[0])

@@ -1,8 +1,9 @@
 """The tape: nodes that remember how a value was made, and the walk back through them.
 
-A node holds its operator, its parents, the arrays its derivative asked for, and a creation number. It holds no Tensor, so there are
-no reference cycles and memory goes when the last user goes. Backward visits nodes from the highest creation number down: every
-user of a value was created after it, so its cotangent is complete when its turn comes. Nothing here is recursive.
+A node holds its operator, its parents, the arrays its derivative asked for, and a creation number. It does not hold the Tensors that it
+was made from, so an ordinary graph has no reference cycles and memory goes when the last user goes. Backward visits nodes from the highest
+creation number down: every user of a value was created after it, so its cotangent is complete when its turn comes. Nothing here is
+recursive.
 """
 
 from __future__ import annotations
@@ -210,8 +211,18 @@ def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: S
             continue
         if type(result) is not tuple or len(result) != len(gradients):
             given = f"{len(result)} values" if type(result) is tuple else type(result).__name__
-            rule = f"a tuple of {len(gradients)}, one gradient per input, or None"
-            raise error("TG-A001", op="register_hook", argument="hook", value=given, rule=rule, fix="return one per input.")
+            rule = (
+                f"a tuple of {len(gradients)}, one gradient per input, or None",
+                f"入力ごとに勾配 1 つ、合わせて {len(gradients)} 個のタプル、または None",
+            )
+            raise error(
+                "TG-A001",
+                op="register_hook",
+                argument="hook",
+                value=given,
+                rule=rule,
+                fix=("return one per input.", "入力ごとに 1 つ返してください。"),
+            )
         gradients = [None if new is None or gx is None else _from_hook(new, gx) for new, gx in zip(result, gradients)]
     return gradients
 
@@ -255,7 +266,7 @@ def _check_anomaly(node: Node, gradients: Sequence[Any], g: Any, saved: Any) -> 
                 what=what,
                 input=node.operator.input_name(index),
                 shape=parent.shape,
-                incoming=" ".join(filter(None, incoming)) or "finite",
+                incoming=" ".join(filter(None, incoming)) or ("finite", "有限"),
                 saved=node.operator.describe_saved(saved),
                 trace=node.trace,
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner, usual_dtype
 from ..backend.devices import Device, device_of, get_default_dtype, move
-from ..errors import error
+from ..errors import error, joined
 from .tape import LEAF, Leaf, Node, RemovableHandle, add_tensor_hook, mark_changed, retain_gradient
 
 
@@ -163,7 +163,7 @@ class Tensor:
         if value.array.shape != self.array.shape:
             raise error("TG-S004", actual=tuple(value.array.shape), expected=tuple(self.array.shape))
         if value.array.dtype != self.array.dtype:
-            dtypes = f"{value.array.dtype} and {self.array.dtype}"
+            dtypes = joined((value.array.dtype, self.array.dtype))
             raise error("TG-T001", op="grad", dtypes=dtypes, fix=f"tg.{self.array.dtype}")
         node.grad = value
 
@@ -368,7 +368,7 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.array.dtype.kind == "f":
-            raise error("TG-T004", op="index", dtype=self.array.dtype, allowed="an integer", fix="tg.int64")
+            raise error("TG-T004", op="index", dtype=self.array.dtype, allowed=("an integer", "整数の dtype"), fix="tg.int64")
         return int(self.item())
 
     def __len__(self) -> int:

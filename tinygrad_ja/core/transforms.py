@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES, is_array, is_sole_owner
-from ..errors import error
+from ..errors import error, joined
 from .modes import enable_grad, modes
 from .tape import LEAF, accumulate, nodes_below, run_backward
 from .tensor import Tensor
@@ -31,7 +31,7 @@ def _roots(outputs: Sequence[Tensor], grad_outputs: Sequence[Any], create_graph:
             g = Tensor(g)
         if type(g.array) is not type(y.array):
             devices = (str(y.device), str(g.device))
-            raise error("TG-D001", op="backward", devices=" and ".join(devices), fix=devices[0])
+            raise error("TG-D001", op="backward", devices=joined(devices), fix=devices[0])
         if g.array.shape != y.array.shape:
             raise error("TG-S004", actual=tuple(g.array.shape), expected=tuple(y.array.shape))
         if g.array.dtype is not y.array.dtype:
@@ -45,9 +45,19 @@ def _pad(grad_outputs: Any, count: int) -> tuple[Any, ...]:
         return (None,) * count
     given = _tuple(grad_outputs)
     if len(given) != count:
-        rule = f"one cotangent, or None, for each of the {count} outputs"
+        rule = (
+            f"one cotangent, or None, for each of the {count} outputs",
+            f"{count} 個の出力のそれぞれに、勾配 1 つまたは None",
+        )
         value = f"{len(given)} values"
-        raise error("TG-A001", op="backward", argument="gradient", value=value, rule=rule, fix="pass a list of that length.")
+        raise error(
+            "TG-A001",
+            op="backward",
+            argument="gradient",
+            value=value,
+            rule=rule,
+            fix=("pass a list of that length.", "その長さのリストを渡してください。"),
+        )
     return given
 
 
@@ -186,7 +196,12 @@ def _stack(rows: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
 
     if not rows:
         raise error(
-            "TG-A001", op="jacobian", argument="output", value="empty", rule="at least one element", fix="check the shapes."
+            "TG-A001",
+            op="jacobian",
+            argument="output",
+            value=("empty", "(空)"),
+            rule=("at least one element", "要素が 1 つ以上あること"),
+            fix=("check the shapes.", "形状を確かめてください。"),
         )
     stacked = OPERATORS["stack"].public(*rows, dim=0)
     return OPERATORS["reshape"].public(stacked, shape)

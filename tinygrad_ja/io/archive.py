@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend.arrays import BY_TYPE, is_array
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import Phrase, error
 
 _FORMAT = "tinygrad_ja-1"
 
@@ -22,7 +22,7 @@ _FORMAT = "tinygrad_ja-1"
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
     """Write ``obj``, nested dicts, lists and tuples of Tensors, arrays, numbers, strings, bools and None, to ``path``.
 
-    Raises DtypeError for anything else (a dict key must be a str or an int); then the file at ``path`` is as it was.
+    Raises ArgumentError for anything else (a dict key must be a str or an int); then the file at ``path`` is as it was.
     """
     arrays: dict[str, np.ndarray] = {}
     tree = _pack(obj, arrays, "state")
@@ -82,19 +82,23 @@ def _pack(value: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
         items = []
         for key, item in value.items():
             if not isinstance(key, (str, int)):
-                raise _refusal(f"{where} has the key {key!r}")
+                raise _refusal((f"{where} with the key {key!r}", f"{where} (キー {key!r})"))
             items.append([key, _pack(item, arrays, f"{where}[{key!r}]")])
         return {"dict": items}
     if isinstance(value, (list, tuple)):
         items = [_pack(item, arrays, f"{where}[{i}]") for i, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
-    raise _refusal(f"{where} is of type {type(value).__name__}")
+    kind = type(value).__name__
+    raise _refusal((f"{where} of type {kind}", f"{where} (型 {kind})"))
 
 
-def _refusal(what: str) -> Exception:
-    return error(
-        "TG-A001", op="save", argument="obj", value=what, rule="dict, list, tuple, Tensor, number, str, bool, None", fix=what
+def _refusal(what: Phrase) -> Exception:
+    rule = (
+        "dict (keys str or int), list, tuple, Tensor, number, str, bool, None",
+        "dict (キーは str か int)、list、tuple、Tensor、数、str、bool、None のどれか",
     )
+    fix = ("save model.state_dict() and plain values instead.", "model.state_dict() と通常の値を保存してください。")
+    return error("TG-A001", op="save", argument="obj", value=what, rule=rule, fix=fix)
 
 
 def _unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -78,7 +78,9 @@ def cat_numpy(*tensors: np.ndarray, dim: int = 0, sizes: tuple[int, ...] = ()) -
     try:
         return np.concatenate(tensors, dim)
     except ValueError as failure:
-        raise _shapes_differ("cat", tensors, f"the shapes agree except in dim {dim}") from failure
+        raise _shapes_differ(
+            "cat", tensors, (f"the shapes agree except in dim {dim}", f"次元 {dim} 以外の大きさが等しい")
+        ) from failure
 
 
 @kernel(_stack, np.ndarray)
@@ -97,12 +99,12 @@ def stack_numpy(*tensors: np.ndarray, dim: int = 0) -> np.ndarray:
         front = (slice(None),) * axis
         for place, x in enumerate(tensors):
             if x.shape != shape:
-                raise _shapes_differ("stack", tensors, "all shapes agree")
+                raise _shapes_differ("stack", tensors, ("all shapes agree", "すべて同じ形状"))
             at: Any = (*front, place)
             made[at] = x
         return made
     except ValueError as failure:
-        raise _shapes_differ("stack", tensors, "all shapes agree") from failure
+        raise _shapes_differ("stack", tensors, ("all shapes agree", "すべて同じ形状")) from failure
 
 
 @kernel(_unbind, np.ndarray)

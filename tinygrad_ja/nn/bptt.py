@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, joined
 
 
 def detach_state(state: Any) -> Any:
@@ -68,12 +68,27 @@ def truncated_bptt(
 def _check(tensors: tuple[Tensor, ...], k: int, axis: int) -> None:
     if not isinstance(k, int) or k < 1:
         raise error(
-            "TG-A001", op="truncated_bptt", argument="k", value=k, rule="an int, k >= 1", fix="pass the steps per piece."
+            "TG-A001",
+            op="truncated_bptt",
+            argument="k",
+            value=k,
+            rule=("an int, k >= 1", "1 以上の整数"),
+            fix=("pass the steps per piece.", "1 区間の時刻の数を渡してください。"),
         )
-    shapes = " and ".join(str(tuple(x.shape)) for x in tensors)
+    shapes = joined([tuple(x.shape) for x in tensors])
     if any(x.ndim <= axis for x in tensors) or len({x.shape[axis] for x in tensors}) != 1:
-        rule = "the same number of time steps, (N, T, ...)" if axis else "the same number of time steps, (T, ...)"
-        raise error("TG-S002", op="truncated_bptt", rule=rule, shapes=shapes, fix="check batch_first and the lengths.")
+        rule = (
+            ("the same number of time steps, (N, T, ...)", "時刻の数 T が同じ (N, T, ...)")
+            if axis
+            else ("the same number of time steps, (T, ...)", "時刻の数 T が同じ (T, ...)")
+        )
+        raise error(
+            "TG-S002",
+            op="truncated_bptt",
+            rule=rule,
+            shapes=shapes,
+            fix=("check batch_first and the lengths.", "batch_first と長さを確かめてください。"),
+        )
 
 
 def _pieces(

@@ -40,7 +40,9 @@ class _Sequence(Module):
             return names[index]
         except IndexError:
             size = len(names)
-            raise error("TG-I002", op=type(self).__name__, index=index, size=size, shape=(size,), last=size - 1) from None
+            raise error(
+                "TG-I002", op=type(self).__name__, index=index, size=size, shape=(size,), first=-size, last=size - 1
+            ) from None
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

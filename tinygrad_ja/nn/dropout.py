@@ -21,7 +21,14 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise error("TG-A001", op="Dropout", argument="p", value=p, rule="0 <= p <= 1", fix="pass a probability.")
+            raise error(
+                "TG-A001",
+                op="Dropout",
+                argument="p",
+                value=p,
+                rule="0 <= p <= 1",
+                fix=("pass a probability.", "確率を渡してください。"),
+            )
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:

@@ -67,16 +67,30 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2.0 / (1 + slope**2))
     if nonlinearity == "selu":
         return 3.0 / 4
-    rule = "one of linear, conv*, sigmoid, tanh, relu, leaky_relu, selu"
+    rule = (
+        "one of linear, conv*, sigmoid, tanh, relu, leaky_relu, selu",
+        "linear、conv*、sigmoid、tanh、relu、leaky_relu、selu のどれか",
+    )
     raise error(
-        "TG-A001", op="calculate_gain", argument="nonlinearity", value=nonlinearity, rule=rule, fix="choose one of them."
+        "TG-A001",
+        op="calculate_gain",
+        argument="nonlinearity",
+        value=nonlinearity,
+        rule=rule,
+        fix=("choose one of them.", "この中から選んでください。"),
     )
 
 
 def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
     shape = tuple(tensor.shape)
     if len(shape) < 2:
-        raise error("TG-S002", op=op, rule="(out, in, ...)", shapes=shape, fix="initialise a bias with zeros_ or uniform_.")
+        raise error(
+            "TG-S002",
+            op=op,
+            rule="(out, in, ...)",
+            shapes=shape,
+            fix=("initialise a bias with zeros_ or uniform_.", "バイアスは zeros_ か uniform_ で初期化してください。"),
+        )
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
@@ -109,7 +123,9 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """Ones on the diagonal of a matrix: a Linear layer starts as the identity."""
     if tensor.ndim != 2:
-        raise error("TG-S002", op="eye_", rule="(n, m)", shapes=tuple(tensor.shape), fix="pass a matrix.")
+        raise error(
+            "TG-S002", op="eye_", rule="(n, m)", shapes=tuple(tensor.shape), fix=("pass a matrix.", "行列を渡してください。")
+        )
     return _set(tensor, ARRAY_MODULES[type(tensor.array)].eye(*tensor.shape, dtype=tensor.dtype))
 
 
@@ -117,10 +133,21 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """A kernel (out, in/groups, *kernel) of 3 to 5 axes that passes its input channels through: 1 at the centre of kernel i, i."""
     shape = tuple(tensor.shape)
     if not 3 <= len(shape) <= 5:
-        raise error("TG-S002", op="dirac_", rule="(out, in, *kernel), 3 to 5 axes", shapes=shape, fix="pass a kernel.")
+        raise error(
+            "TG-S002",
+            op="dirac_",
+            rule=("(out, in, *kernel), 3 to 5 axes", "(out, in, *kernel)、3 から 5 次元"),
+            shapes=shape,
+            fix=("pass a kernel.", "畳み込みのカーネルを渡してください。"),
+        )
     if shape[0] % groups:
         raise error(
-            "TG-A001", op="dirac_", argument="groups", value=groups, rule=f"it divides {shape[0]}", fix="choose a divisor."
+            "TG-A001",
+            op="dirac_",
+            argument="groups",
+            value=groups,
+            rule=(f"it divides {shape[0]}", f"{shape[0]} の約数であること"),
+            fix=("choose a divisor.", "約数を選んでください。"),
         )
     host = np.zeros(shape, tensor.dtype)
     centre = tuple([n // 2 for n in shape[2:]])
@@ -147,7 +174,14 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), _fans(op, tensor)))
     if mode not in fans:
-        raise error("TG-A001", op=op, argument="mode", value=mode, rule="fan_in or fan_out", fix="choose one of them.")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="mode",
+            value=mode,
+            rule=("fan_in or fan_out", "fan_in か fan_out"),
+            fix=("choose one of them.", "この中から選んでください。"),
+        )
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fans[mode], 1))
 
 
@@ -171,7 +205,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     2014). The sign of R's diagonal makes the distribution uniform (Mezzadri 2007)."""
     shape = tuple(tensor.shape)
     if len(shape) < 2:
-        raise error("TG-S002", op="orthogonal_", rule="(rows, ...)", shapes=shape, fix="pass two axes or more.")
+        raise error(
+            "TG-S002",
+            op="orthogonal_",
+            rule="(rows, ...)",
+            shapes=shape,
+            fix=("pass two axes or more.", "2 次元以上のテンソルを渡してください。"),
+        )
     if 0 in shape:
         return tensor
     xp = ARRAY_MODULES[type(tensor.array)]
@@ -200,7 +240,13 @@ def trunc_normal_(
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation ``std``, but the fraction ``sparsity`` of every column of a matrix is 0 (Martens 2010)."""
     if tensor.ndim != 2:
-        raise error("TG-S002", op="sparse_", rule="(rows, columns)", shapes=tuple(tensor.shape), fix="pass a matrix.")
+        raise error(
+            "TG-S002",
+            op="sparse_",
+            rule="(rows, columns)",
+            shapes=tuple(tensor.shape),
+            fix=("pass a matrix.", "行列を渡してください。"),
+        )
     xp = ARRAY_MODULES[type(tensor.array)]
     stream = _stream(tensor, generator)
     values = stream.normal(tuple(tensor.shape), tensor.dtype) * std

@@ -12,9 +12,16 @@ class _Loss(Module):
     def __init__(self, reduction: str) -> None:
         super().__init__()
         if reduction not in loss.REDUCTIONS:
-            rule = "'mean', 'sum' or 'none'"
+            rule = ("'mean', 'sum' or 'none'", "'mean'、'sum'、'none' のどれか")
             kind = type(self).__name__
-            raise error("TG-A001", op=kind, argument="reduction", value=repr(reduction), rule=rule, fix="reduction='mean'.")
+            raise error(
+                "TG-A001",
+                op=kind,
+                argument="reduction",
+                value=repr(reduction),
+                rule=rule,
+                fix=("reduction='mean'.", "reduction='mean' などとしてください。"),
+            )
         self.reduction = reduction
 
 

@@ -12,7 +12,7 @@ from ..backend.arrays import ARRAY_MODULES, is_array
 from ..backend.devices import Device, device_of, move, usable
 from ..core.tape import RemovableHandle
 from ..core.tensor import Tensor, is_parameter
-from ..errors import error
+from ..errors import Phrase, error
 from .hooks import Hooks
 
 PARAMETERS, BUFFERS, MODULES = "parameter", "buffer", "module"
@@ -108,12 +108,21 @@ class Module:
         """A registered name takes its own kind or None; a buffer takes any Tensor."""
         if value is None or (role == BUFFERS and type(value) is Tensor):
             return
-        needed, fix = {
-            PARAMETERS: ("a Parameter or None", f"self.{name} = nn.Parameter(value); to change the values: with tg.no_grad(): "
-                         f"self.{name}.copy_(value)"),
-            BUFFERS: ("a Tensor or None", f"self.{name} = tg.tensor(value)"),
-            MODULES: ("a Module or None", f"del self.{name} first"),
-        }[role]  # fmt: skip
+        by_role: dict[str, tuple[Phrase, Phrase]] = {
+            PARAMETERS: (
+                ("a Parameter or None", "Parameter か None"),
+                (
+                    f"self.{name} = nn.Parameter(value); to change the values: with tg.no_grad(): self.{name}.copy_(value)",
+                    f"self.{name} = nn.Parameter(value)。値だけを変えるなら with tg.no_grad(): self.{name}.copy_(value)",
+                ),
+            ),
+            BUFFERS: (("a Tensor or None", "Tensor か None"), f"self.{name} = tg.tensor(value)"),
+            MODULES: (
+                ("a Module or None", "Module か None"),
+                (f"del self.{name} first", f"先に del self.{name} を実行してください。"),
+            ),
+        }
+        needed, fix = by_role[role]
         raise error(
             "TG-U012", model=type(self).__name__, name=name, role=role, type=type(value).__name__, needed=needed, fix=fix
         )
@@ -121,13 +130,20 @@ class Module:
     def _check_name(self, operation: str, role: str, name: str) -> None:
         if "_roles" not in self.__dict__:
             raise error("TG-U011", model=type(self).__name__, name=name)
-        rule = ""
+        rule: Phrase = ""
         if not isinstance(name, str) or not name or "." in name:
-            rule = "a name is a non-empty string without a dot"
+            rule = ("a name is a non-empty string without a dot", "名前は空でなく、ドットを含まない文字列です")
         elif hasattr(self, name) and self._roles.get(name) != role:
-            rule = "no other attribute has this name"
+            rule = ("no other attribute has this name", "同じ名前の属性がほかにないこと")
         if rule:
-            raise error("TG-A001", op=operation, argument="name", value=repr(name), rule=rule, fix="choose another name.")
+            raise error(
+                "TG-A001",
+                op=operation,
+                argument="name",
+                value=repr(name),
+                rule=rule,
+                fix=("choose another name.", "別の名前を選んでください。"),
+            )
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
         """Register a Parameter, or None for one that this module does without."""
@@ -320,7 +336,9 @@ class Module:
         if dtype is not None:
             dtype = np.dtype(dtype)
             if dtype.kind != "f":
-                raise error("TG-T004", op="Module.to", dtype=dtype, allowed="a floating dtype", fix="tg.float32")
+                raise error(
+                    "TG-T004", op="Module.to", dtype=dtype, allowed=("a floating dtype", "浮動小数点の dtype"), fix="tg.float32"
+                )
         return self._apply(lambda array: _converted(array, place, dtype))
 
     def _apply(self, convert: Callable[[Any], Any]) -> Any:

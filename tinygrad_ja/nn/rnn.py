@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import Phrase, error, joined
 from ..ops import creation
 from ..ops.gru import gru_cell, gru_step
 from ..ops.join import cat, stack, unbind
@@ -75,8 +75,15 @@ class RNNBase(Module):
                 self._names.append([name + suffix for name in shapes])
         self.reset_parameters()
 
-    def _refusal(self, argument: str, value: Any, rule: str) -> Exception:
-        return error("TG-A001", op=type(self).__name__, argument=argument, value=value, rule=rule, fix="check the setting.")
+    def _refusal(self, argument: str, value: Any, rule: Phrase) -> Exception:
+        return error(
+            "TG-A001",
+            op=type(self).__name__,
+            argument=argument,
+            value=value,
+            rule=rule,
+            fix=("check the setting.", "設定を確かめてください。"),
+        )
 
     @property
     def _directions(self) -> int:
@@ -165,21 +172,39 @@ class RNNBase(Module):
             return [(zeros,) * self.states] * count
         given = (hx,) if self.states == 1 else hx
         if not isinstance(given, (tuple, list)) or len(given) != self.states or any(type(s) is not Tensor for s in given):
-            needed = "a Tensor" if self.states == 1 else "a pair (h_0, c_0) of Tensors"
-            raise self._refusal("hx", type(hx).__name__, f"None or {needed}")
+            needed = ("None or a Tensor", "None または Tensor")
+            if self.states == 2:
+                needed = ("None or a pair (h_0, c_0) of Tensors", "None または Tensor の組 (h_0, c_0)")
+            raise self._refusal("hx", type(hx).__name__, needed)
         shape = (count, n, self.hidden_size) if batched else (count, self.hidden_size)
         for state in given:
             if tuple(state.shape) != shape:
-                rule = f"hx {shape}: num_layers·directions, " + ("batch, " if batched else "") + "hidden_size"
-                found = " and ".join(str(tuple(s.shape)) for s in given)
-                raise error("TG-S002", op=type(self).__name__, rule=rule, shapes=found, fix="check the batch and the layers.")
+                batch = ("batch, ", "バッチ、") if batched else ("", "")
+                rule = (
+                    f"hx {shape}: num_layers·directions, {batch[0]}hidden_size",
+                    f"hx は {shape} (num_layers·方向の数、{batch[1]}hidden_size)",
+                )
+                found = joined([tuple(s.shape) for s in given])
+                raise error(
+                    "TG-S002",
+                    op=type(self).__name__,
+                    rule=rule,
+                    shapes=found,
+                    fix=("check the batch and the layers.", "バッチの大きさと層の数を確かめてください。"),
+                )
         parts = [unbind(state if batched else unsqueeze(state, 1), 0) for state in given]
         return list(zip(*parts))
 
     def _misfit(self, input: Tensor) -> Any:
         axes = "N, T" if self.batch_first else "T, N"
-        rule = f"input ({axes}, {self.input_size}) or (T, {self.input_size}), T >= 1"
-        fix = f"the last axis must be input_size={self.input_size}; batch_first is {self.batch_first}."
+        rule = (
+            f"input ({axes}, {self.input_size}) or (T, {self.input_size}), T >= 1",
+            f"input は ({axes}, {self.input_size}) または (T, {self.input_size})、T >= 1",
+        )
+        fix = (
+            f"the last axis must be input_size={self.input_size}; batch_first is {self.batch_first}.",
+            f"最後の次元を input_size={self.input_size} にしてください (batch_first は {self.batch_first})。",
+        )
         raise error("TG-S002", op=type(self).__name__, rule=rule, shapes=tuple(input.shape), fix=fix)
 
 
@@ -317,8 +342,15 @@ class GRU(RNNBase):
 
 def _check_nonlinearity(op: str, nonlinearity: str) -> None:
     if nonlinearity not in ("tanh", "relu", "sigmoid"):
-        rule = "'tanh', 'relu' or 'sigmoid'"
-        raise error("TG-A001", op=op, argument="nonlinearity", value=repr(nonlinearity), rule=rule, fix="choose one of them.")
+        rule = ("'tanh', 'relu' or 'sigmoid'", "'tanh'、'relu'、'sigmoid' のどれか")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="nonlinearity",
+            value=repr(nonlinearity),
+            rule=rule,
+            fix=("choose one of them.", "この中から選んでください。"),
+        )
 
 
 class RNNCellBase(Module):
@@ -363,9 +395,18 @@ class RNNCellBase(Module):
         return tuple(made)
 
     def _misfit(self, input: Tensor, states: tuple[Any, ...]) -> Exception:
-        rule = f"input (N, {self.input_size}) and state (N, {self.hidden_size}), or both without N"
-        shapes = " and ".join(str(tuple(s.shape)) for s in (input, *states) if s is not None)
-        return error("TG-S002", op=type(self).__name__, rule=rule, shapes=shapes, fix="check input_size and the batch.")
+        rule = (
+            f"input (N, {self.input_size}) and state (N, {self.hidden_size}), or both without N",
+            f"input は (N, {self.input_size})、状態は (N, {self.hidden_size})、またはどちらも N なし",
+        )
+        shapes = joined([tuple(s.shape) for s in (input, *states) if s is not None])
+        return error(
+            "TG-S002",
+            op=type(self).__name__,
+            rule=rule,
+            shapes=shapes,
+            fix=("check input_size and the batch.", "input_size とバッチの大きさを確かめてください。"),
+        )
 
 
 class RNNCell(RNNCellBase):

@@ -39,7 +39,12 @@ class Embedding(Module):
             if not -num_embeddings <= padding_idx < num_embeddings:
                 rule = f"-{num_embeddings} <= padding_idx < {num_embeddings}"
                 raise error(
-                    "TG-A001", op="Embedding", argument="padding_idx", value=padding_idx, rule=rule, fix="choose a row."
+                    "TG-A001",
+                    op="Embedding",
+                    argument="padding_idx",
+                    value=padding_idx,
+                    rule=rule,
+                    fix=("choose a row.", "行の番号を選んでください。"),
                 )
             padding_idx %= num_embeddings
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
@@ -48,8 +53,14 @@ class Embedding(Module):
             self.weight = Parameter(table, requires_grad=not _freeze)
             self.reset_parameters()
         elif tuple(_weight.shape) != (num_embeddings, embedding_dim):
-            rule = f"weight ({num_embeddings}, {embedding_dim})"
-            raise error("TG-S002", op="Embedding", rule=rule, shapes=tuple(_weight.shape), fix="pass a table of that shape.")
+            wanted = (f"weight ({num_embeddings}, {embedding_dim})", f"weight は ({num_embeddings}, {embedding_dim})")
+            raise error(
+                "TG-S002",
+                op="Embedding",
+                rule=wanted,
+                shapes=tuple(_weight.shape),
+                fix=("pass a table of that shape.", "その形状の表を渡してください。"),
+            )
         else:
             self.weight = Parameter(_weight, requires_grad=not _freeze)
 
@@ -58,7 +69,13 @@ class Embedding(Module):
         """A table that starts with the rows of ``embeddings`` (rows, dim), fixed unless ``freeze=False``."""
         if embeddings.ndim != 2:
             shape = tuple(embeddings.shape)
-            raise error("TG-S002", op="Embedding.from_pretrained", rule="(rows, dim)", shapes=shape, fix="pass a matrix.")
+            raise error(
+                "TG-S002",
+                op="Embedding.from_pretrained",
+                rule="(rows, dim)",
+                shapes=shape,
+                fix=("pass a matrix.", "行列を渡してください。"),
+            )
         rows, columns = embeddings.shape
         return cls(rows, columns, padding_idx, _weight=embeddings, _freeze=freeze)
 

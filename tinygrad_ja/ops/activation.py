@@ -360,7 +360,14 @@ def gelu(xp: Any, input: Array, approximate: str = "none") -> Array:
 
 
 def _unknown_approximation(value: Any) -> Exception:
-    return error("TG-A001", op="gelu", argument="approximate", value=value, rule="'none' or 'tanh'", fix="choose one of these.")
+    return error(
+        "TG-A001",
+        op="gelu",
+        argument="approximate",
+        value=value,
+        rule=("'none' or 'tanh'", "'none' か 'tanh'"),
+        fix=("choose one of these.", "この中から選んでください。"),
+    )
 
 
 def _silu_backward(xp: Any, g: Any, input: Any, gate: Any) -> Any:
@@ -484,8 +491,14 @@ def glu(input: Any, dim: int = -1) -> Any:
     tensor([0.5, 1. ])
     """
     if not -input.ndim <= dim < input.ndim or input.shape[dim] % 2:
-        fix = "give it an even size along dim."
-        raise error("TG-S002", op="glu", rule="the size along dim is even", shapes=f"{input.shape}, dim {dim}", fix=fix)
+        fix = ("give it an even size along dim.", "dim の大きさを偶数にしてください。")
+        raise error(
+            "TG-S002",
+            op="glu",
+            rule=("the size along dim is even", "dim の大きさが偶数"),
+            shapes=f"{input.shape}, dim {dim}",
+            fix=fix,
+        )
     value, gate = input.chunk(2, dim)
     return value * sigmoid(gate)
 

@@ -214,8 +214,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
         op="div",
         argument="rounding_mode",
         value=rounding_mode,
-        rule="None, 'trunc' or 'floor'",
-        fix="choose one of these.",
+        rule=("None, 'trunc' or 'floor'", "None、'trunc'、'floor' のどれか"),
+        fix=("choose one of these.", "この中から選んでください。"),
     )
 
 

@@ -387,7 +387,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     if not is_array(mask):
         raise error("TG-T002", op="where", argument="condition", type=type(condition).__name__)
     if mask.dtype.kind != "b":
-        raise error("TG-T004", op="where", dtype=mask.dtype, allowed="a bool condition", fix="tg.bool")
+        raise error("TG-T004", op="where", dtype=mask.dtype, allowed=("a bool condition", "bool の条件"), fix="tg.bool")
     if isinstance(input, (bool, int, float)) and isinstance(other, (bool, int, float)):
         input = Tensor(ARRAY_MODULES[type(mask)].asarray(input, dtype=result_type(input, other)))
     return _where(mask, input, other)

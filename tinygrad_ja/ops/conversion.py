@@ -74,6 +74,9 @@ def _to_place(input: Tensor, place: Device) -> Tensor:
     return input if device_of(input.array) == place else _to_device(input, place)
 
 
+_DTYPE_NAMES = frozenset(np.dtype(kind).name for kind in "?bhilqBHILQefd")
+
+
 def to(
     input: Tensor,
     *args: Any,
@@ -83,7 +86,8 @@ def to(
     non_blocking: bool = False,
     copy: bool = False,
 ) -> Tensor:
-    """Convert dtype, device or both: ``x.to(tg.float64)``, ``x.to("cuda")``, ``x.to("cuda", tg.float16)``, ``x.to(other)``.
+    """Convert dtype, device or both: ``x.to(tg.float64)`` or ``x.to("float64")``, ``x.to("cuda")``, ``x.to("cuda", tg.float16)``,
+    ``x.to(other)``.
 
     Returns the tensor itself when nothing changes, unless ``copy=True``. The derivative converts the gradient back; a dtype that is
     not floating has no gradient. ``non_blocking`` is accepted and has no effect. Raises DeviceError when the device cannot be used.
@@ -95,6 +99,8 @@ def to(
     for argument in args:
         if type(argument) is Tensor:
             other = argument
+        elif isinstance(argument, str) and argument in _DTYPE_NAMES:  # the name of a dtype, such as "float64"
+            dtype = np.dtype(argument)
         elif isinstance(argument, (str, Device)):
             device = argument
         elif isinstance(argument, bool):  # x.to(dtype, non_blocking), by position

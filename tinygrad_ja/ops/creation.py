@@ -70,7 +70,13 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
     except (ValueError, TypeError) as failure:
         raise error("TG-T005", op="tensor", inputs=type(data).__name__, reason=failure) from failure
     if array.dtype.kind not in "buif":
-        raise error("TG-T004", op="tensor", dtype=array.dtype, allowed="bool, an integer or a floating dtype", fix="tg.float32")
+        raise error(
+            "TG-T004",
+            op="tensor",
+            dtype=array.dtype,
+            allowed=("bool, an integer or a floating dtype", "bool、整数、浮動小数点のどれかの dtype"),
+            fix="tg.float32",
+        )
     usual = usual_dtype(array.dtype)
     if array.dtype is not usual:
         array = array.astype(usual)
@@ -125,7 +131,11 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise error("TG-T002", op="from_numpy", argument="ndarray", type=type(ndarray).__name__)
     if ndarray.dtype.kind not in "buif" or not ndarray.dtype.isnative:
         raise error(
-            "TG-T004", op="from_numpy", dtype=ndarray.dtype.str, allowed="a native bool, integer or float", fix="tg.float32"
+            "TG-T004",
+            op="from_numpy",
+            dtype=ndarray.dtype.str,
+            allowed=("a native bool, integer or float", "このマシンのバイト順の bool、整数、浮動小数点"),
+            fix="tg.float32",
         )
     usual = usual_dtype(ndarray.dtype)
     return Tensor(np.asarray(ndarray if ndarray.dtype is usual else ndarray.view(usual)))
@@ -157,7 +167,12 @@ def _filled(size: tuple[int, ...], value: Any, dtype: Any, device: Any, requires
     place = _place(device)
     if any(n < 0 for n in size):
         raise error(
-            "TG-A001", op="full", argument="size", value=size, rule="no size is negative", fix="use sizes of 0 or more."
+            "TG-A001",
+            op="full",
+            argument="size",
+            value=size,
+            rule=("no size is negative", "大きさはどれも負でないこと"),
+            fix=("use sizes of 0 or more.", "0 以上の大きさにしてください。"),
         )
     host = np.full(size, value, dtype=dtype)
     return _made(move(host, place), place, requires_grad)
@@ -279,7 +294,14 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if not low < high:
-        raise error("TG-A001", op="randint", argument="high", value=high, rule=f"low < high (low is {low})", fix="raise high.")
+        raise error(
+            "TG-A001",
+            op="randint",
+            argument="high",
+            value=high,
+            rule=(f"low < high (low is {low})", f"low < high (low は {low})"),
+            fix=("raise high.", "high を大きくしてください。"),
+        )
     place = _place(device)
     return Tensor(_stream(generator, place).integers(low, high, _size((size,)), dtype or np.int64))
 
@@ -308,7 +330,14 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     chance = input.array if p is None else p
     xp = BY_TYPE[type(input.array)].xp
     if p is None and bool(xp.any((input.array < 0) | (input.array > 1))):
-        raise error("TG-A001", op="bernoulli", argument="input", value="...", rule="0 <= p <= 1", fix="pass probabilities.")
+        raise error(
+            "TG-A001",
+            op="bernoulli",
+            argument="input",
+            value="...",
+            rule="0 <= p <= 1",
+            fix=("pass probabilities.", "確率を渡してください。"),
+        )
     drawn = _stream(generator, input.device).uniform(tuple(input.shape), np.float64)
     return Tensor(xp.asarray(drawn < chance).astype(input.dtype))
 
@@ -323,8 +352,18 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     xp = BY_TYPE[type(input.array)].xp
     enough = xp.count_nonzero(weights, axis=-1).min() >= (1 if replacement else num_samples) if weights.size else False
     if not bool(enough) or bool((weights < 0).any()) or not bool(xp.isfinite(weights).all()):
-        rule = "weights are finite, not negative, and enough of them are not zero"
-        raise error("TG-A001", op="multinomial", argument="num_samples", value=num_samples, rule=rule, fix="check the weights.")
+        rule = (
+            "weights are finite, not negative, and enough of them are not zero",
+            "重みは有限かつ 0 以上で、0 でないものが十分にあること",
+        )
+        raise error(
+            "TG-A001",
+            op="multinomial",
+            argument="num_samples",
+            value=num_samples,
+            rule=rule,
+            fix=("check the weights.", "重みを確かめてください。"),
+        )
     stream = _stream(generator, input.device)
     if replacement:
         total = xp.cumsum(weights, axis=-1)

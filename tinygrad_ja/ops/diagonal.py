@@ -61,7 +61,14 @@ def _embed_diagonal(xp: Any, input: Array, size: tuple[int, ...], offset: int, d
 def _plane(op: str, dim1: int, dim2: int, shape: tuple[int, ...], extra: int = 0) -> tuple[int, int]:
     axes = dimension(op, dim1, shape, extra), dimension(op, dim2, shape, extra)
     if axes[0] == axes[1]:
-        raise error("TG-A001", op=op, argument="dim2", value=dim2, rule="dim1 and dim2 differ", fix="name two axes.")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="dim2",
+            value=dim2,
+            rule=("dim1 and dim2 differ", "dim1 と dim2 が異なること"),
+            fix=("name two axes.", "異なる 2 つの次元を指定してください。"),
+        )
     return axes
 
 
@@ -103,8 +110,8 @@ def diag(input: Any, diagonal: int = 0) -> Any:
         return diag_embed(input, diagonal)
     if input.ndim == 2:
         return _diagonal(input, diagonal, 0, 1)
-    fix = "use diagonal or diag_embed for more axes."
-    raise error("TG-S002", op="diag", rule="1 or 2 axes", shapes=str(tuple(input.shape)), fix=fix)
+    fix = ("use diagonal or diag_embed for more axes.", "もっと次元の多いものには diagonal か diag_embed を使ってください。")
+    raise error("TG-S002", op="diag", rule=("1 or 2 axes", "1 次元か 2 次元"), shapes=str(tuple(input.shape)), fix=fix)
 
 
 def diagflat(input: Any, offset: int = 0) -> Any:
@@ -121,8 +128,8 @@ def _triangle_case(pick: Any) -> Any:
 
 def _need_matrix(op: str, input: Any) -> None:
     if input.ndim < 2:
-        fix = "reshape it to a matrix first."
-        raise error("TG-S002", op=op, rule="at least 2 axes", shapes=str(tuple(input.shape)), fix=fix)
+        fix = ("reshape it to a matrix first.", "先に行列に reshape してください。")
+        raise error("TG-S002", op=op, rule=("at least 2 axes", "2 次元以上"), shapes=str(tuple(input.shape)), fix=fix)
 
 
 @linear(lambda g, diagonal: tril(g, diagonal), cases=_triangle_case)

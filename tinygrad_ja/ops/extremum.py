@@ -249,8 +249,8 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     """
     size = input.shape[dim] if input.ndim else 1
     if not 0 <= k <= size:
-        rule = f"at most the size {size} of the axis"
-        raise error("TG-A001", op="topk", argument="k", value=k, rule=rule, fix=f"k={size}.")
+        rule = (f"at most the size {size} of the axis", f"軸の大きさ {size} 以下")
+        raise error("TG-A001", op="topk", argument="k", value=k, rule=rule, fix=(f"k={size}.", f"k={size} としてください。"))
     if not input.ndim:
         return Extremum(*_sort(input, dim))
     return Extremum(*_topk(input, k, dim, largest))

@@ -19,7 +19,7 @@ from ..core.modes import modes
 from ..core.operator import OPERATORS, Array, linear, primitive
 from ..core.promotion import cast_to, mixed_devices
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import Phrase, error, joined
 from .methods import attach, attach_in_place
 from .shape import _expand, _reshape, _sum_to_size, dimension
 
@@ -39,7 +39,7 @@ def _is_all(item: Any) -> bool:
     return type(item) is slice and item.start is None and item.stop is None and item.step is None
 
 
-def _invalid(input: Any, reason: str) -> Exception:
+def _invalid(input: Any, reason: Phrase) -> Exception:
     return error("TG-I003", op="getitem", shape=tuple(input.shape), reason=reason, ndim=input.ndim)
 
 
@@ -56,9 +56,9 @@ def _array_item(input: Any, item: Any) -> Any:
         )
         array = array if array.size else array.astype(np.int64)
     if not is_array(array):
-        raise _invalid(input, f"an index of type {type(item).__name__}")
+        raise _invalid(input, (f"an index of type {type(item).__name__}", f"型 {type(item).__name__} の添字"))
     if array.dtype.kind not in "biu" or array.dtype == np.uint8:
-        raise _invalid(input, f"an index of dtype {array.dtype}")
+        raise _invalid(input, (f"an index of dtype {array.dtype}", f"dtype {array.dtype} の添字"))
     held = getattr(input, "array", input)
     if type(array) is type(held):
         return array
@@ -75,7 +75,13 @@ def _read(input: Any, index: Any) -> tuple[tuple[Any, ...] | None, tuple[Any, ..
     for item in index if type(index) is tuple else (index,):
         if type(item) is slice:
             if item.step is not None and item.step <= 0:
-                raise _invalid(input, f"the step {item.step} of a slice; tg.flip reverses an axis")
+                raise _invalid(
+                    input,
+                    (
+                        f"the step {item.step} of a slice; tg.flip reverses an axis",
+                        f"スライスの刻み {item.step} (逆順にするには tg.flip)",
+                    ),
+                )
             plain = plain and _is_all(item)
         elif type(item) is int or item is None:
             plain = False
@@ -147,9 +153,11 @@ def index_error(op: str, shape: Sequence[int], index: Any) -> Exception:
     """The error of an index that failed: which axis and which value, or why the index cannot be for this shape."""
     items = list(index if type(index) is tuple else (index,))
     used = sum([item.ndim if _is_mask(item) else 1 for item in items if item is not None and item is not Ellipsis])
-    reason = f"{used} indices for {len(shape)} axes"
+    reason = (f"{used} indices for {len(shape)} axes", f"{len(shape)} 次元に添字が {used} 個")
     if len([item for item in items if item is Ellipsis]) > 1:
-        return error("TG-I003", op=op, shape=tuple(shape), reason="more than one ...", ndim=len(shape))
+        return error(
+            "TG-I003", op=op, shape=tuple(shape), reason=("more than one ...", "... が 2 つ以上あります"), ndim=len(shape)
+        )
     if used > len(shape):
         return error("TG-I003", op=op, shape=tuple(shape), reason=reason, ndim=len(shape))
     for place, item in enumerate(items):
@@ -162,15 +170,22 @@ def index_error(op: str, shape: Sequence[int], index: Any) -> Exception:
             continue
         size = shape[axis]
         if _is_mask(item) and tuple(item.shape) != tuple(shape[axis : axis + item.ndim]):
-            reason = f"a mask of shape {tuple(item.shape)} for axes of shape {tuple(shape[axis : axis + item.ndim])}"
+            reason = (
+                f"a mask of shape {tuple(item.shape)} for axes of shape {tuple(shape[axis : axis + item.ndim])}",
+                f"形状 {tuple(shape[axis : axis + item.ndim])} の軸に形状 {tuple(item.shape)} のマスク",
+            )
             return error("TG-I003", op=op, shape=tuple(shape), reason=reason, ndim=len(shape))
         outside = _outside(item, size)
         if outside is not None:
-            return error("TG-I002", op=op, index=outside, size=size, shape=tuple(shape), last=size - 1)
+            return error("TG-I002", op=op, index=outside, size=size, shape=tuple(shape), first=-size, last=size - 1)
         axis += item.ndim if _is_mask(item) else 1
-    shapes = " and ".join([str(tuple(item.shape)) for item in items if is_array(item)])
-    reason = f"index shapes {shapes} that do not broadcast together" if shapes else repr(index)
-    return error("TG-I003", op=op, shape=tuple(shape), reason=reason, ndim=len(shape))
+    shapes = joined([tuple(item.shape) for item in items if is_array(item)])
+    given: Phrase = (
+        (f"index shapes {shapes} that do not broadcast together", f"添字の形状 {shapes} はブロードキャストできません")
+        if shapes
+        else repr(index)
+    )
+    return error("TG-I003", op=op, shape=tuple(shape), reason=given, ndim=len(shape))
 
 
 def _outside(item: Any, size: int) -> int | None:
@@ -383,7 +398,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 def _on_device(input: Tensor, value: Tensor) -> Tensor:
     if type(value.array) is not type(input.array):
         devices = (str(input.device), str(value.device))
-        raise error("TG-D001", op="setitem", devices=" and ".join(devices), fix=devices[0])
+        raise error("TG-D001", op="setitem", devices=joined(devices), fix=devices[0])
     return value
 
 
@@ -443,9 +458,17 @@ def narrow(input: Any, dim: int, start: int, length: int) -> Any:
     size = shape[axis] if shape else 0
     first = int(start) + size if start < 0 else int(start)
     if not 0 <= first <= first + length <= size:
-        rule = f"start and start + length lie within {size}, the size of dim {dim}"
+        rule = (
+            f"start and start + length lie within {size}, the size of dim {dim}",
+            f"start と start + length は次元 {dim} の大きさ {size} 以内",
+        )
         raise error(
-            "TG-A001", op="narrow", argument="(start, length)", value=(start, length), rule=rule, fix="shorten the part."
+            "TG-A001",
+            op="narrow",
+            argument="(start, length)",
+            value=(start, length),
+            rule=rule,
+            fix=("shorten the part.", "部分を短くしてください。"),
         )
     return _getitem(input, (_ALL,) * axis + (slice(first, first + length),))
 

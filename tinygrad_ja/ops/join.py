@@ -4,14 +4,15 @@ the backward of a loop over T time steps costs O(T)."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES
+from ..backend.arrays import ARRAY_MODULES, is_array
 from ..core.operator import Array, linear
-from ..errors import AxisError, ShapeError, error
+from ..core.tensor import Tensor
+from ..errors import AxisError, Phrase, ShapeError, error, joined
 from .methods import attach
 from .shape import _expand, _reshape, _sizes, atleast_1d, atleast_2d, atleast_3d, dimension
 
@@ -39,14 +40,43 @@ __all__ = [
 ]
 
 
-def _shapes_differ(op: str, tensors: Sequence[Any], rule: str) -> Exception:
-    shapes = " and ".join(str(tuple(x.shape)) for x in tensors)
-    return error("TG-S002", op=op, rule=rule, shapes=shapes, fix="slice, pad or reshape them to fit.")
+def _shapes_differ(op: str, tensors: Sequence[Any], rule: Phrase) -> Exception:
+    shapes = joined([tuple(x.shape) for x in tensors])
+    return error(
+        "TG-S002",
+        op=op,
+        rule=rule,
+        shapes=shapes,
+        fix=("slice, pad or reshape them to fit.", "スライス、パディング、reshape などで合わせてください。"),
+    )
+
+
+def _listed(op: str, tensors: Any) -> tuple[Any, ...]:
+    """The tensors to join as a tuple; a lone Tensor or array in the place of the list is refused."""
+    if type(tensors) is Tensor or is_array(tensors) or not isinstance(tensors, Iterable):
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="tensors",
+            value=type(tensors).__name__,
+            rule=("a list or tuple of Tensors", "Tensor のリストまたはタプル"),
+            fix=(f"put them into a list: tg.{op}([a, b]).", f"リストに入れて tg.{op}([a, b]) としてください。"),
+        )
+    made = tuple(tensors)
+    _need_some(op, made)
+    return made
 
 
 def _need_some(op: str, tensors: Sequence[Any]) -> None:
     if not tensors:
-        raise error("TG-A001", op=op, argument="tensors", value="()", rule="at least one tensor", fix="pass a list of tensors.")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="tensors",
+            value="()",
+            rule=("at least one tensor", "テンソルが 1 つ以上あること"),
+            fix=("pass a list of tensors.", "テンソルのリストを渡してください。"),
+        )
 
 
 # ---- cat and split -------------------------------------------------------------------------------
@@ -79,7 +109,9 @@ def _cat(xp: Any, *tensors: Array, dim: int = 0, sizes: tuple[int, ...] = ()) ->
     try:
         return xp.concatenate(tensors, dim)
     except ValueError as failure:
-        raise _shapes_differ("cat", tensors, f"the shapes agree except in dim {dim}") from failure
+        raise _shapes_differ(
+            "cat", tensors, (f"the shapes agree except in dim {dim}", f"次元 {dim} 以外の大きさが等しい")
+        ) from failure
 
 
 @linear(lambda g, sizes, dim: _cat(*g, dim=dim, sizes=sizes), outputs=0, cases=_split_case)
@@ -98,18 +130,17 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Tensors one behind the other along ``dim``; all other sizes agree. Different dtypes are promoted; tensors of shape (0,) are
     skipped, as in PyTorch. The derivative splits the cotangent.
 
-    Raises ShapeError when the sizes of another axis differ.
+    Raises ShapeError when the sizes of another axis differ, ArgumentError when ``tensors`` is no list.
 
     >>> import tinygrad_ja as tg
     >>> tg.cat([tg.tensor([1.0, 2.0]), tg.tensor([3.0])])
     tensor([1., 2., 3.])
     """
-    tensors = tuple(tensors)
-    _need_some("cat", tensors)
+    tensors = _listed("cat", tensors)
     try:
         shape = tensors[0].shape
         if not shape:
-            raise _shapes_differ("cat", tensors, "at least 1 axis (stack joins scalars)")
+            raise _shapes_differ("cat", tensors, ("at least 1 axis (stack joins scalars)", "1 次元以上 (スカラーなら stack)"))
         axis = dimension("cat", dim, shape)
         return _cat(*tensors, dim=axis, sizes=tuple([x.shape[axis] for x in tensors]))
     except (AxisError, ShapeError):
@@ -118,7 +149,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
             raise
         return cat(kept, dim)
     except IndexError as failure:  # fewer axes than the first tensor has
-        raise _shapes_differ("cat", tensors, "the same number of axes") from failure
+        raise _shapes_differ("cat", tensors, ("the same number of axes", "次元数が等しい")) from failure
     except AttributeError as failure:
         kind = next(type(x).__name__ for x in tensors if not hasattr(x, "shape"))
         raise error("TG-T002", op="cat", argument="tensors", type=kind) from failure
@@ -134,8 +165,18 @@ def split_with_sizes(tensor: Any, split_sizes: Sequence[int], dim: int = 0) -> t
     sizes = tuple(split_sizes)
     if not shape or sum(sizes) != shape[dim] or any([size < 0 for size in sizes]):
         length = shape[dim] if shape else 0
-        rule = f"the sizes are 0 or more and sum to {length}, the size of dim {dim} of shape {tuple(shape)}"
-        raise error("TG-A001", op="split", argument="split_sizes", value=sizes, rule=rule, fix="correct the sizes.")
+        rule = (
+            f"the sizes are 0 or more and sum to {length}, the size of dim {dim} of shape {tuple(shape)}",
+            f"大きさは 0 以上で、合計は形状 {tuple(shape)} の次元 {dim} の大きさ {length}",
+        )
+        raise error(
+            "TG-A001",
+            op="split",
+            argument="split_sizes",
+            value=sizes,
+            rule=rule,
+            fix=("correct the sizes.", "大きさを直してください。"),
+        )
     return _split(tensor, sizes, dim)
 
 
@@ -151,7 +192,14 @@ def split(tensor: Any, split_size_or_sections: int | Sequence[int], dim: int = 0
     axis = dimension("split", dim, tensor.shape)
     length, size = (tensor.shape or (0,))[axis], split_size_or_sections
     if size < 0 or (size == 0 and length) or not tensor.shape:
-        raise error("TG-A001", op="split", argument="split_size", value=size, rule="1 or more", fix="give a positive size.")
+        raise error(
+            "TG-A001",
+            op="split",
+            argument="split_size",
+            value=size,
+            rule=("1 or more", "1 以上"),
+            fix=("give a positive size.", "正の大きさを渡してください。"),
+        )
     count = max(1, -(-length // size)) if size else 1
     return _split(tensor, (size,) * (count - 1) + (length - size * (count - 1),), axis)
 
@@ -166,7 +214,12 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     axis = dimension("chunk", dim, input.shape)
     if chunks < 1 or not input.shape:
         raise error(
-            "TG-A001", op="chunk", argument="chunks", value=chunks, rule="1 or more, of 1 axis or more", fix="chunks=1."
+            "TG-A001",
+            op="chunk",
+            argument="chunks",
+            value=chunks,
+            rule=("1 or more, of 1 axis or more", "1 以上、テンソルは 1 次元以上"),
+            fix=("chunks=1.", "chunks=1 などとしてください。"),
         )
     length = input.shape[axis]
     if not length:
@@ -187,7 +240,14 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[An
     given = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(given, int):
         if given < 1:
-            raise error("TG-A001", op="tensor_split", argument="sections", value=given, rule="1 or more", fix="sections=1.")
+            raise error(
+                "TG-A001",
+                op="tensor_split",
+                argument="sections",
+                value=given,
+                rule=("1 or more", "1 以上"),
+                fix=("sections=1.", "sections=1 などとしてください。"),
+            )
         part, larger = divmod(length, given)
         return _split(input, (part + 1,) * larger + (part,) * (given - larger), axis)
     cuts = [0, *[min(max(i + length if i < 0 else i, 0), length) for i in given], length]
@@ -200,11 +260,18 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[An
 
 def _split_evenly(op: str, input: Any, indices_or_sections: Any, dim: int, ndim: int) -> tuple[Any, ...]:
     if input.ndim < ndim:
-        raise _shapes_differ(op, [input], f"at least {ndim} axes")
+        raise _shapes_differ(op, [input], (f"at least {ndim} axes", f"{ndim} 次元以上"))
     length = input.shape[dim]
     if isinstance(indices_or_sections, int) and (indices_or_sections < 1 or length % indices_or_sections):
-        rule = f"it divides {length}, the size of dim {dim}"
-        raise error("TG-A001", op=op, argument="sections", value=indices_or_sections, rule=rule, fix="use tensor_split.")
+        rule = (f"it divides {length}, the size of dim {dim}", f"次元 {dim} の大きさ {length} の約数であること")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="sections",
+            value=indices_or_sections,
+            rule=rule,
+            fix=("use tensor_split.", "tensor_split を使ってください。"),
+        )
     return tensor_split(input, indices_or_sections, dim)
 
 
@@ -245,7 +312,7 @@ def _stack(xp: Any, *tensors: Array, dim: int = 0) -> Array:
     except ValueError as failure:
         if isinstance(failure, np.exceptions.AxisError):
             raise
-        raise _shapes_differ("stack", tensors, "all shapes agree") from failure
+        raise _shapes_differ("stack", tensors, ("all shapes agree", "すべて同じ形状")) from failure
 
 
 @linear(lambda g, dim: _stack(*g, dim=dim), outputs=0, cases=_unbind_case)
@@ -264,8 +331,7 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     tensor([[1., 3.],
             [2., 4.]])
     """
-    tensors = tuple(tensors)
-    _need_some("stack", tensors)
+    tensors = _listed("stack", tensors)
     return _stack(*tensors, dim=dimension("stack", dim, tensors[0].shape, 1) if dim else 0)
 
 
@@ -314,7 +380,14 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
     vectors = [_reshape(x, (-1,)) for x in _sizes(tensors)]
     _need_some("meshgrid", vectors)
     if indexing not in ("ij", "xy"):
-        raise error("TG-A001", op="meshgrid", argument="indexing", value=indexing, rule="'ij' or 'xy'", fix="indexing='ij'.")
+        raise error(
+            "TG-A001",
+            op="meshgrid",
+            argument="indexing",
+            value=indexing,
+            rule=("'ij' or 'xy'", "'ij' か 'xy'"),
+            fix=("indexing='ij'.", "indexing='ij' としてください。"),
+        )
     places = list(range(len(vectors)))
     if indexing == "xy" and len(vectors) > 1:
         places[:2] = 1, 0
@@ -343,7 +416,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     [[1, 2], [1, 3], [2, 3]]
     """
     if input.ndim != 1:
-        raise _shapes_differ("combinations", [input], "1 axis")
+        raise _shapes_differ("combinations", [input], ("1 axis", "1 次元"))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(choose(range(input.shape[0]), r))
     xp = ARRAY_MODULES[type(getattr(input, "array", input))]
@@ -366,7 +439,7 @@ def block_diag(*tensors: Any) -> Any:
     _need_some("block_diag", blocks)
     for block in blocks:
         if block.ndim != 2:
-            raise _shapes_differ("block_diag", blocks, "at most 2 axes")
+            raise _shapes_differ("block_diag", blocks, ("at most 2 axes", "2 次元以下"))
     widths = [block.shape[1] for block in blocks]
     rows = []
     for i, block in enumerate(blocks):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.operator import Array, primitive
-from ..errors import error
+from ..errors import Phrase, error, joined
 from .diagonal import diagonal
 from .methods import attach
 from .reduce import _sum
@@ -119,8 +119,14 @@ def matmul(xp: Any, input: Array, other: Array) -> Array:
 
 def _require(op: str, rule: str, ndims: tuple[int, ...], *tensors: Any) -> None:
     if tuple([x.ndim for x in tensors]) != ndims:
-        shapes = " and ".join([str(tuple(x.shape)) for x in tensors])
-        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix="use matmul, which takes any number of axes.")
+        shapes = joined([tuple(x.shape) for x in tensors])
+        raise error(
+            "TG-S002",
+            op=op,
+            rule=rule,
+            shapes=shapes,
+            fix=("use matmul, which takes any number of axes.", "何次元でも扱える matmul を使ってください。"),
+        )
 
 
 def mm(input: Any, mat2: Any) -> Any:
@@ -133,8 +139,14 @@ def bmm(input: Any, mat2: Any) -> Any:
     """Product of two stacks of matrices, (b, m, k) and (b, k, n), without broadcasting."""
     _require("bmm", "(b,m,k),(b,k,n)->(b,m,n)", (3, 3), input, mat2)
     if input.shape[0] != mat2.shape[0]:
-        shapes = f"{tuple(input.shape)} and {tuple(mat2.shape)}"
-        raise error("TG-S002", op="bmm", rule="(b,m,k),(b,k,n)->(b,m,n)", shapes=shapes, fix="use matmul, which broadcasts.")
+        shapes = joined((tuple(input.shape), tuple(mat2.shape)))
+        raise error(
+            "TG-S002",
+            op="bmm",
+            rule="(b,m,k),(b,k,n)->(b,m,n)",
+            shapes=shapes,
+            fix=("use matmul, which broadcasts.", "ブロードキャストする matmul を使ってください。"),
+        )
     return matmul(input, mat2)
 
 
@@ -323,9 +335,14 @@ def _einsum(xp: Any, *operands: Array, equation: str) -> Array:
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _invalid_equation(equation: str, reason: str) -> Exception:
+def _invalid_equation(equation: str, reason: Phrase) -> Exception:
     return error(
-        "TG-A001", op="einsum", argument="equation", value=repr(equation), rule=reason, fix="for example 'bij,bjk->bik'."
+        "TG-A001",
+        op="einsum",
+        argument="equation",
+        value=repr(equation),
+        rule=reason,
+        fix=("for example 'bij,bjk->bik'.", "例えば 'bij,bjk->bik' のように書いてください。"),
     )
 
 
@@ -336,15 +353,23 @@ def _parse(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]
     inputs, arrow, out = text.partition("->")
     terms = inputs.split(",")
     if len(terms) != len(ndims):
-        raise _invalid_equation(equation, f"one term for each of the {len(ndims)} operands")
+        raise _invalid_equation(
+            equation, (f"one term for each of the {len(ndims)} operands", f"{len(ndims)} 個の入力のそれぞれに項を 1 つ")
+        )
     bare = text.replace("...", "").replace("->", "").replace(",", "")
     if any([i not in _LETTERS for i in bare]):
-        raise _invalid_equation(equation, "letters, ',', '...' and '->' only")
+        raise _invalid_equation(equation, ("letters, ',', '...' and '->' only", "使えるのは英字、','、'...'、'->' だけ"))
     free = [i for i in reversed(_LETTERS) if i not in text]
     hidden = [n - len(term.replace("...", "")) for term, n in zip(terms, ndims)]
     for term, n, missing in zip(terms, ndims, hidden):
         if missing < 0 or (missing and "..." not in term):
-            raise _invalid_equation(equation, f"as many indices as axes; the term '{term}' meets an operand with {n} axes")
+            raise _invalid_equation(
+                equation,
+                (
+                    f"as many indices as axes; the term '{term}' meets an operand with {n} axes",
+                    f"添字の数は次元数と同じ (項 '{term}' に対する入力は {n} 次元)",
+                ),
+            )
     widest = max([0, *[count for term, count in zip(terms, hidden) if "..." in term]])
     dots = "".join(free[:widest])
     full = tuple([term.replace("...", dots[widest - count :]) for term, count in zip(terms, hidden)])
@@ -353,7 +378,13 @@ def _parse(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]
         return full, dots + "".join(once)
     result = out.replace("...", dots)
     if len(set(result)) != len(result) or not set(result) <= set("".join(full)):
-        raise _invalid_equation(equation, "each index of the output once, and each of them in some term")
+        raise _invalid_equation(
+            equation,
+            (
+                "each index of the output once, and each of them in some term",
+                "出力の添字はどれも 1 度だけ、どれかの項に現れるもの",
+            ),
+        )
     return full, result
 
 
@@ -376,8 +407,14 @@ def einsum(equation: str, *operands: Any) -> Any:
             if sizes.setdefault(i, n) == 1:
                 sizes[i] = n
             elif n not in (1, sizes[i]):
-                shapes = " and ".join([str(tuple(x.shape)) for x in operands])
-                raise error("TG-S002", op="einsum", rule=equation, shapes=shapes, fix=f"give index '{i}' one size.")
+                shapes = joined([tuple(x.shape) for x in operands])
+                raise error(
+                    "TG-S002",
+                    op="einsum",
+                    rule=equation,
+                    shapes=shapes,
+                    fix=(f"give index '{i}' one size.", f"添字 '{i}' の大きさをそろえてください。"),
+                )
     prepared = [_prepared(x, term, sizes) for x, term in zip(operands, terms)]
     return _einsum(*[x for x, _ in prepared], equation=",".join([term for _, term in prepared]) + "->" + out)
 

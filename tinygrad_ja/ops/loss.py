@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
 from ..core.operator import Array, Constant, Point, fused, primitive
-from ..errors import error
+from ..errors import error, joined
 from .activation import logsigmoid
 from .exponential import log, log1p, sigmoid
 from .piecewise import abs, clamp_min
@@ -42,8 +42,15 @@ def reduced(loss: Any, reduction: str, op: str) -> Any:
 
 def _check_reduction(reduction: str, op: str) -> None:
     if reduction not in REDUCTIONS:
-        rule = "'mean', 'sum' or 'none'"
-        raise error("TG-A001", op=op, argument="reduction", value=repr(reduction), rule=rule, fix="reduction='mean'.")
+        rule = ("'mean', 'sum' or 'none'", "'mean'、'sum'、'none' のどれか")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="reduction",
+            value=repr(reduction),
+            rule=rule,
+            fix=("reduction='mean'.", "reduction='mean' などとしてください。"),
+        )
 
 
 # ---- differences ---------------------------------------------------------------------------------
@@ -174,8 +181,14 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     """
     _check_reduction(reduction, "binary_cross_entropy")
     if tuple(input.shape) != tuple(target.shape):
-        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
-        raise error("TG-S002", op="binary_cross_entropy", rule="equal shapes", shapes=shapes, fix="reshape the target.")
+        shapes = joined((tuple(input.shape), tuple(target.shape)))
+        raise error(
+            "TG-S002",
+            op="binary_cross_entropy",
+            rule=("equal shapes", "同じ形状"),
+            shapes=shapes,
+            fix=("reshape the target.", "target を reshape してください。"),
+        )
     loss = _bce(input, target)
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
@@ -199,9 +212,15 @@ def binary_cross_entropy_with_logits(
     """
     _check_reduction(reduction, "binary_cross_entropy_with_logits")
     if tuple(input.shape) != tuple(target.shape):
-        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
-        rule = "equal shapes"
-        raise error("TG-S002", op="binary_cross_entropy_with_logits", rule=rule, shapes=shapes, fix="reshape the target.")
+        shapes = joined((tuple(input.shape), tuple(target.shape)))
+        rule = ("equal shapes", "同じ形状")
+        raise error(
+            "TG-S002",
+            op="binary_cross_entropy_with_logits",
+            rule=rule,
+            shapes=shapes,
+            fix=("reshape the target.", "target を reshape してください。"),
+        )
     if pos_weight is None:
         loss = _bce_logits(input, target)
     else:
@@ -220,9 +239,18 @@ def _classes(input: Any, target: Any, op: str) -> None:
     """Refuse a target whose shape is not the input's without the class axis."""
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if not input.ndim or tuple(target.shape) != expected:
-        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
-        rule = "input (N, C) with target (N), (N, C, d1, ...) with (N, d1, ...), or (C) with ()"
-        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix=f"give a target of shape {expected}.")
+        shapes = joined((tuple(input.shape), tuple(target.shape)))
+        rule = (
+            "input (N, C) with target (N), (N, C, d1, ...) with (N, d1, ...), or (C) with ()",
+            "input (N, C) と target (N)、(N, C, d1, ...) と (N, d1, ...)、または (C) と ()",
+        )
+        raise error(
+            "TG-S002",
+            op=op,
+            rule=rule,
+            shapes=shapes,
+            fix=(f"give a target of shape {expected}.", f"形状 {expected} の target を渡してください。"),
+        )
 
 
 def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int, shape: tuple[int, ...]) -> bool:
@@ -235,7 +263,7 @@ def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int, 
         return ignored
     wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
     if wrong.size:
-        raise error("TG-I002", op=op, index=wrong.flat[0], size=classes, last=classes - 1, shape=shape)
+        raise error("TG-I002", op=op, index=wrong.flat[0], size=classes, first=0, last=classes - 1, shape=shape)
     return ignored
 
 
@@ -427,8 +455,15 @@ def cross_entropy(
     """
     _check_reduction(reduction, "cross_entropy")
     if not 0.0 <= label_smoothing <= 1.0:
-        rule = "between 0 and 1"
-        raise error("TG-A001", op="cross_entropy", argument="label_smoothing", value=label_smoothing, rule=rule, fix="0.1.")
+        rule = ("between 0 and 1", "0 以上 1 以下")
+        raise error(
+            "TG-A001",
+            op="cross_entropy",
+            argument="label_smoothing",
+            value=label_smoothing,
+            rule=rule,
+            fix=("0.1.", "0.1 などにしてください。"),
+        )
     if target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     _classes(input, target, "cross_entropy")
@@ -437,9 +472,15 @@ def cross_entropy(
 
 def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> Any:
     if tuple(input.shape) != tuple(target.shape):
-        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
-        rule = "probabilities of the input's shape"
-        raise error("TG-S002", op="cross_entropy", rule=rule, shapes=shapes, fix="reshape the target, or give class indices.")
+        shapes = joined((tuple(input.shape), tuple(target.shape)))
+        rule = ("probabilities of the input's shape", "input と同じ形状の確率")
+        raise error(
+            "TG-S002",
+            op="cross_entropy",
+            rule=rule,
+            shapes=shapes,
+            fix=("reshape the target, or give class indices.", "target を reshape するか、クラスの番号を渡してください。"),
+        )
     axis = _class_axis(input)
     classes = input.shape[axis]
     if label_smoothing:

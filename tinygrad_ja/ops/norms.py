@@ -92,7 +92,14 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
     tensor(5.)
     """
     if isinstance(p, str) and p != "fro":
-        raise error("TG-A001", op="norm", argument="p", value=repr(p), rule="a number, inf, -inf or 'fro'", fix="p=2.")
+        raise error(
+            "TG-A001",
+            op="norm",
+            argument="p",
+            value=repr(p),
+            rule=("a number, inf, -inf or 'fro'", "数、inf、-inf、'fro' のどれか"),
+            fix=("p=2.", "p=2 などとしてください。"),
+        )
     if dtype is not None:
         input = cast(input, np.dtype(dtype))
     return _norm(floating(input), 2.0 if p is None or p == "fro" else float(p), axes_of(dim), keepdim)
@@ -110,8 +117,15 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: tuple[int, int] = (-2, -1), keepd
     if ord == "fro":
         return norm(A, 2, tuple(dim), keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
-        rule = "'fro', 1, -1, inf or -inf"
-        raise error("TG-A001", op="linalg.matrix_norm", argument="ord", value=repr(ord), rule=rule, fix="ord='fro'.")
+        rule = ("'fro', 1, -1, inf or -inf", "'fro'、1、-1、inf、-inf のどれか")
+        raise error(
+            "TG-A001",
+            op="linalg.matrix_norm",
+            argument="ord",
+            value=repr(ord),
+            rule=rule,
+            fix=("ord='fro'.", "ord='fro' などとしてください。"),
+        )
     rows, columns = [axis % A.ndim for axis in dim]
     summed, chosen = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = sum(abs(A), summed, True)
@@ -129,7 +143,13 @@ def linalg_norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False,
     if ord is None or (not matrix and ord != "fro"):
         return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
     if not matrix:
-        raise error("TG-S002", op="linalg.norm", rule="(m,n)->()", shapes=str(tuple(A.shape)), fix="pass dim=, the two axes.")
+        raise error(
+            "TG-S002",
+            op="linalg.norm",
+            rule="(m,n)->()",
+            shapes=str(tuple(A.shape)),
+            fix=("pass dim=, the two axes.", "dim= に 2 つの次元を渡してください。"),
+        )
     return matrix_norm(A, ord, (-2, -1) if dims is None else dims, keepdim, dtype=dtype)
 
 

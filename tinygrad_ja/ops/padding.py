@@ -34,8 +34,18 @@ def _pairs(op: str, input: Any, pad: Sequence[int]) -> list[tuple[int, int]]:
     """``(before, after)`` of each axis; PyTorch lists the last axis first and leaves out leading axes."""
     shape = tuple(input.shape)
     if len(pad) % 2 or len(pad) // 2 > len(shape):
-        rule = f"two numbers for each of at most {len(shape)} axes (shape {shape}), the last axis first"
-        raise error("TG-A001", op=op, argument="pad", value=tuple(pad), rule=rule, fix="pad=(left, right, top, bottom, ...).")
+        rule = (
+            f"two numbers for each of at most {len(shape)} axes (shape {shape}), the last axis first",
+            f"最後の次元から順に、次元ごとに 2 つの数。次元は {len(shape)} 個まで (形状 {shape})",
+        )
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="pad",
+            value=tuple(pad),
+            rule=rule,
+            fix=("pad=(left, right, top, bottom, ...).", "pad=(left, right, top, bottom, ...) のように渡してください。"),
+        )
     pairs = [(0, 0)] * (len(shape) - len(pad) // 2)
     return pairs + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -2, -2)]
 
@@ -51,8 +61,18 @@ def constant_pad_nd(input: Any, pad: Sequence[int], value: float = 0) -> Any:
     shape = tuple(input.shape)
     for axis, (n, (before, after)) in enumerate(zip(shape, pairs)):
         if n + before + after < 0:
-            rule = f"axis {axis} of shape {shape} keeps 0 or more elements"
-            raise error("TG-A001", op="pad", argument="pad", value=tuple(pad), rule=rule, fix="cut less.")
+            rule = (
+                f"axis {axis} of shape {shape} keeps 0 or more elements",
+                f"形状 {shape} の次元 {axis} に 0 個以上の要素が残ること",
+            )
+            raise error(
+                "TG-A001",
+                op="pad",
+                argument="pad",
+                value=tuple(pad),
+                rule=rule,
+                fix=("cut less.", "削る数を減らしてください。"),
+            )
     if any([before < 0 or after < 0 for before, after in pairs]):
         input = _getitem(input, tuple([slice(max(0, -a), max(0, n + min(b, 0))) for n, (a, b) in zip(shape, pairs)]))
         shape, pairs = tuple(input.shape), [(max(a, 0), max(b, 0)) for a, b in pairs]
@@ -87,8 +107,18 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         return constant_pad_nd(input, pad, 0 if value is None else value)
     limits = {"reflect": -1, "replicate": None, "circular": 0}
     if mode not in limits:
-        rule = "one of 'constant', 'reflect', 'replicate', 'circular'"
-        raise error("TG-A001", op="pad", argument="mode", value=mode, rule=rule, fix="mode='constant'.")
+        rule = (
+            "one of 'constant', 'reflect', 'replicate', 'circular'",
+            "'constant'、'reflect'、'replicate'、'circular' のどれか",
+        )
+        raise error(
+            "TG-A001",
+            op="pad",
+            argument="mode",
+            value=mode,
+            rule=rule,
+            fix=("mode='constant'.", "mode='constant' などとしてください。"),
+        )
     xp = ARRAY_MODULES[type(getattr(input, "array", input))]
     limit = limits[mode]
     for axis, (before, after) in enumerate(_pairs("pad", input, tuple(pad))):
@@ -96,9 +126,17 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
             continue
         n = input.shape[axis]
         if n == 0 or n + before + after < 0 or (limit is not None and max(before, after) > n + limit):
-            rule = f"at most {n + (limit or 0)} for axis {axis} of size {n} in mode '{mode}'"
+            rule = (
+                f"at most {n + (limit or 0)} for axis {axis} of size {n} in mode '{mode}'",
+                f"mode='{mode}' では、大きさ {n} の次元 {axis} に対して {n + (limit or 0)} 以下",
+            )
             raise error(
-                "TG-A001", op="pad", argument="pad", value=(before, after), rule=rule, fix="pad less, or mode='constant'."
+                "TG-A001",
+                op="pad",
+                argument="pad",
+                value=(before, after),
+                rule=rule,
+                fix=("pad less, or mode='constant'.", "パディングを減らすか、mode='constant' としてください。"),
             )
         input = _index_select(input, axis, _source_positions(xp, mode, n, before, after))
     return input

@@ -265,7 +265,12 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """
     if min is None and max is None:
         raise error(
-            "TG-A001", op="clamp", argument="min", value=None, rule="min and max are not both None", fix="pass one of them."
+            "TG-A001",
+            op="clamp",
+            argument="min",
+            value=None,
+            rule=("min and max are not both None", "min と max の少なくとも一方は None でないこと"),
+            fix=("pass one of them.", "どちらかを渡してください。"),
         )
     if _is_number(min) and _is_number(max):
         return _clamp(input, min, max)

@@ -37,8 +37,8 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     tensor([1., 2.])
     """
     if not 0.0 <= p <= 1.0:
-        rule = "a probability from 0 to 1"
-        raise error("TG-A001", op="dropout", argument="p", value=p, rule=rule, fix="p=0.5.")
+        rule = ("a probability from 0 to 1", "0 から 1 の確率")
+        raise error("TG-A001", op="dropout", argument="p", value=p, rule=rule, fix=("p=0.5.", "p=0.5 などとしてください。"))
     if not training or p == 0.0:
         return input
     array = getattr(input, "array", input)

@@ -53,8 +53,10 @@ def flip(input: Any, *dims: Any) -> Any:
 
 def _need_axes(op: str, input: Any, count: int) -> None:
     if input.ndim < count:
-        fix = "reshape it first."
-        raise error("TG-S002", op=op, rule=f"at least {count} axes", shapes=str(tuple(input.shape)), fix=fix)
+        fix = ("reshape it first.", "先に reshape してください。")
+        raise error(
+            "TG-S002", op=op, rule=(f"at least {count} axes", f"{count} 次元以上"), shapes=str(tuple(input.shape)), fix=fix
+        )
 
 
 def fliplr(input: Any) -> Any:
@@ -85,7 +87,12 @@ def roll(input: Any, shifts: int | Sequence[int], dims: int | Sequence[int] | No
     axes = tuple([dimension("roll", dim, shape) for dim in axes])
     if len(axes) != len(moves):
         raise error(
-            "TG-A001", op="roll", argument="shifts", value=shifts, rule="one shift per dim", fix="give as many shifts as dims."
+            "TG-A001",
+            op="roll",
+            argument="shifts",
+            value=shifts,
+            rule=("one shift per dim", "次元ごとに 1 つ"),
+            fix=("give as many shifts as dims.", "dims と同じ個数の shifts を渡してください。"),
         )
     return _roll(input, moves, axes) if shape else input
 
@@ -118,9 +125,17 @@ def repeat(input: Any, *repeats: Any) -> Any:
     times = _sizes(repeats)
     shape = tuple(input.shape)
     if len(times) < len(shape) or any([n < 0 for n in times]):
-        rule = f"one number, 0 or more, for each of the {len(shape)} axes"
+        rule = (
+            f"one number, 0 or more, for each of the {len(shape)} axes",
+            f"{len(shape)} 個の次元のそれぞれに 0 以上の数を 1 つ",
+        )
         raise error(
-            "TG-A001", op="repeat", argument="repeats", value=times, rule=rule, fix="put 1 for axes that stay as they are."
+            "TG-A001",
+            op="repeat",
+            argument="repeats",
+            value=times,
+            rule=rule,
+            fix=("put 1 for axes that stay as they are.", "変えない次元には 1 を入れてください。"),
         )
     shape = (1,) * (len(times) - len(shape)) + shape
     apart = [part for n in shape for part in (1, n)]
@@ -160,8 +175,18 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
     dim = dimension("repeat_interleave", dim, shape)
     counts = getattr(repeats, "array", repeats)
     if np.ndim(counts) and len(counts) not in (1, shape[dim]):
-        rule = f"one number for each of the {shape[dim]} slices, or one for all"
-        raise error("TG-A001", op="repeat_interleave", argument="repeats", value=repeats, rule=rule, fix="correct its length.")
+        rule = (
+            f"one number for each of the {shape[dim]} slices, or one for all",
+            f"{shape[dim]} 個のスライスのそれぞれに数を 1 つ、または全体で 1 つ",
+        )
+        raise error(
+            "TG-A001",
+            op="repeat_interleave",
+            argument="repeats",
+            value=repeats,
+            rule=rule,
+            fix=("correct its length.", "長さを直してください。"),
+        )
     if np.ndim(counts) == 0 or len(counts) == 1:
         count = int(counts if np.ndim(counts) == 0 else counts[0])
         apart = (*shape[: dim + 1], 1, *shape[dim + 1 :])

@@ -101,7 +101,12 @@ def _activate(xp: Any, z: Any, nonlinearity: str) -> Any:
     if nonlinearity == "sigmoid":
         return sigmoid_in_place(xp, z)
     raise error(
-        "TG-A001", op="rnn_cell", argument="nonlinearity", value=repr(nonlinearity), rule="tanh, relu or sigmoid", fix="'tanh'."
+        "TG-A001",
+        op="rnn_cell",
+        argument="nonlinearity",
+        value=repr(nonlinearity),
+        rule=("tanh, relu or sigmoid", "tanh、relu、sigmoid のどれか"),
+        fix=("'tanh'.", "'tanh' などとしてください。"),
     )
 
 

@@ -16,7 +16,7 @@ from ..backend.arrays import ARRAY_MODULES, is_array
 from ..core.operator import Array, Constant, elementwise, linear, primitive
 from ..core.promotion import mixed_devices
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, joined
 from .indexing import _as_operand, _getitem, _index_put, _zero_at, index_error
 from .methods import attach, attach_in_place
 from .shape import _expand, _reshape, broadcast_shapes, dimension
@@ -92,12 +92,12 @@ def _index_of(op: str, input: Any, index: Any, size: int, dim: int) -> Any:
     if not is_array(array):
         raise error("TG-T002", op=op, argument="index", type=type(index).__name__)
     if array.dtype.kind not in "iu":
-        raise error("TG-T004", op=op, dtype=array.dtype, allowed="an integer dtype", fix="tg.int64")
+        raise error("TG-T004", op=op, dtype=array.dtype, allowed=("an integer dtype", "整数の dtype"), fix="tg.int64")
     held = getattr(input, "array", input)
     if type(array) is not type(held):
         raise mixed_devices(_index_select.operator, (held, array))  # type: ignore[attr-defined]
     if type(array) is np.ndarray and array.size and np.minimum.reduce(array, None) < 0:
-        raise error("TG-I002", op=op, index=int(array.min()), size=size, shape=tuple(input.shape), last=size - 1)
+        raise error("TG-I002", op=op, index=int(array.min()), size=size, shape=tuple(input.shape), first=0, last=size - 1)
     return array
 
 
@@ -114,8 +114,14 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     axis = dimension("index_select", dim, shape)
     array = _index_of("index_select", input, index, shape[axis] if shape else 1, axis)
     if array.ndim > 1:
-        rule = "index has at most 1 axis"
-        raise error("TG-S002", op="index_select", rule=rule, shapes=str(tuple(array.shape)), fix="use input[index].")
+        rule = ("index has at most 1 axis", "index は 1 次元以下")
+        raise error(
+            "TG-S002",
+            op="index_select",
+            rule=rule,
+            shapes=str(tuple(array.shape)),
+            fix=("use input[index].", "input[index] を使ってください。"),
+        )
     if not shape:
         return _reshape(_index_select(_reshape(input, (1,)), 0, _reshape(array, (-1,))), ())
     return _index_select(input, axis, _reshape(array, (-1,)) if not array.ndim else array)
@@ -139,9 +145,18 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
 def _need_slices(op: str, shape: tuple[int, ...], axis: int, index: Any, source: Any) -> None:
     expected = (*shape[:axis], *index.shape, *shape[axis + 1 :])
     if index.ndim != 1 or tuple(source.shape) != expected:
-        rule = "index (K), source like the input but with K slices along dim"
+        rule = (
+            "index (K), source like the input but with K slices along dim",
+            "index は (K)、source は dim に K 個のスライスがあり、ほかは input と同じ",
+        )
         shapes = f"input {shape}, index {tuple(index.shape)}, source {tuple(source.shape)}"
-        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix=f"give a source of shape {expected}.")
+        raise error(
+            "TG-S002",
+            op=op,
+            rule=rule,
+            shapes=shapes,
+            fix=(f"give a source of shape {expected}.", f"形状 {expected} の source を渡してください。"),
+        )
 
 
 def index_copy(input: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
@@ -182,12 +197,19 @@ def embedding(
     """
     if max_norm is not None or scale_grad_by_freq:
         name, value = ("max_norm", max_norm) if max_norm is not None else ("scale_grad_by_freq", True)
-        fix = "normalize the weight, or scale its gradient, yourself."
-        raise error("TG-A001", op="embedding", argument=name, value=value, rule="it is not supported", fix=fix)
+        fix = (
+            "normalize the weight, or scale its gradient, yourself.",
+            "重みの正規化や勾配のスケーリングは自分で書いてください。",
+        )
+        raise error(
+            "TG-A001", op="embedding", argument=name, value=value, rule=("it is not supported", "対応していません"), fix=fix
+        )
     rows = weight.shape[0]
     index = _index_of("embedding", weight, input, rows, 0)
     if padding_idx is not None and not -rows <= padding_idx < rows:
-        raise error("TG-I002", op="embedding", index=padding_idx, size=rows, shape=tuple(weight.shape), last=rows - 1)
+        raise error(
+            "TG-I002", op="embedding", index=padding_idx, size=rows, shape=tuple(weight.shape), first=-rows, last=rows - 1
+        )
     return _index_select(weight, 0, index, padding_idx)
 
 
@@ -254,9 +276,18 @@ def _gather_arguments(op: str, input: Any, dim: int, index: Any) -> tuple[int, A
     array = _index_of(op, input, index, shape[axis] if shape else 1, axis)
     longer = [n > m for i, (n, m) in enumerate(zip(array.shape, shape)) if i != axis]
     if array.ndim != len(shape) or True in longer:
-        rule = "index has as many axes as the input, and no axis longer except dim"
+        rule = (
+            "index has as many axes as the input, and no axis longer except dim",
+            "index の次元数は input と同じで、dim 以外の次元は input の大きさ以下",
+        )
         shapes = f"input {shape}, index {tuple(array.shape)}"
-        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix="unsqueeze, expand or slice the index.")
+        raise error(
+            "TG-S002",
+            op=op,
+            rule=rule,
+            shapes=shapes,
+            fix=("unsqueeze, expand or slice the index.", "index を unsqueeze、expand、スライスなどで合わせてください。"),
+        )
     return axis, array
 
 
@@ -283,7 +314,13 @@ def _first_part(src: Any, shape: Sequence[int], op: str) -> Any:
         return src
     if src.ndim != len(shape) or any([n < m for n, m in zip(src.shape, shape)]):
         shapes = f"src {tuple(src.shape)}, index {tuple(shape)}"
-        raise error("TG-S002", op=op, rule="src is at least as large as index", shapes=shapes, fix="slice the index.")
+        raise error(
+            "TG-S002",
+            op=op,
+            rule=("src is at least as large as index", "src はどの次元も index の大きさ以上"),
+            shapes=shapes,
+            fix=("slice the index.", "index をスライスしてください。"),
+        )
     return _getitem(src, tuple([slice(0, n) for n in shape]))
 
 
@@ -318,7 +355,14 @@ def scatter(input: Tensor, dim: int, index: Any, src: Any = None, *, value: Any 
     if reduce == "add":
         return scatter_add(input, dim, array, _expand(part, array.shape))
     if reduce is not None:
-        raise error("TG-A001", op="scatter", argument="reduce", value=reduce, rule="None or 'add'", fix="use scatter_reduce.")
+        raise error(
+            "TG-A001",
+            op="scatter",
+            argument="reduce",
+            value=reduce,
+            rule=("None or 'add'", "None か 'add'"),
+            fix=("use scatter_reduce.", "scatter_reduce を使ってください。"),
+        )
     if not array.ndim:
         return input * 0 + part
     return _index_put(input, part, _grid(ARRAY_MODULES[type(array)], axis, array))
@@ -338,9 +382,13 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     shape, wanted = list(input.shape), list(indices.shape)
     axis = dimension("take_along_dim", dim, shape)
     if len(wanted) != len(shape):
-        rule = "indices has as many axes as the input"
+        rule = ("indices has as many axes as the input", "indices の次元数は input と同じ")
         raise error(
-            "TG-S002", op="take_along_dim", rule=rule, shapes=f"{tuple(shape)} and {tuple(wanted)}", fix="unsqueeze it."
+            "TG-S002",
+            op="take_along_dim",
+            rule=rule,
+            shapes=joined((tuple(shape), tuple(wanted))),
+            fix=("unsqueeze it.", "unsqueeze してください。"),
         )
     sizes = shape[axis], wanted[axis]
     shape[axis] = wanted[axis] = 1
@@ -389,7 +437,13 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if type(value) is Tensor or hasattr(value, "dtype"):
         if value.ndim:
             shapes = str(tuple(value.shape))
-            raise error("TG-S002", op="masked_fill", rule="value has no axes", shapes=shapes, fix="use where.")
+            raise error(
+                "TG-S002",
+                op="masked_fill",
+                rule=("value has no axes", "value は 0 次元"),
+                shapes=shapes,
+                fix=("use where.", "where を使ってください。"),
+            )
     elif dtype.kind != "f" and isinstance(value, float):
         if not value.is_integer():
             raise error("TG-T006", actual="float", expected=dtype)
@@ -457,12 +511,19 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     array = _index_of("one_hot", held, tensor, max(num_classes, 0), 0)
     if num_classes < 0:
         if not math.prod(shape):
-            rule = "it is given for a tensor without elements"
-            raise error("TG-A001", op="one_hot", argument="num_classes", value=num_classes, rule=rule, fix="pass num_classes.")
+            rule = ("it is given for a tensor without elements", "要素のないテンソルでは指定が必要")
+            raise error(
+                "TG-A001",
+                op="one_hot",
+                argument="num_classes",
+                value=num_classes,
+                rule=rule,
+                fix=("pass num_classes.", "num_classes を渡してください。"),
+            )
         num_classes = int(array.max()) + 1
     elif type(array) is np.ndarray and array.size and array.max() >= num_classes:
         worst = int(array.max())
-        raise error("TG-I002", op="one_hot", index=worst, size=num_classes, shape=shape, last=num_classes - 1)
+        raise error("TG-I002", op="one_hot", index=worst, size=num_classes, shape=shape, first=0, last=num_classes - 1)
     xp = ARRAY_MODULES[type(array)]
     made = (array[..., None] == xp.arange(num_classes)).astype(np.int64)
     return Tensor(made) if type(tensor) is Tensor else made

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.operator import Array, linear
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, joined
 from .methods import attach
 
 __all__ = [
@@ -71,7 +71,14 @@ def _dims(op: str, given: Any, shape: Sequence[int]) -> tuple[int, ...]:
     several = given if isinstance(given, (tuple, list)) else (given,)
     dims = tuple([dimension(op, dim, shape) for dim in several])
     if len(set(dims)) < len(dims):
-        raise error("TG-A001", op=op, argument="dim", value=given, rule="each dim appears once", fix="drop the repeated dim.")
+        raise error(
+            "TG-A001",
+            op=op,
+            argument="dim",
+            value=given,
+            rule=("each dim appears once", "同じ次元は 1 度だけ"),
+            fix=("drop the repeated dim.", "重なった次元を除いてください。"),
+        )
     return dims
 
 
@@ -108,9 +115,12 @@ def not_expandable(shape: Sequence[int], size: Sequence[int]) -> Exception:
     return error(
         "TG-S002",
         op="expand",
-        rule="aligned from the right, each size equals the input's, or the input's is 1; new axes go in front",
+        rule=(
+            "aligned from the right, each size equals the input's, or the input's is 1; new axes go in front",
+            "右端をそろえたとき、各次元の大きさは入力と等しいか、入力が 1。新しい次元は先頭に付く",
+        ),
         shapes=f"{tuple(shape)} to {tuple(size)}",
-        fix="unsqueeze or reshape the input first.",
+        fix=("unsqueeze or reshape the input first.", "先に入力を unsqueeze か reshape してください。"),
     )
 
 
@@ -184,7 +194,7 @@ def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError as failure:
-        raise error("TG-S001", op="broadcast_shapes", shapes=" and ".join(str(s) for s in shapes)) from failure
+        raise error("TG-S001", op="broadcast_shapes", shapes=joined(shapes)) from failure
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
@@ -210,9 +220,15 @@ def not_reshapable(shape: Sequence[int], size: Any) -> Exception:
     return error(
         "TG-S002",
         op="reshape",
-        rule="the sizes multiply to the number of elements, and at most one of them is -1",
+        rule=(
+            "the sizes multiply to the number of elements, and at most one of them is -1",
+            "大きさの積が要素数に等しく、-1 は 1 つまで",
+        ),
         shapes=f"{tuple(shape)} ({math.prod(shape)} elements) to {size}",
-        fix="correct the sizes, or leave one of them to be computed with -1.",
+        fix=(
+            "correct the sizes, or leave one of them to be computed with -1.",
+            "大きさを直すか、1 つを -1 にして計算させてください。",
+        ),
     )
 
 
@@ -268,8 +284,15 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     shape = input.shape
     start, end = dimension("flatten", start_dim, shape), dimension("flatten", end_dim, shape)
     if start > end:
-        rule = "start_dim is not behind end_dim"
-        raise error("TG-A001", op="flatten", argument="start_dim", value=start_dim, rule=rule, fix="exchange the two.")
+        rule = ("start_dim is not behind end_dim", "start_dim は end_dim より後ろでないこと")
+        raise error(
+            "TG-A001",
+            op="flatten",
+            argument="start_dim",
+            value=start_dim,
+            rule=rule,
+            fix=("exchange the two.", "2 つを入れ替えてください。"),
+        )
     return _reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
@@ -410,8 +433,18 @@ def permute(input: Any, *dims: Any) -> Any:
     order = tuple([dim + ndim if dim < 0 else dim for dim in _sizes(dims)])
     if sorted(order) != list(range(ndim)):
         order = _dims("permute", _sizes(dims), shape)
-        rule = f"all {len(shape)} axes of shape {tuple(shape)} are named"
-        raise error("TG-A001", op="permute", argument="dims", value=order, rule=rule, fix="name every axis once.")
+        rule = (
+            f"all {len(shape)} axes of shape {tuple(shape)} are named",
+            f"形状 {tuple(shape)} の {len(shape)} 個の次元をすべて指定すること",
+        )
+        raise error(
+            "TG-A001",
+            op="permute",
+            argument="dims",
+            value=order,
+            rule=rule,
+            fix=("name every axis once.", "どの次元も 1 度ずつ指定してください。"),
+        )
     return _permute(input, order)
 
 
@@ -425,9 +458,14 @@ def movedim(input: Any, source: int | Sequence[int], destination: int | Sequence
     shape = input.shape
     origins, places = _dims("movedim", source, shape), _dims("movedim", destination, shape)
     if len(origins) != len(places):
-        rule = "as many destinations as sources"
+        rule = ("as many destinations as sources", "source と同じ個数の destination")
         raise error(
-            "TG-A001", op="movedim", argument="destination", value=destination, rule=rule, fix="name one place per axis."
+            "TG-A001",
+            op="movedim",
+            argument="destination",
+            value=destination,
+            rule=rule,
+            fix=("name one place per axis.", "次元ごとに移動先を 1 つ指定してください。"),
         )
     order = [dim for dim in range(len(shape)) if dim not in origins]
     for place, origin in sorted(zip(places, origins)):
@@ -441,8 +479,11 @@ moveaxis = movedim
 def t(input: Any) -> Any:
     """Transpose of a matrix; a 0-d or 1-d tensor comes back as it is. Raises ShapeError for more axes."""
     if input.ndim > 2:
-        fix = "use x.mT for the last two axes, or transpose(dim0, dim1)."
-        raise error("TG-S002", op="t", rule="at most 2 axes", shapes=str(tuple(input.shape)), fix=fix)
+        fix = (
+            "use x.mT for the last two axes, or transpose(dim0, dim1).",
+            "最後の 2 次元なら x.mT、そうでなければ transpose(dim0, dim1) を使ってください。",
+        )
+        raise error("TG-S002", op="t", rule=("at most 2 axes", "2 次元以下"), shapes=str(tuple(input.shape)), fix=fix)
     return _transpose(input, 0, 1) if input.ndim == 2 else input
 
 
@@ -457,8 +498,8 @@ def _reverse_axes(input: Tensor) -> Tensor:
 def _transpose_matrices(input: Tensor) -> Tensor:
     """The last two axes exchanged."""
     if input.ndim < 2:
-        fix = "reshape it to a row or a column first."
-        raise error("TG-S002", op="mT", rule="at least 2 axes", shapes=str(tuple(input.shape)), fix=fix)
+        fix = ("reshape it to a row or a column first.", "先に行ベクトルか列ベクトルに reshape してください。")
+        raise error("TG-S002", op="mT", rule=("at least 2 axes", "2 次元以上"), shapes=str(tuple(input.shape)), fix=fix)
     return _transpose(input, -2, -1)
 
 

@@ -91,7 +91,14 @@ def polygamma(n: int, input: Any) -> Any:
     tensor([1.6449, 0.6449])
     """
     if n < 0:
-        raise error("TG-A001", op="polygamma", argument="n", value=n, rule="n >= 0", fix="pass the order of the derivative.")
+        raise error(
+            "TG-A001",
+            op="polygamma",
+            argument="n",
+            value=n,
+            rule="n >= 0",
+            fix=("pass the order of the derivative.", "微分の階数を渡してください。"),
+        )
     return _polygamma(input, n) if n else digamma(input)
 
 

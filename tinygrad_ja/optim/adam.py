@@ -42,7 +42,12 @@ class Adam(Optimizer):
     ) -> None:
         self._require("lr", lr, lr >= 0, "lr >= 0")
         self._require("eps", eps, eps >= 0, "eps >= 0")
-        self._require("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers, 0 <= beta < 1")
+        self._require(
+            "betas",
+            betas,
+            len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+            ("two numbers, 0 <= beta < 1", "2 つの数、0 <= beta < 1"),
+        )
         self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
         defaults = {
             "lr": lr,

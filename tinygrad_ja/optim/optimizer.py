@@ -9,7 +9,7 @@ from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
 from ..backend.devices import device_of, move
 from ..core.modes import enable_grad
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import Phrase, error
 
 Params = Iterable[Any]
 """What an optimizer is made from: Tensors, pairs of name and Tensor, or dicts (groups)."""
@@ -33,24 +33,40 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._scratch: dict[tuple[Any, ...], Any] = {}
         if type(params) is Tensor or isinstance(params, (str, dict)):
-            raise self._refusal(type(params).__name__, "an iterable of Tensors or dicts", "pass model.parameters(), or [w].")
+            raise self._refusal(
+                type(params).__name__,
+                ("an iterable of Tensors or dicts", "Tensor または dict の並び"),
+                ("pass model.parameters(), or [w].", "model.parameters() か [w] を渡してください。"),
+            )
         groups = list(params)
         if not groups:
             raise self._refusal(
-                "empty", "at least one parameter", "call it after the layers are made; an iterator is used up once."
+                ("empty", "(空)"),
+                ("at least one parameter", "パラメータが 1 つ以上あること"),
+                (
+                    "call it after the layers are made; an iterator is used up once.",
+                    "層を作った後に呼んでください (イテレータは 1 度しか使えません)。",
+                ),
             )
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
 
-    def _refusal(self, value: Any, rule: str, fix: str) -> Exception:
+    def _refusal(self, value: Any, rule: Phrase, fix: Phrase) -> Exception:
         return error("TG-A001", op=type(self).__name__, argument="params", value=value, rule=rule, fix=fix)
 
-    def _require(self, argument: str, value: Any, allowed: bool, rule: str) -> None:
+    def _require(self, argument: str, value: Any, allowed: bool, rule: Phrase) -> None:
         """Refuse a hyper-parameter; subclasses call this in ``__init__``."""
         if not allowed:
-            raise error("TG-A001", op=type(self).__name__, argument=argument, value=value, rule=rule, fix="check the setting.")
+            raise error(
+                "TG-A001",
+                op=type(self).__name__,
+                argument=argument,
+                value=value,
+                rule=rule,
+                fix=("check the setting.", "設定を確かめてください。"),
+            )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take on more parameters, with settings of their own; what is not set comes from the defaults."""
@@ -60,11 +76,24 @@ class Optimizer:
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for index, p in enumerate(tensors):
             if type(p) is not Tensor:
-                raise self._refusal(f"[{index}] is a {type(p).__name__}", "Tensors", "pass model.parameters().")
+                raise self._refusal(
+                    (f"[{index}] is a {type(p).__name__}", f"[{index}] ({type(p).__name__})"),
+                    ("Tensors", "Tensor であること"),
+                    ("pass model.parameters().", "model.parameters() を渡してください。"),
+                )
             if not p.is_leaf:
-                raise self._refusal(f"[{index}] is a result of '{p.node.name}'", "leaves", "pass the tensor it was made from.")  # type: ignore[union-attr]
+                made_by = p.node.name  # type: ignore[union-attr]
+                raise self._refusal(
+                    (f"[{index}] is a result of '{made_by}'", f"[{index}] ('{made_by}' の結果)"),
+                    ("leaves", "葉のテンソルであること"),
+                    ("pass the tensor it was made from.", "元のテンソルを渡してください。"),
+                )
             if id(p) in known:
-                raise self._refusal(f"[{index}] {tuple(p.shape)} twice", "each parameter once", "leave the second one out.")
+                raise self._refusal(
+                    (f"[{index}] {tuple(p.shape)} twice", f"[{index}] {tuple(p.shape)} (2 回目)"),
+                    ("each parameter once", "同じパラメータは 1 度だけ"),
+                    ("leave the second one out.", "2 つ目を除いてください。"),
+                )
             known.add(id(p))
         self.param_groups.append({**param_group, "params": tensors, **self._missing(param_group)})
 
@@ -136,18 +165,28 @@ class Optimizer:
         Raises StateError when groups, numbers of parameters or shapes differ; then nothing has changed.
         """
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-            raise self._misfit("it has no 'state' and 'param_groups'")
+            raise self._misfit(("it has no 'state' and 'param_groups'", "'state' と 'param_groups' がありません"))
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in saved_groups]
         if sizes != saved_sizes:
-            raise self._misfit(f"parameters per group: {saved_sizes} in the state_dict, {sizes} in the optimizer")
+            raise self._misfit(
+                (
+                    f"parameters per group: {saved_sizes} in the state_dict, {sizes} in the optimizer",
+                    f"グループごとのパラメータの数が state_dict では {saved_sizes}、optimizer では {sizes} です",
+                )
+            )
         params = [p for group in self.param_groups for p in group["params"]]
         owner = dict(zip([index for group in saved_groups for index in group["params"]], params))
         loaded = {}
         for index, entries in saved_state.items():
             if index not in owner:
-                raise self._misfit(f"there is state for index {index!r}, which is in no group")
+                raise self._misfit(
+                    (
+                        f"there is state for index {index!r}, which is in no group",
+                        f"どのグループにもない番号 {index!r} の状態があります",
+                    )
+                )
             loaded[owner[index]] = self._converted(index, owner[index], entries)
         for group, saved in zip(self.param_groups, saved_groups):
             group.update({name: value for name, value in saved.items() if name != "params"})
@@ -163,13 +202,21 @@ class Optimizer:
                 made[name] = array
             elif array.shape != p.array.shape:
                 shapes = f"{tuple(array.shape)} in the state_dict, {tuple(p.shape)} in the parameter"
-                raise self._misfit(f"the shape of '{name}' of parameter {index}: {shapes}")
+                raise self._misfit(
+                    (
+                        f"the shape of '{name}' of parameter {index}: {shapes}",
+                        f"パラメータ {index} の '{name}' の形状: {shapes}",
+                    )
+                )
             else:
                 made[name] = move(array, device_of(p.array)).astype(p.dtype, copy=True)
         return made
 
-    def _misfit(self, reason: str) -> Exception:
-        fix = "build the optimizer over the same parameters, in the same groups, as when it was saved"
+    def _misfit(self, reason: Phrase) -> Exception:
+        fix = (
+            "build the optimizer over the same parameters, in the same groups, as when it was saved",
+            "保存したときと同じパラメータを同じグループ分けで渡して optimizer を作ってください。",
+        )
         return error("TG-F003", what=type(self).__name__, reason=reason, fix=fix)
 
     def __repr__(self) -> str:

@@ -38,7 +38,12 @@ class SGD(Optimizer):
         self._require("momentum", momentum, momentum >= 0, "momentum >= 0")
         self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
         allowed = not nesterov or (momentum > 0 and dampening == 0)
-        self._require("nesterov", nesterov, allowed, "nesterov needs momentum > 0 and dampening = 0")
+        self._require(
+            "nesterov",
+            nesterov,
+            allowed,
+            ("nesterov needs momentum > 0 and dampening = 0", "nesterov には momentum > 0 と dampening = 0 が必要"),
+        )
         defaults = {
             "lr": lr,
             "momentum": momentum,

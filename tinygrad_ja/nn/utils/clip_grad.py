@@ -52,9 +52,14 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, e
     parts = [move(as_array(_norm(t.array, norm_type)), place) for t in given]
     total = parts[0] if len(parts) == 1 else as_array(_norm(xp.stack(parts), norm_type))
     if error_if_nonfinite and not bool(xp.isfinite(total)):
-        rule = "with error_if_nonfinite the norm must be finite"
-        fix = "find the cause under tg.detect_anomaly(), or pass error_if_nonfinite=False"
-        raise error("TG-A001", op="clip_grad_norm_", argument="the total norm", value=total.item(), rule=rule, fix=fix)
+        rule = ("with error_if_nonfinite the norm must be finite", "error_if_nonfinite=True のときノルムは有限であること")
+        fix = (
+            "find the cause under tg.detect_anomaly(), or pass error_if_nonfinite=False",
+            "tg.detect_anomaly() の中で原因を探すか、error_if_nonfinite=False を渡してください。",
+        )
+        raise error(
+            "TG-A001", op="clip_grad_norm_", argument=("the total norm", "全体のノルム"), value=total.item(), rule=rule, fix=fix
+        )
     return Tensor(total)
 
 

@@ -28,8 +28,14 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     given = list(parameters)
     count = sum(p.numel() for p in given)
     if vec.ndim != 1 or vec.numel() != count:
-        rule = f"vec ({count},), one element per element of the parameters"
-        raise error("TG-S002", op="vector_to_parameters", rule=rule, shapes=tuple(vec.shape), fix="pass the same parameters.")
+        rule = (f"vec ({count},), one element per element of the parameters", f"vec は ({count},)、パラメータの要素と同じ数")
+        raise error(
+            "TG-S002",
+            op="vector_to_parameters",
+            rule=rule,
+            shapes=tuple(vec.shape),
+            fix=("pass the same parameters.", "同じパラメータを渡してください。"),
+        )
     start = 0
     for p in given:
         end = start + p.numel()

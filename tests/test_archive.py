@@ -39,7 +39,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 def test_a_damaged_file_is_refused_wherever_it_is_cut(tmp_path):
     path = tmp_path / "a.npz"
-    tg.save({"w": tg.randn(50), "n": 1}, path)
+    state = {"w": tg.randn(50), "n": 1}
+    tg.save(state, path)
     whole = path.read_bytes()
     for length in (0, 1, 10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -50,9 +51,10 @@ def test_a_damaged_file_is_refused_wherever_it_is_cut(tmp_path):
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
         try:
-            tg.load(path)  # a changed byte of padding or of a time stamp may go unnoticed
+            back = tg.load(path)
         except StateError:
-            pass
+            continue
+        assert back["w"].tolist() == state["w"].tolist() and back["n"] == 1  # only a time stamp or the like was hit
 
 
 def test_loading_never_runs_code(tmp_path):
@@ -65,7 +67,7 @@ def test_loading_never_runs_code(tmp_path):
     for name in ("bomb.npz", "object.npz"):
         with pytest.raises(StateError):
             tg.load(tmp_path / name)
-    assert not (tmp_path / "exploded").exists() or (tmp_path / "exploded").unlink() is None
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path):

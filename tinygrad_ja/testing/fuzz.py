@@ -31,8 +31,9 @@ from .trial import (
     size_of,
 )
 
-TOLERANCES = {"float64": 1e-9, "float32": 2e-4, "float16": 6e-2}
-"""Largest error of a value in each dtype, relative to the largest value: some hundred units in the last place."""
+TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-2}
+"""Largest error of a value in each dtype, relative to the largest value of the array: room for the rounding of sums and of terms that
+nearly cancel, not for a mistake."""
 
 
 class Fault(Exception):

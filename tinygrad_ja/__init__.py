@@ -22,6 +22,7 @@ from .backend.devices import (
     set_default_dtype,
 )
 from .backend.random import Generator, default_generator, get_rng_state, manual_seed, set_rng_state
+from .backend.threads import get_num_threads, set_num_threads
 from .core.checkpoint import checkpoint
 from .core.modes import (
     detect_anomaly,

@@ -117,6 +117,29 @@ def loaded_openblas(maps: str = "/proc/self/maps") -> OpenBLAS | None:
     return None
 
 
+def set_threads(count: int, maps: str = "/proc/self/maps") -> bool:
+    """Tell every OpenBLAS of this process how many threads to use. False when there is none."""
+    found = False
+    for path in _loaded_libraries(maps) or _bundled_libraries():
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        for symbol in _symbols("set_num_threads"):
+            function = getattr(library, symbol, None)
+            if function is not None:
+                function.restype, function.argtypes = None, [ctypes.c_int]
+                function(count)
+                found = True
+                break
+    return found
+
+
+def _symbols(name: str) -> list[str]:
+    """The names that a function of OpenBLAS may have: wheels add a prefix and a suffix."""
+    return [f"{prefix}openblas_{name}{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")]
+
+
 def _loaded_libraries(maps: str) -> list[str]:
     """Files of this process with openblas in their names, where the system lists them (Linux)."""
     try:
@@ -140,8 +163,8 @@ def _bundled_libraries() -> list[str]:
 
 
 def _call(library: ctypes.CDLL, name: str, result: type) -> Any:
-    """Call a function of OpenBLAS under whichever of its names the library has (wheels add a prefix and a suffix)."""
-    for symbol in (f"{prefix}openblas_{name}{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")):
+    """Call a function of OpenBLAS under whichever of its names the library has."""
+    for symbol in _symbols(name):
         function = getattr(library, symbol, None)
         if function is not None:
             function.restype = result

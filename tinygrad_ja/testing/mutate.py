@@ -4,7 +4,7 @@
     python -m tinygrad_ja.testing.mutate tanh matmul     these
     --jobs N (2)    --cases N (60)    --json FILE    --import MODULE (registers operators of yours; may be repeated)
 
-Exit code 1 when a mutant survives that is not in ``equivalent.py``, when a proof there is no longer needed, or when an operator fails
+Exit code 1 when a mutant survives that is not in ``equivalent/``, when a proof there is no longer needed, or when an operator fails
 without any mutant.
 """
 

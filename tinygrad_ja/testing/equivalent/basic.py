@@ -1,7 +1,4 @@
-"""Mutants that are no mistakes: (operator, text of the mutant) -> the proof that its derivative is the right one all the same.
-
-``python -m tinygrad_ja.testing.mutate`` accepts exactly these survivors, and says so when one of them no longer exists.
-"""
+"""Proofs for element-wise operators, products, reductions and norms."""
 
 from __future__ import annotations
 

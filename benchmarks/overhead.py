@@ -258,9 +258,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     )
     options = parser.parse_args(argv)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(options.threads))
+        os.environ[name] = str(options.threads)  # for the processes that this one starts
+
+    import tinygrad_ja as tg
 
     from . import timing
+
+    tg.set_num_threads(options.threads)
 
     ours, peer = _ours(), _torch(options.threads)
     results: dict[str, Any] = {"hardware": timing.hardware(), "threads": options.threads, "rows": [], "scale": []}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
-from benchmarks import crossover, overhead, timing
+from benchmarks import crossover, ops, overhead, timing
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,23 @@ def test_overhead_writes_json_and_markdown(tmp_path, capsys):
     assert {row["name"] for row in results["rows"]} >= {"sum [8,8]", "add [8,8]+[8]"}
     assert all(row["ours"] > 0 for row in results["rows"])
     assert table in capsys.readouterr().out
+
+
+def test_ops_writes_time_and_memory_of_every_side(tmp_path, capsys):
+    ops.main(["--only", "erf", "--rounds", "1", "--out", str(tmp_path), "--threads", "1"])
+    results, table = written(tmp_path, "ops")
+    (row,) = results["rows"]
+    assert row["seconds"]["ours"] > 0
+    if sys.platform == "linux":
+        assert 4 < row["megabytes"]["ours"] < 400  # x, y and two gradients of 4 MB
+    assert table in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ops.CASES)
+def test_every_row_of_ops_runs(name):
+    side = ops.Library("tinygrad_ja", 1, "cpu")
+    gradient = ops.CASES[name].build(side, 2)()
+    assert gradient is not None and float(abs(gradient).sum()) > 0
 
 
 def test_crossover_runs_with_the_cpu_on_both_sides(tmp_path):

@@ -29,6 +29,8 @@ LEVELS = {
     "backend": 2,
     "core": 3,
     "config": 4,
+    "amp": 4,
+    "cuda": 4,
     "func": 4,
     "autograd": 4,
     "ops": 4,

@@ -58,9 +58,12 @@ from .ops.shape import *
 from .ops.softmax import log_softmax, softmax
 from .ops.special import *
 
-from . import autograd, func, io, kernels, linalg, nn, optim  # isort: skip
+from . import autograd, cuda, func, io, kernels, linalg, nn, optim  # isort: skip
 from .config import show_config
 from .io import load, save
+
+from . import amp  # isort: skip - its lists name operators, which are all there now
+from .amp import autocast, is_autocast_enabled  # isort: skip
 
 float16 = half = _np.dtype(_np.float16)
 float32 = _np.dtype(_np.float32)

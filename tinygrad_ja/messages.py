@@ -194,6 +194,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "this needs the package '{package}', which is not installed. Fix: pip install '{install}'",
         "これには '{package}' が必要ですが、入っていません。直し方: pip install '{install}'",
     ),
+    "TG-A003": (
+        "{op}: {reason}. Fix: {fix}",
+        "{op}: {reason}。直し方: {fix}",
+    ),
     # --- files and state
     "TG-F001": (
         "state_dict does not fit {model}.\nmissing keys: {missing}\nunexpected keys: {unexpected}\nshapes that differ: {shapes}\nNothing "

@@ -45,6 +45,7 @@ def build_front(operator: Operator) -> Any:
         "_promote": promotion.promote,
         "_operand": promotion.operand,
         "_coerce": promotion.coerce,
+        "_autocast": promotion.autocast,
         "_mixed": promotion.mixed_dtypes,
         "_outputs": record_outputs,
     }
@@ -119,6 +120,9 @@ def _source(operator: Operator) -> str:
     lines += [f"    if type({name}) is Tensor: {name} = {name}.array" for name in operator.array_constants]
     raw = _call(operator, {})
     raw += "[0]" if operator.aux else ""
+    if operator.autocast:
+        given = f"({_tuple(inputs)}), {_constants(operator)}"
+        lines.append(f"    if _modes.autocast is not None: return _autocast(_op, {given})")
     if operator.kind == "elementwise" and len(inputs) == 2 and not operator.optional:
         lines += _unwrap_pair(operator, raw)
     elif len(inputs) == 1:

@@ -1,5 +1,7 @@
 """Modes of a thread: does the tape record, and how. One attribute decides: the class of the nodes that are recorded.
 
+``modes.autocast`` is looked at by operators with a rule for lower precision only (``core/promotion.py``).
+
 ``modes.record`` is ``Node`` normally, ``None`` under ``no_grad``, and a class that remembers the user's line under ``detect_anomaly``;
 so the three cases cost one look-up per operator together.
 """
@@ -22,6 +24,7 @@ class Modes(threading.local):
     grad = True
     inference = False
     anomaly = False
+    autocast: Any = None
 
     def update(self, **changes: bool) -> None:
         """Change modes and choose the node class that they mean."""

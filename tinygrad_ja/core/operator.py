@@ -88,7 +88,7 @@ class Operator:
     Attributes that tools read: ``name``, ``kind``, ``inputs``, ``optional``, ``constants`` (argument -> default), ``signature`` (shapes, as
     ``"(n,k),(k,m)->(n,m)"``), ``domain``, ``cases``, ``reference``, ``derivatives``, ``points`` (gradients by convention), ``public`` (the
     function that users call), ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its
-    result; usually "").
+    result; usually ""), ``autocast`` (under ``tg.autocast``: "lower" precision, "float32", or "" for whatever its inputs are).
     """
 
     expands = False
@@ -113,6 +113,7 @@ class Operator:
         syncs: str = "",
         saves_no_array: bool = False,
         points: Sequence[Point] = (),
+        autocast: str = "",
     ) -> None:
         self.name = forward.__name__.strip("_")
         self.forward = forward
@@ -129,6 +130,7 @@ class Operator:
         self.cases = cases
         self.integer = integer
         self.saves_no_array = saves_no_array
+        self.autocast = autocast
         self.points = tuple(points)
         self.unsupported = unsupported or {}
         self.syncs = syncs

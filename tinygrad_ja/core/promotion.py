@@ -13,6 +13,7 @@ import numpy as np
 from ..backend.arrays import BY_TYPE, is_array, usual_dtype
 from ..backend.devices import device_of, get_default_dtype
 from ..errors import error, joined
+from .modes import modes
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -100,6 +101,55 @@ def _with_usual_dtype(x: Any) -> Any:
     if x.array.dtype is usual or x.array.dtype != usual:
         return x
     return type(x)(x.array.view(usual), x.node)
+
+
+class Autocast:
+    """What a thread casts under ``autocast``: the dtype, on which kind of device, and the casts of parameters made so far, so that a
+    weight that is used at every time step is cast once.
+
+    mantissa_bits: 0 to convert to ``dtype``, else float32 numbers are rounded to so many bits (bfloat16, which arrays do not have).
+    """
+
+    def __init__(self, device_type: str, dtype: np.dtype, mantissa_bits: int, keeps: bool) -> None:
+        self.device_type, self.dtype, self.mantissa_bits, self.keeps = device_type, dtype, mantissa_bits, keeps
+        self._kept: dict[int, tuple[Any, Any]] = {}
+
+    def lower(self, x: Any) -> Any:
+        """A float32 Tensor in the lower precision, anything else as it is."""
+        if x.dtype != np.float32:
+            return x
+        if not (self.keeps and modes.record is not None and x.node is not None and x.is_leaf):
+            return self._cast(x)
+        if id(x) not in self._kept:
+            self._kept[id(x)] = (x, self._cast(x))  # holds x, whose id therefore stays its own
+        return self._kept[id(x)][1]
+
+    def _cast(self, x: Any) -> Any:
+        from .operator import OPERATORS
+
+        if self.mantissa_bits:
+            return OPERATORS["reduce_precision"].public(x, self.mantissa_bits)
+        return cast_to(x, self.dtype)
+
+
+def autocast(operator: Operator, operands: Sequence[Any], constants: dict[str, Any]) -> Any:
+    """Run ``operator`` under ``autocast``: in the lower precision, or in float32, as its ``autocast=`` says."""
+    from .tensor import Tensor
+
+    state, modes.autocast = modes.autocast, None
+    try:
+        tensors = [x for x in operands if type(x) is Tensor]
+        if not any(device_of(x.array).type == state.device_type and x.dtype.kind == "f" for x in tensors):
+            return operator.run(operands, constants)
+        half, single = usual_dtype(np.dtype(np.float16)), usual_dtype(np.dtype(np.float32))
+        if operator.autocast == "float32":
+            return operator.run(
+                [cast_to(x, single) if type(x) is Tensor and x.dtype == half else x for x in operands], constants
+            )
+        made = operator.run([state.lower(x) if type(x) is Tensor else x for x in operands], constants)
+        return tuple([state.lower(y) for y in made]) if type(made) is tuple else state.lower(made)
+    finally:
+        modes.autocast = state
 
 
 def cast_to(x: Any, dtype: np.dtype) -> Any:

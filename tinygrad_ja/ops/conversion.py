@@ -12,7 +12,7 @@ from ..core.operator import Array, Point, linear
 from ..core.tensor import Tensor
 from .methods import attach
 
-__all__ = ["clone"]
+__all__ = ["clone", "reduce_precision"]
 
 
 def _any_array(pick: Any) -> Any:
@@ -29,6 +29,27 @@ def _any_array(pick: Any) -> Any:
 def _cast(xp: Any, input: Array, dtype: np.dtype) -> Array:
     """Elements converted to ``dtype``; the transpose converts the cotangent back to the input's dtype."""
     return input.astype(dtype), input.dtype
+
+
+@linear(
+    lambda g: g,
+    cases=lambda pick: ((pick.array(pick.shape()), 23), {}),
+    points=[Point(([1.0 + 2**-9, -3.0], 7), (1.0,))],
+)
+def reduce_precision(xp: Any, input: Array, mantissa_bits: int) -> Array:
+    """float32 numbers rounded to ``mantissa_bits`` (at most 23) bits after the point, to even at a tie; other dtypes as they are.
+
+    With 7 bits these are the numbers of bfloat16, for which NumPy has no dtype. By convention the derivative is the identity, as for a
+    conversion.
+    """
+    dropped = 23 - mantissa_bits
+    if input.dtype != np.float32 or dropped <= 0:
+        return input.copy()
+    bits = xp.ascontiguousarray(input).view(np.uint32)
+    rest = np.uint32((1 << (dropped - 1)) - 1)
+    made = bits + (rest + ((bits >> np.uint32(dropped)) & np.uint32(1)))
+    made &= np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
+    return xp.where(xp.isnan(input), input, made.view(np.float32).reshape(input.shape))
 
 
 @linear(

@@ -20,6 +20,19 @@ KINDS = [
     ("Adam", {"lr": 0.1, "weight_decay": 0.1}),
     ("Adam", {"lr": 0.1, "amsgrad": True, "maximize": True}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 1.0, "lr_decay": 1e-3}),
+    ("Adadelta", {"lr": 30.0, "maximize": True}),
+    ("RMSprop", {"lr": 0.05, "centered": True, "momentum": 0.5}),
+    ("RMSprop", {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    ("Adamax", {"lr": 0.2, "weight_decay": 0.1}),
+    ("NAdam", {"lr": 0.2}),
+    ("NAdam", {"lr": 0.2, "decoupled_weight_decay": True, "weight_decay": 0.1, "maximize": True}),
+    ("RAdam", {"lr": 0.3, "betas": (0.5, 0.9)}),
+    ("ASGD", {"lr": 0.1, "t0": 2}),
+    ("Rprop", {"lr": 0.1}),
+    ("Adafactor", {"lr": 0.5, "weight_decay": 0.01}),
+    ("LARS", {"lr": 1.0, "trust_coefficient": 0.05, "weight_decay": 0.01}),
+    ("LAMB", {"lr": 0.05, "weight_decay": 0.01}),
 ]
 
 
@@ -100,7 +113,7 @@ def test_parameters_change_in_place_and_gradients_stay(name, options, dtype, sha
     assert (p.grad.array == 0.5).all()
     for entries in optimizer.state_dict()["state"].values():
         for key, value in entries.items():
-            assert key == "step" or (value.dtype == dtype and value.shape == shape)
+            assert key in optimizer.numbers or (value.dtype == dtype and value.shape == optimizer.state_shape(key, shape))
 
 
 def test_a_parameter_without_gradient_is_left_alone():
@@ -201,6 +214,20 @@ def test_parameters_that_cannot_be_taken():
         ("Adam", {"betas": (1.0, 0.9)}),
         ("Adam", {"betas": (0.9, -0.1)}),
         ("AdamW", {"weight_decay": -1.0}),
+        ("Adagrad", {"lr_decay": -1.0}),
+        ("Adadelta", {"rho": 1.5}),
+        ("RMSprop", {"alpha": -0.1}),
+        ("Adamax", {"betas": (0.9,)}),
+        ("NAdam", {"momentum_decay": -1.0}),
+        ("Rprop", {"etas": (1.5, 1.2)}),
+        ("Adafactor", {"d": 0.5}),
+        ("Adafactor", {"beta2_decay": 0.1}),
+        ("LARS", {"trust_coefficient": -1.0}),
+        ("LAMB", {"eps": -1.0}),
+        ("LBFGS", {"line_search_fn": "armijo"}),
+        ("Muon", {"momentum": 0.9}),  # the parameter is no matrix
+        ("SGD", {"differentiable": True}),
+        ("SGD", {"speed": 3}),
     ],
 )
 def test_settings_out_of_range(name, options):

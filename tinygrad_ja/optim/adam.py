@@ -39,16 +39,10 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Any,
     ) -> None:
-        self._require("lr", lr, lr >= 0, "lr >= 0")
-        self._require("eps", eps, eps >= 0, "eps >= 0")
-        self._require(
-            "betas",
-            betas,
-            len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
-            ("two numbers, 0 <= beta < 1", "2 つの数、0 <= beta < 1"),
-        )
-        self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
+        self._take_implementation(implementation)
+        self._require_in_range(lr=lr, eps=eps, betas=betas, weight_decay=weight_decay)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -112,5 +106,6 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **implementation)

@@ -23,14 +23,19 @@ class Optimizer:
     ``param_groups`` is the list of these dicts, complete; ``state`` holds what a parameter's rule remembers, by parameter.
 
     A subclass defines ``update(p, g, group, state)``, which changes the raw array ``p`` in place by the gradient ``g``. It must not
-    change ``g``; ``self.scratch(p)`` lends an array of p's shape.
+    change ``g``; ``self.scratch(p)`` lends an array of p's shape, and ``self.penalized`` sees to ``maximize`` and ``weight_decay``.
+    Keywords by which PyTorch chooses between implementations (``foreach``, ``fused``, ``capturable``) are taken and change nothing.
     Raises ArgumentError for no parameters, for a Tensor that is no leaf, and for one that is in two places.
     """
+
+    numbers: dict[str, Any] = {"step": int}  # noqa: RUF012 - never changed
+    """Entries of the state that are numbers here and 0-d tensors in PyTorch's files."""
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Any]] = {}
         self.param_groups: list[dict[str, Any]] = []
+        self.stepped = False  # schedules look whether they come after the first step
         self._scratch: dict[tuple[Any, ...], Any] = {}
         if type(params) is Tensor or isinstance(params, (str, dict)):
             raise self._refusal(
@@ -67,6 +72,22 @@ class Optimizer:
                 rule=rule,
                 fix=("check the setting.", "設定を確かめてください。"),
             )
+
+    def _require_in_range(self, **settings: Any) -> None:
+        """Refuse settings that must not be negative, and betas outside of [0, 1)."""
+        for argument, value in settings.items():
+            if argument == "betas":
+                allowed = len(value) == 2 and all(0 <= beta < 1 for beta in value)
+                self._require(argument, value, allowed, ("two numbers, 0 <= beta < 1", "2 つの数、0 <= beta < 1"))
+            else:
+                self._require(argument, value, value >= 0, f"{argument} >= 0")
+
+    def _take_implementation(self, choices: dict[str, Any]) -> None:
+        """Check the keywords by which PyTorch chooses between implementations of one rule."""
+        known = ("foreach", "fused", "capturable", "differentiable")
+        for name, value in choices.items():
+            self._require(name, value, name in known, ", ".join(known))
+            self._require(name, value, not (name == "differentiable" and value), "differentiable=False")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take on more parameters, with settings of their own; what is not set comes from the defaults."""
@@ -114,6 +135,7 @@ class Optimizer:
 
         closure: computes the loss anew, with its gradients; its value is returned.
         """
+        self.stepped = True
         loss = None
         if closure is not None:
             with enable_grad():
@@ -136,10 +158,22 @@ class Optimizer:
         """Change the array ``p`` in place by its gradient ``g``."""
         raise NotImplementedError
 
-    def scratch(self, p: Any) -> Any:
+    def penalized(self, p: Any, g: Any, group: dict[str, Any], decay: float | None = None) -> Any:
+        """The gradient to descend along: -g under ``maximize``, plus ``weight_decay``·p. Either ``g`` itself or the second scratch."""
+        decay = group["weight_decay"] if decay is None else decay
+        if not decay and not group["maximize"]:
+            return g
+        xp, made = ARRAY_MODULES[type(p)], self.scratch(p, 1)
+        if not decay:
+            return xp.negative(g, out=made)
+        xp.multiply(p, decay, out=made)
+        made += -g if group["maximize"] else g
+        return made
+
+    def scratch(self, p: Any, number: int = 0) -> Any:
         """An array like ``p`` to compute in, lent until the next parameter's turn; its values are arbitrary."""
         kind = type(p)
-        key = (kind, BY_TYPE[kind].index_of(p), p.dtype.char, p.shape)
+        key = (number, kind, BY_TYPE[kind].index_of(p), p.dtype.char, p.shape)
         buffer = self._scratch.get(key)
         if buffer is None:
             buffer = self._scratch[key] = ARRAY_MODULES[kind].empty_like(p)
@@ -196,11 +230,11 @@ class Optimizer:
         made: dict[str, Any] = {}
         for name, value in entries.items():
             array = value.array if type(value) is Tensor else value
-            if is_array(array) and array.ndim == 0 and name == "step":
-                made[name] = int(array)
+            if is_array(array) and array.ndim == 0 and name in self.numbers:
+                made[name] = self.numbers[name](array)
             elif not is_array(array):
                 made[name] = array
-            elif array.shape != p.array.shape:
+            elif array.shape != self.state_shape(name, p.array.shape):
                 shapes = f"{tuple(array.shape)} in the state_dict, {tuple(p.shape)} in the parameter"
                 raise self._misfit(
                     (
@@ -211,6 +245,10 @@ class Optimizer:
             else:
                 made[name] = move(array, device_of(p.array)).astype(p.dtype, copy=True)
         return made
+
+    def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of an array of the state for a parameter of that shape: the same, unless a subclass knows better."""
+        return shape
 
     def _misfit(self, reason: Phrase) -> Exception:
         fix = (

@@ -33,10 +33,10 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Any,
     ) -> None:
-        self._require("lr", lr, lr >= 0, "lr >= 0")
-        self._require("momentum", momentum, momentum >= 0, "momentum >= 0")
-        self._require("weight_decay", weight_decay, weight_decay >= 0, "weight_decay >= 0")
+        self._take_implementation(implementation)
+        self._require_in_range(lr=lr, momentum=momentum, weight_decay=weight_decay)
         allowed = not nesterov or (momentum > 0 and dampening == 0)
         self._require(
             "nesterov",

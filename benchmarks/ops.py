@@ -8,7 +8,6 @@ table.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,10 +176,8 @@ def _print_peak(side: str, row: str, threads: int) -> None:
 
 
 def _peak(side: str, row: str, threads: int) -> float:
-    # freed memory goes back to the system at once, so that the peak counts what is alive and not what the allocator keeps
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "benchmarks", "ops", "--threads", str(threads), "--peak", side, row]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return float(done.stdout.split()[-1])
@@ -203,8 +200,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     )
     options = parser.parse_args(argv)
     if options.peak is not None:
-        side, row = options.peak
-        _print_peak(side, row, options.threads)
+        _print_peak(options.peak[0], options.peak[1], options.threads)
         return None
 
     from importlib.util import find_spec
@@ -219,7 +215,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         if options.only not in name:
             continue
         row: dict[str, Any] = {"name": name, "floor": case.floor}
-        row["seconds"] = timing.in_turn({key: _finished(side, case) for key, side in sides.items()}, options.rounds)
+        row["seconds"] = timing.in_turn(
+            {key: _finished(side, case) for key, side in sides.items()},
+            options.rounds,
+            pause=0.1 if options.threads > 1 else 0.0,
+        )
         row["megabytes"] = {key: _peak(key, name, options.threads) for key in sides} if with_memory else {}
         results["rows"].append(row)
         print(f"{name}: {row['seconds']['ours'] * 1e3:.2f} ms", file=sys.stderr, flush=True)

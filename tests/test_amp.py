@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -110,6 +112,56 @@ def test_float64_and_integers_are_left_alone() -> None:
         assert tg.tensor([1, 2]).sum().dtype == tg.int64
 
 
+def test_float16_becomes_bfloat16_where_that_is_asked_for() -> None:
+    x, w = inputs()
+    with tg.autocast("cpu", dtype="bfloat16"):
+        y = x.half() @ w
+    assert y.dtype == tg.float32 and not (y.detach().numpy().view(np.uint32) & 0xFFFF).any()
+
+
+def test_an_array_beside_a_tensor_is_converted_too() -> None:
+    x, w = inputs()
+    with tg.autocast("cpu", dtype=tg.float16):
+        assert (x.detach().numpy() @ w).dtype == tg.float16
+
+
+def test_operators_of_any_number_of_inputs_are_converted() -> None:
+    x, w = inputs()
+    with tg.autocast("cpu", dtype=tg.float16):
+        y = tg.einsum("ij,jk->ik", x, w)
+    y.sum().backward()
+    assert y.dtype == tg.float16 and w.grad is not None and w.grad.dtype == tg.float32
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_checkpointed_part_runs_again_as_it_ran_before(dtype: str) -> None:
+    def gradients(part: Any) -> list[np.ndarray]:
+        x, w = inputs()
+        with tg.autocast("cpu", dtype=dtype):
+            y = part(lambda x: tg.tanh(x @ w) @ w, x)
+        y.sum().backward()
+        assert x.grad is not None and w.grad is not None
+        return [x.grad.numpy(), w.grad.numpy()]
+
+    for kept, again in zip(gradients(lambda run, x: run(x)), gradients(tg.checkpoint)):
+        assert again.dtype == np.float32
+        np.testing.assert_array_equal(again, kept)
+
+
+def test_a_checkpoint_without_autocast_runs_again_without() -> None:
+    x, w = inputs()
+    y = tg.checkpoint(lambda x: x @ w, x)
+    with tg.autocast("cpu", dtype=tg.float16):
+        y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.ones((4, 4), np.float32) @ w.detach().numpy().T)  # type: ignore[union-attr]
+
+
+def test_a_composed_function_runs_as_a_whole_in_float32() -> None:
+    big = tg.tensor([[300.0, 400.0]], dtype=tg.float16)  # whose scalar product is no float16
+    with tg.autocast("cpu", dtype=tg.float16):
+        assert tg.nn.functional.cosine_similarity(big, big).tolist() == pytest.approx([1.0])
+
+
 def test_it_is_a_decorator_too() -> None:
     @tg.autocast("cpu", dtype=tg.float16)
     def product(a: tg.Tensor, b: tg.Tensor) -> tg.Tensor:
@@ -135,7 +187,14 @@ def test_an_operator_of_ones_own_names_its_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, name", [(("tpu",), "device_type"), (("cpu", tg.int32), "dtype"), (("cpu", "int8"), "dtype")]
+    "arguments, name",
+    [
+        (("tpu",), "device_type"),
+        ((None,), "device_type"),
+        (("cpu", tg.int32), "dtype"),
+        (("cpu", "int8"), "dtype"),
+        (("cpu", 3), "dtype"),
+    ],
 )
 def test_autocast_refuses_what_it_does_not_know(arguments: tuple[object, ...], name: str) -> None:
     with pytest.raises(tg.errors.ArgumentError, match=name):
@@ -241,6 +300,36 @@ def test_calls_in_a_wrong_order_are_refused() -> None:
     scaler.step(optimizer)
     with pytest.raises(tg.errors.ArgumentError, match="step"):
         scaler.step(optimizer)
+
+
+def test_a_closure_is_refused() -> None:
+    w = tg.tensor([1.0], requires_grad=True)
+    optimizer, scaler = tg.optim.SGD([w], lr=1.0), GradScaler("cpu")
+    scaler.scale(w.sum()).backward()
+    with pytest.raises(tg.errors.ArgumentError, match="closure"):
+        scaler.step(optimizer, lambda: w.sum())
+    GradScaler("cpu", enabled=False).step(optimizer, lambda: w.sum())
+
+
+def test_float16_gradients_are_refused() -> None:
+    w = tg.tensor([1.0], dtype=tg.float16, requires_grad=True)
+    optimizer, scaler = tg.optim.SGD([w], lr=1.0), GradScaler("cpu", init_scale=2.0)
+    scaler.scale(w.sum()).backward()
+    with pytest.raises(tg.errors.DtypeError, match="float32 is needed"):
+        scaler.step(optimizer)
+    assert w.grad.tolist() == [2.0]  # type: ignore[union-attr]
+
+
+def test_its_settings_can_be_read_and_changed() -> None:
+    scaler = GradScaler("cpu", init_scale=4.0)
+    scaler.set_growth_factor(3.0)
+    scaler.set_backoff_factor(0.25)
+    scaler.set_growth_interval(1)
+    assert (scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()) == (3.0, 0.25, 1)
+    one_step(scaler, 1.0)
+    assert scaler.get_scale() == 12.0
+    one_step(scaler, float("inf"))
+    assert scaler.get_scale() == 3.0
 
 
 @pytest.mark.parametrize("setting", [{"growth_factor": 1.0}, {"backoff_factor": 1.0}, {"init_scale": 0.0}])

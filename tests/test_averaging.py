@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
-from tinygrad_ja.errors import ArgumentError
+from tinygrad_ja.errors import ArgumentError, ShapeError
 from tinygrad_ja.optim.swa_utils import AveragedModel, get_ema_avg_fn, update_bn
 
 
@@ -70,6 +72,20 @@ def test_its_state_names_the_model() -> None:
     assert set(mean.state_dict()) == {"n_averaged", "module.weight", "module.seen", "module.count"}
     other.update_parameters(Counter().become(6.0))
     assert other.module.weight.tolist() == [3.0, 3.0]
+
+
+def test_it_can_be_pickled() -> None:
+    mean = pickle.loads(pickle.dumps(averaged([1.0, 2.0])))
+    mean.update_parameters(Counter().become(6.0))
+    assert mean.module.weight.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("other", [nn.Linear(2, 2), nn.Sequential()])
+def test_a_model_of_other_shapes_is_refused_and_nothing_changes(other) -> None:
+    mean = averaged([1.0, 2.0])
+    with pytest.raises(ShapeError, match="update_parameters"):
+        mean.update_parameters(other)
+    assert mean.module.weight.tolist() == [1.5, 1.5] and mean.n_averaged.item() == 2
 
 
 def test_a_decay_is_a_share() -> None:

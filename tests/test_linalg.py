@@ -83,7 +83,7 @@ def test_matrix_norms_take_column_and_row_sums():
     assert linalg_norm(x, math.inf).item() == 7.0
     assert linalg_norm(x).item() == pytest.approx(math.sqrt(30.0))
     with pytest.raises(ArgumentError, match="ord"):
-        linalg_norm(x, "nuc")
+        linalg_norm(x, "max")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -110,3 +110,8 @@ def test_a_mask_of_minus_infinity_gives_exact_zeros_and_no_nan_gradient():
     assert y.tolist()[0][1] == 0.0
     (y * y).sum().backward()
     assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_a_vector_norm_has_a_number_as_order():
+    with pytest.raises(ArgumentError, match="use matrix_norm"):
+        tg.linalg.vector_norm(tg.ones(2, 2), "fro")

@@ -124,3 +124,8 @@ def test_a_batch_in_which_every_target_is_ignored_leaves_the_weights_alone(smoot
     assert np.isnan(loss.item())
     loss.backward()
     assert x.grad.tolist() == [[0.0] * 4] * 3
+
+
+def test_cross_entropy_of_a_0d_tensor_is_refused():
+    with pytest.raises(ShapeError, match="class axis"):
+        F.cross_entropy(tg.tensor(1.0), tg.tensor(1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -116,6 +117,41 @@ def test_parameters_change_in_place_and_gradients_stay(name, options, dtype, sha
             assert key in optimizer.numbers or (value.dtype == dtype and value.shape == optimizer.state_shape(key, shape))
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta", "LAMB"])
+def test_the_mean_of_large_squares_fits_into_float16(name):
+    p = tg.ones(2, dtype=tg.float16).requires_grad_()
+    optimizer = make(name, [p], {"lr": 0.1, **({"eps": 1e-4} if name != "Adadelta" else {"rho": 0.999})})
+    p.grad = tg.tensor([1000.0, 1000.0], dtype=tg.float16)  # its square is not a float16, a thousandth of that is
+    optimizer.step()
+    (squares,) = (value for key, value in optimizer.state[p].items() if key in ("exp_avg_sq", "square_avg"))
+    share = 0.01 if name == "RMSprop" else 0.001
+    np.testing.assert_allclose(squares, share * 1000.0**2, rtol=1e-2)
+    assert np.isfinite(p.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("name, options", KINDS)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+@pytest.mark.filterwarnings("error")
+def test_a_parameter_without_elements_is_no_trouble(name, options, shape):
+    p = tg.ones(shape).requires_grad_()
+    take_steps(make(name, [p], options), p, 2)
+    assert p.shape == shape
+
+
+@pytest.mark.parametrize("change", [{"momentum": 0.9}, {"centered": True}])
+def test_rmsprop_takes_a_setting_that_comes_later(change):
+    p, q = tg.ones(2, requires_grad=True), tg.ones(2, requires_grad=True)
+    late, early = tg.optim.RMSprop([p], lr=0.1), tg.optim.RMSprop([q], lr=0.1, **change)
+    p.grad = q.grad = tg.zeros(2)  # nothing has happened by then
+    late.step()
+    early.step()
+    late.param_groups[0].update(change)
+    for optimizer, x in ((late, p), (early, q)):
+        x.grad = tg.tensor([1.0, -2.0])
+        optimizer.step()
+    assert p.tolist() == q.tolist() != [1.0, 1.0]
+
+
 def test_a_parameter_without_gradient_is_left_alone():
     a, b = tg.ones(2, requires_grad=True), tg.ones(2, requires_grad=True)
     optimizer = tg.optim.Adam([a, b], lr=0.1, weight_decay=0.5)
@@ -186,6 +222,13 @@ def test_named_parameters_are_taken():
     ]
 
 
+def test_names_stay_with_their_group():
+    layer = nn.Linear(2, 2)
+    optimizer = tg.optim.SGD([{"params": layer.named_parameters(), "lr": 0.5}, {"params": [tg.ones(1, requires_grad=True)]}])
+    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"] and "param_names" not in optimizer.param_groups[1]
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+
+
 def test_parameters_that_cannot_be_taken():
     p = tg.ones(1, requires_grad=True)
     for params, words in (
@@ -195,6 +238,13 @@ def test_parameters_that_cannot_be_taken():
         ([{"params": [p]}, {"params": [p]}], "twice"),
         ([p * 2], "'mul'"),
         (["w"], "str"),
+        ({p}, "set"),
+        (None, "NoneType"),
+        (nn.Linear(1, 1), "Linear.*model.parameters"),
+        ([{"params": [p]}, p], "Tensor.*'params'"),
+        ([{"lr": 0.1}], "dict.*'params'"),
+        ([{"params": {p}}], "set"),
+        ([("w", p), tg.ones(1, requires_grad=True)], "1 names, 2 parameters"),
     ):
         with pytest.raises(ArgumentError, match=f"TG-A001.*SGD.*{words}"):
             tg.optim.SGD(params, lr=0.1)
@@ -205,6 +255,10 @@ def test_parameters_that_cannot_be_taken():
     [
         ("SGD", {"lr": -1.0}),
         ("SGD", {"lr": math.nan}),
+        ("SGD", {"lr": "0.1"}),
+        ("SGD", {"lr": None}),
+        ("Adam", {"lr": tg.tensor(0.1)}),
+        ("Adam", {"betas": 0.9}),
         ("SGD", {"momentum": -0.1}),
         ("SGD", {"weight_decay": -0.1}),
         ("SGD", {"nesterov": True}),
@@ -217,9 +271,12 @@ def test_parameters_that_cannot_be_taken():
         ("Adagrad", {"lr_decay": -1.0}),
         ("Adadelta", {"rho": 1.5}),
         ("RMSprop", {"alpha": -0.1}),
+        ("RMSprop", {"alpha": 1.1}),
         ("Adamax", {"betas": (0.9,)}),
         ("NAdam", {"momentum_decay": -1.0}),
         ("Rprop", {"etas": (1.5, 1.2)}),
+        ("Rprop", {"etas": 0.5}),
+        ("Adafactor", {"eps": 1e-30}),
         ("Adafactor", {"d": 0.5}),
         ("Adafactor", {"beta2_decay": 0.1}),
         ("LARS", {"trust_coefficient": -1.0}),
@@ -268,6 +325,38 @@ def test_loaded_state_is_a_copy():
     assert first.state_dict()["state"][0]["exp_avg"].tolist() == before
 
 
+def test_loaded_settings_are_a_copy():
+    saved = tg.optim.Adam([tg.ones(3, requires_grad=True)], betas=[0.5, 0.9]).state_dict()
+    optimizer = tg.optim.Adam([tg.ones(3, requires_grad=True)])
+    optimizer.load_state_dict(saved)
+    saved["param_groups"][0]["betas"][0] = 0.0
+    assert optimizer.param_groups[0]["betas"] == [0.5, 0.9]
+
+
+def test_tensors_of_another_library_are_refused_when_they_are_loaded():
+    class Foreign:
+        def __dlpack__(self): ...
+
+    optimizer = tg.optim.Adam([tg.ones(3, requires_grad=True)])
+    state = {"state": {0: {"step": 1, "exp_avg": Foreign()}}, "param_groups": [{"params": [0]}]}
+    with pytest.raises(StateError, match=r"'exp_avg' of parameter 0 is a .*Foreign.*tg.tensor"):
+        optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_goes_on_by_itself(copied):
+    p = tg.ones(3, requires_grad=True)
+    optimizer = tg.optim.Adam([p], lr=0.1)
+    take_steps(optimizer, p, 2)
+    other = copied(optimizer)
+    (q,) = other.param_groups[0]["params"]
+    before = p.tolist()
+    take_steps(other, q, 1, seed=1)
+    assert p.tolist() == before != q.tolist()
+    take_steps(optimizer, p, 1, seed=1)
+    assert p.tolist() == q.tolist()
+
+
 def test_the_layout_is_pytorchs():
     a, b = tg.ones(2, requires_grad=True), tg.ones(3, requires_grad=True)
     optimizer = tg.optim.Adam([{"params": [a]}, {"params": [b], "lr": 0.5}])
@@ -286,11 +375,14 @@ def test_state_that_does_not_fit_is_refused_and_nothing_changes():
     take_steps(other, other.param_groups[0]["params"][0], 1)
     two = tg.optim.Adam([tg.ones(3, requires_grad=True), tg.ones(3, requires_grad=True)])
     stray = {**before, "state": {5: {"step": 1}}}
+    nameless = {"state": {}, "param_groups": [{"lr": 0.1}]}
     for wrong, words in (
         (other.state_dict(), r"'exp_avg'.*\(4,\).*\(3,\)"),
         (two.state_dict(), r"\[2\].*\[1\]"),
         ({"state": {}}, "param_groups"),
         (stray, "index 5"),
+        (nameless, "'params'"),
+        ({**before, "state": 3}, "'state'"),
     ):
         with pytest.raises(StateError, match=f"TG-F003.*{words}"):
             optimizer.load_state_dict(wrong)

@@ -132,6 +132,19 @@ def test_lbfgs_needs_a_closure_and_one_group() -> None:
         tg.optim.LBFGS([{"params": [a]}, {"params": [b]}])
 
 
+def test_lbfgs_goes_on_when_its_parameters_move() -> None:
+    start = [-1.2, 1.0]
+    straight = tg.tensor(start, dtype=tg.float64, requires_grad=True)
+    minimize(straight, 3, line_search_fn="strong_wolfe", max_iter=3)
+
+    w = tg.tensor(start, dtype=tg.float64, requires_grad=True)
+    optimizer, closure = minimize(w, 2, line_search_fn="strong_wolfe", max_iter=3)
+    w.grad = None
+    w.data = w.detach().to("strict")
+    optimizer.step(closure)
+    np.testing.assert_allclose(w.tolist(), straight.tolist(), rtol=1e-12)
+
+
 def test_a_parameter_that_takes_no_part_stays() -> None:
     a, b = parameter(2), parameter(3)
     before = b.tolist()

@@ -61,6 +61,47 @@ def test_states_are_plain_data(build) -> None:
     assert json.loads(json.dumps(scheduler.state_dict())) == scheduler.state_dict()
 
 
+def test_a_chain_or_a_sequence_begins_anew_at_its_milestone() -> None:
+    o = optimizer()
+    chain = schedules.ChainedScheduler([schedules.ConstantLR(o, 0.5, 2), schedules.ExponentialLR(o, 0.1)])
+    inner = schedules.SequentialLR(o, [schedules.ConstantLR(o, 0.25, 9), schedules.StepLR(o, 1, 0.5)], [2])
+    scheduler = schedules.SequentialLR(o, [schedules.ConstantLR(o, 0.1, 9), chain, inner], [2, 5])
+    expected = [0.1, 0.1, 0.5, 0.05, 0.01, 0.25, 0.25, 1.0, 0.5]  # 0.5, 0.5 · 0.1, then without the half: 0.1²
+    assert rates(scheduler, 9) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "build", [lambda o: schedules.LambdaLR(o, lambda t: 1.0), lambda o: schedules.CosineAnnealingWarmRestarts(o, 3)]
+)
+def test_a_group_that_a_schedule_does_not_know_is_noticed(build) -> None:
+    scheduler = build(o := optimizer())
+    o.add_param_group({"params": [tg.ones(1, requires_grad=True)]})
+    o.step()
+    with pytest.raises(ArgumentError, match="param_groups = 2.*1 groups"):
+        scheduler.step()
+
+
+def test_a_plateau_lowers_groups_that_were_added() -> None:
+    scheduler = schedules.ReduceLROnPlateau(o := optimizer(), patience=0, min_lr=0.05)
+    o.add_param_group({"params": [tg.ones(1, requires_grad=True)], "lr": 0.3})
+    for _ in range(2):
+        scheduler.step(1.0)
+    assert scheduler.get_last_lr() == pytest.approx([0.1, 0.05])
+    scheduler = schedules.ReduceLROnPlateau(o, patience=0, min_lr=[0.1, 0.2])
+    o.add_param_group({"params": [tg.ones(1, requires_grad=True)]})
+    scheduler.step(1.0)
+    with pytest.raises(ArgumentError, match="min_lrs.*3 values"):
+        scheduler.step(1.0)
+
+
+@pytest.mark.parametrize("t_mult", [1, 2])
+def test_restarts_go_on_from_a_last_epoch(t_mult) -> None:
+    straight = rates(schedules.CosineAnnealingWarmRestarts(optimizer(), 2, t_mult), 12)
+    o = optimizer()
+    o.param_groups[0]["initial_lr"] = 1.0
+    assert rates(schedules.CosineAnnealingWarmRestarts(o, 2, t_mult, last_epoch=6), 5) == pytest.approx(straight[7:])
+
+
 def test_a_state_of_another_schedule_is_refused() -> None:
     with pytest.raises(StateError, match="milestones"):
         schedules.StepLR(optimizer(), 1).load_state_dict(schedules.MultiStepLR(optimizer(), [1]).state_dict())
@@ -83,6 +124,7 @@ def test_a_state_of_another_schedule_is_refused() -> None:
         (lambda: schedules.ReduceLROnPlateau(optimizer(), factor=1.0), "factor < 1"),
         (lambda: schedules.ReduceLROnPlateau(optimizer(), mode="least"), "'min', 'max'"),
         (lambda: schedules.ChainedScheduler([]), "at least one"),
+        (lambda: schedules.ChainedScheduler([1]), "no metric"),  # type: ignore[list-item]
         (
             lambda: schedules.ChainedScheduler([schedules.StepLR(optimizer(), 1), schedules.StepLR(optimizer(), 1)]),
             "one optimizer",

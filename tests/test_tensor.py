@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.errors import AxisError, DeviceError, DtypeError, GradientError, ShapeError, TinygradError, UsageError
+from tinygrad_ja.errors import (
+    ArgumentError,
+    AxisError,
+    DeviceError,
+    DtypeError,
+    GradientError,
+    ShapeError,
+    TinygradError,
+    UsageError,
+)
 
 
 def test_dtypes_of_new_tensors():
@@ -81,6 +91,9 @@ def test_random_distributions():
     assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.01
     p = tg.full((20000,), 0.3)
     assert abs(tg.bernoulli(p, generator=g).array.mean() - 0.3) < 0.02
+    for wrong in ((tg.tensor([math.nan]),), (tg.tensor([1.5]),), (p, -0.1)):
+        with pytest.raises(ArgumentError, match="0 <= p <= 1"):
+            tg.bernoulli(*wrong)
     weights = tg.tensor([0.0, 1.0, 3.0])
     drawn = tg.multinomial(weights, 20000, replacement=True, generator=g).array
     assert set(drawn) == {1, 2} and abs((drawn == 2).mean() - 0.75) < 0.02

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 import tinygrad_ja as tg
+from tinygrad_ja import blas
 from tinygrad_ja.backend.threads import WORTH, in_parts
 
 
@@ -46,6 +52,59 @@ def test_a_failure_in_another_thread_is_raised_here() -> None:
 
     with pytest.raises(ValueError, match="part failed"):
         in_parts(fail, 300, 10 * WORTH)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_part_of_a_part_is_not_divided_again() -> None:
+    seen: list[int] = []
+
+    def work(part: slice) -> None:
+        in_parts(lambda inner: seen.append(inner.stop - inner.start), 100, 10 * WORTH)
+
+    in_parts(work, 3, 10 * WORTH)
+    assert seen == [100, 100, 100]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_the_callers_errstate_holds_in_every_part() -> None:
+    large = np.full(10 * WORTH, 1000.0)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        in_parts(lambda part: np.exp(large[part]) if part.start else None, large.size, large.size)
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("error")
+        in_parts(lambda part: np.exp(large[part]), large.size, large.size)
+
+
+def test_a_program_that_ends_may_still_compute() -> None:
+    code = """
+import atexit
+import numpy as np
+from tinygrad_ja.backend.threads import WORTH, in_parts
+made = np.zeros(10 * WORTH)
+def last():
+    in_parts(lambda part: made[part].fill(1.0), made.size, made.size)
+    print(made.all())
+atexit.register(last)
+last()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "3"}
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.skipif(blas.loaded_openblas() is None, reason="NumPy uses another BLAS")
+def test_the_number_of_threads_of_openblas_comes_back() -> None:
+    code = """
+from tinygrad_ja import blas, get_num_threads
+from tinygrad_ja.backend.threads import WORTH, in_parts
+inside, before = [], blas.loaded_openblas().threads
+in_parts(lambda part: inside.append(blas.loaded_openblas().threads), 10, 10 * WORTH)
+print(get_num_threads(), *inside, before, blas.loaded_openblas().threads)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["2", "1", "1", "1", "1"]
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, "2"])

@@ -21,6 +21,7 @@ from .backend.devices import (
     set_default_device,
     set_default_dtype,
 )
+from .backend.memory import keep_freed_memory as _keep_freed_memory
 from .backend.random import Generator, default_generator, get_rng_state, manual_seed, set_rng_state
 from .backend.threads import get_num_threads, set_num_threads
 from .core.checkpoint import checkpoint
@@ -38,25 +39,36 @@ from .core.transforms import backward, grad
 from .ops.activation import celu, prelu, relu, selu, threshold
 from .ops.arithmetic import *
 from .ops.comparison import *
+from .ops.conv import *
 from .ops.conversion import *
+from .ops.counting import *
 from .ops.creation import *
+from .ops.decomposition import *
 from .ops.diagonal import *
+from .ops.distance import *
 from .ops.exponential import *
 from .ops.extremum import *
 from .ops.indexing import *
 from .ops.join import *
-from .ops.linalg import addmm, bmm, dot, einsum, inner, matmul, mm, mv, outer
-from .ops.norms import norm
+from .ops.linalg import bmm, dot, einsum, inner, matmul, mm, mv, outer
+from .ops.norms import dist, norm, renorm
+from .ops.order import *
 from .ops.padding import constant_pad_nd
 from .ops.piecewise import *
 from .ops.power import *
+from .ops.products import *
 from .ops.random import dropout
 from .ops.rearrange import *
 from .ops.reduce import *
+from .ops.scan import *
+from .ops.scatter import *
 from .ops.selection import *
 from .ops.shape import *
 from .ops.softmax import log_softmax, softmax
+from .ops.solve import *
 from .ops.special import *
+from .ops.statistics import *
+from .ops.strided import *
 
 from . import autograd, cuda, func, io, kernels, linalg, nn, optim  # isort: skip
 from .config import show_config
@@ -66,13 +78,15 @@ from . import amp  # isort: skip - its lists name operators, which are all there
 from .amp import autocast, is_autocast_enabled  # isort: skip
 
 float16 = half = _np.dtype(_np.float16)
-float32 = _np.dtype(_np.float32)
+float32 = float = _np.dtype(_np.float32)
 float64 = double = _np.dtype(_np.float64)
 int8 = _np.dtype(_np.int8)
 int16 = short = _np.dtype(_np.int16)
-int32 = _np.dtype(_np.int32)
+int32 = int = _np.dtype(_np.int32)
 int64 = long = _np.dtype(_np.int64)
 uint8 = _np.dtype(_np.uint8)
 bool = _np.dtype(_np.bool_)
+
+_keep_freed_memory()
 
 __version__ = "0.1.0"

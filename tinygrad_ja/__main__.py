@@ -1,5 +1,6 @@
 """``python -m tinygrad_ja doctor``: what is installed, what is wrong, and the command that mends it.
-``python -m tinygrad_ja errors``: the page that lists every message (``docs/errors.md``)."""
+``python -m tinygrad_ja errors``: the page that lists every message (``docs/errors.md``).
+``python -m tinygrad_ja stubs``: write the signatures of all operators and methods for editors and mypy."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from .errors import language
 _HELP = {
     "doctor": ("what is installed, what is wrong, and how to mend it", "何が入っているか、どこが悪いか、どう直すか"),
     "errors": ("every message of the catalogue, as Markdown", "メッセージの一覧 (Markdown)"),
+    "stubs": ("write the type stubs of operators and methods", "演算とメソッドの型スタブを書き出す"),
+    "--check": ("write nothing; fail when a stub is not current", "書き出さず、古いスタブがあれば失敗する"),
     "--lang": ("language of the output", "出力の言語"),
 }
 
@@ -23,14 +26,20 @@ def main(argv: list[str]) -> int:
     japanese = language() == "ja"
     parser = argparse.ArgumentParser(prog="python -m tinygrad_ja")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("doctor", "errors"):
+    for name in ("doctor", "errors", "stubs"):
         command = commands.add_parser(name, help=_HELP[name][japanese])
         command.add_argument("--lang", choices=("en", "ja"), help=_HELP["--lang"][japanese])
+        if name == "stubs":
+            command.add_argument("--check", action="store_true", help=_HELP["--check"][japanese])
     options = parser.parse_args(argv)
     if options.lang:
         os.environ["TINYGRAD_JA_LANG"] = options.lang
     if options.command == "doctor":
         return doctor()
+    if options.command == "stubs":
+        from . import stubs
+
+        return stubs.run(options.check)
     print(page(), end="")
     return 0
 

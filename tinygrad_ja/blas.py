@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,21 +117,18 @@ def loaded_openblas(maps: str = "/proc/self/maps") -> OpenBLAS | None:
     return None
 
 
-def set_threads(count: int, maps: str = "/proc/self/maps") -> bool:
-    """Tell every OpenBLAS of this process how many threads to use. False when there is none."""
-    found = False
+def thread_setters(maps: str = "/proc/self/maps") -> list[Callable[[int], None]]:
+    """For every OpenBLAS of this process, the function that sets its number of threads; empty when there is none."""
+    found: list[Callable[[int], None]] = []
     for path in _loaded_libraries(maps) or _bundled_libraries():
         try:
             library = ctypes.CDLL(path)
         except OSError:
             continue
-        for symbol in _symbols("set_num_threads"):
-            function = getattr(library, symbol, None)
-            if function is not None:
-                function.restype, function.argtypes = None, [ctypes.c_int]
-                function(count)
-                found = True
-                break
+        functions = [getattr(library, symbol, None) for symbol in _symbols("set_num_threads")]
+        for function in [function for function in functions if function is not None][:1]:
+            function.restype, function.argtypes = None, [ctypes.c_int]
+            found.append(function)
     return found
 
 

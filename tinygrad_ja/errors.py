@@ -47,6 +47,10 @@ class ArgumentError(TinygradError, ValueError):
     """The value of an argument is not allowed."""
 
 
+class LinAlgError(ArgumentError, RuntimeError):
+    """A matrix is singular, or not positive definite, or its decomposition does not converge."""
+
+
 class StateError(TinygradError, KeyError, RuntimeError):
     """A state_dict or a checkpoint does not fit the model, or a file is damaged."""
 
@@ -75,6 +79,7 @@ class MissingForwardError(UsageError, NotImplementedError):
 
 
 _SPECIAL: dict[str, type[TinygradError]] = {
+    "TG-A004": LinAlgError,
     "TG-U010": MissingAttributeError,
     "TG-U011": MissingAttributeError,
     "TG-U013": MissingForwardError,

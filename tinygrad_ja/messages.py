@@ -198,6 +198,16 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{op}: {reason}. Fix: {fix}",
         "{op}: {reason}。直し方: {fix}",
     ),
+    "TG-A004": (
+        "{op}: {reason} ({which}shape {shape}). Fix: {fix}",
+        "{op}: {reason} ({which}形状 {shape})。直し方: {fix}",
+    ),
+    "TG-A005": (
+        "{scheduler}.step() was called before optimizer.step(): the first learning rate of the schedule is skipped. Fix: call "
+        "optimizer.step() first, then scheduler.step().",
+        "{scheduler}.step() が optimizer.step() より先に呼ばれました。スケジュールの最初の学習率が使われません。直し方: 先に "
+        "optimizer.step()、次に scheduler.step() を呼んでください。",
+    ),
     # --- files and state
     "TG-F001": (
         "state_dict does not fit {model}.\nmissing keys: {missing}\nunexpected keys: {unexpected}\nshapes that differ: {shapes}\nNothing "
@@ -312,6 +322,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-U014": (
         "'{target}' is no {role} of this module ('{name}' is something else). Fix: look at the names in model.named_{role}s().",
         "'{target}' はこのモジュールの {role} ではありません ('{name}' は別のものです)。直し方: model.named_{role}s() の名前を見てください。",
+    ),
+    "TG-U015": (
+        "{kind}: '{name}' cannot be used before the shapes are known; a lazy layer learns them from its first input. Fix: call the "
+        "model once with a batch, for instance model(tg.zeros(1, n)).",
+        "{kind}: '{name}' は形状が決まるまで使えません。Lazy 層の形状は最初の入力で決まります。直し方: model(tg.zeros(1, n)) などで"
+        "モデルを 1 度呼び出してください。",
     ),
     # --- checks of tinygrad_ja.testing
     "TG-V001": (

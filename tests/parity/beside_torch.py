@@ -9,12 +9,11 @@ import torch
 
 import tinygrad_ja as tg
 from tinygrad_ja.nn import functional
-from tinygrad_ja.ops import norms
 
 OURS = SimpleNamespace(
     m=tg,
     F=functional,
-    linalg=SimpleNamespace(norm=norms.linalg_norm, vector_norm=norms.vector_norm, matrix_norm=norms.matrix_norm),
+    linalg=tg.linalg,
     tensor=lambda a: tg.tensor(a, dtype=np.asarray(a).dtype),
 )
 THEIRS = SimpleNamespace(m=torch, F=torch.nn.functional, linalg=torch.linalg, tensor=lambda a: torch.tensor(np.asarray(a)))

@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity.beside_torch import OURS, THEIRS
-from parity.program_steps import STEPS
+from parity.program_layers import STEPS
 
 from tinygrad_ja.testing.pick import HypothesisChoices, Pick
 

@@ -139,6 +139,17 @@ def test_plateau(options):
         assert schedulers[0].num_bad_epochs == schedulers[1].num_bad_epochs
 
 
+def test_plateau_with_a_group_that_was_added():
+    optimizers = pair()
+    schedulers = make(optimizers, "ReduceLROnPlateau", {"patience": 1, "min_lr": 0.01})
+    for step, metric in enumerate(np.random.default_rng(0).normal(size=40).round(1) + 2):
+        for lib, optimizer, scheduler in zip((tg, torch), optimizers, schedulers):
+            if step == 10:
+                optimizer.add_param_group({"params": [lib.ones(1, requires_grad=True)], "lr": 0.3})
+            scheduler.step(metric)
+        np.testing.assert_allclose(rates(optimizers[0]), rates(optimizers[1]), rtol=1e-12)
+
+
 PARTS = [
     ("ConstantLR", {"factor": 0.1, "total_iters": 4}),
     ("ExponentialLR", {"gamma": 0.9}),

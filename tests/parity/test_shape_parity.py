@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.ops import padding, selection
+from tinygrad_ja.ops import bag, padding, selection
 
 torch = pytest.importorskip("torch")
 
@@ -15,7 +15,7 @@ class _Ours:
     """``tg`` with the three functions of ``nn.functional`` that are tested here."""
 
     pad = staticmethod(padding.pad)
-    embedding = staticmethod(selection.embedding)
+    embedding = staticmethod(bag.embedding)
     one_hot = staticmethod(selection.one_hot)
 
     def __getattr__(self, name):

@@ -45,7 +45,7 @@ class autocast:
             raise _refusal("device_type", device_type, "'cuda', 'cpu'", "autocast('cuda')")
         if dtype is None:
             dtype = "float16" if device_type == "cuda" else "bfloat16"
-        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+        name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", repr(dtype))
         if name not in _MANTISSA_BITS:
             raise _refusal("dtype", name, "'float16', 'bfloat16'", "autocast(dtype='float16')")
         self.device_type, self.dtype_name, self.enabled = device_type, name, enabled

@@ -61,7 +61,9 @@ class GradScaler:
         raise error("TG-T002", op="GradScaler.scale", argument="outputs", type=type(outputs).__name__)
 
     def unscale_(self, optimizer: Any) -> None:
-        """Divide the gradients by the factor now, for instance to clip them before ``step``. Once for each optimizer and update."""
+        """Divide the gradients by the factor now, for instance to clip them before ``step``. Once for each optimizer and update.
+
+        Raises DtypeError for float16 gradients, which would vanish: parameters stay float32 under ``autocast``."""
         if not self._enabled:
             return
         key = id(optimizer)
@@ -70,17 +72,25 @@ class GradScaler:
                 ("unscale_() has been called since the last update()", "update() の後に unscale_() が 2 回呼ばれました")
             )
         finite: dict[Device, Any] = {}  # one flag a device, so that the host waits once for each
+        params = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        for p in params:
+            if p.dtype.name == "float16":
+                raise error("TG-T004", op="GradScaler.unscale_", dtype="float16", allowed="float32", fix="tg.float32")
         with no_grad():
-            for p in [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]:
+            for p in params:
                 g = p.grad.mul_(1.0 / self._scale).array
                 place = device_of(g)
                 finite[place] = ARRAY_MODULES[type(g)].isfinite(g).all() & finite.get(place, True)
         self._found[key] = not all([bool(flag) for flag in finite.values()])
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Unscale the gradients unless that is done, and run ``optimizer.step`` when all of them are finite."""
+        """Unscale the gradients unless that is done, and run ``optimizer.step`` when all of them are finite.
+
+        An optimizer's closure would make scaled gradients anew, so it is refused."""
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
+        closure = args[0] if args else kwargs.get("closure")
+        _require("closure", closure, closure is None, ("None while enabled", "有効なあいだは None"))
         key = id(optimizer)
         if key in self._stepped:
             raise _order(("step() has been called since the last update()", "update() の後に step() が 2 回呼ばれました"))
@@ -108,6 +118,30 @@ class GradScaler:
     def get_scale(self) -> float:
         """The factor; 1.0 when disabled."""
         return self._scale if self._enabled else 1.0
+
+    def get_growth_factor(self) -> float:
+        """What the factor is multiplied by after good steps."""
+        return self._growth_factor
+
+    def set_growth_factor(self, new_factor: float) -> None:
+        """Change ``growth_factor``."""
+        self._growth_factor = new_factor
+
+    def get_backoff_factor(self) -> float:
+        """What the factor is multiplied by after a step that was left out."""
+        return self._backoff_factor
+
+    def set_backoff_factor(self, new_factor: float) -> None:
+        """Change ``backoff_factor``."""
+        self._backoff_factor = new_factor
+
+    def get_growth_interval(self) -> int:
+        """How many good steps in a row make the factor grow."""
+        return self._growth_interval
+
+    def set_growth_interval(self, new_interval: int) -> None:
+        """Change ``growth_interval``."""
+        self._growth_interval = new_interval
 
     def is_enabled(self) -> bool:
         """False when it passes everything through."""
@@ -146,7 +180,7 @@ class GradScaler:
         self._growth_interval = int(state_dict["growth_interval"])
 
 
-def _require(argument: str, value: Any, allowed: bool, rule: str) -> None:
+def _require(argument: str, value: Any, allowed: bool, rule: Phrase) -> None:
     if not allowed:
         raise error(
             "TG-A001",

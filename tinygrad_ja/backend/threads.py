@@ -10,8 +10,10 @@ OpenBLAS has threads of its own; ``set_num_threads`` sets both.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import pairwise
 
 from .. import blas
@@ -30,6 +32,9 @@ class _Threads:
         self.count = max(1, int(given)) if given.isdigit() else _processors()
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
+        self._blas: list[Callable[[int], None]] | None = None
+        self._of_blas = 0
+        self._lock = threading.Lock()
 
     @property
     def pool(self) -> ThreadPoolExecutor:
@@ -42,6 +47,17 @@ class _Threads:
     def resize(self, count: int) -> None:
         """Use ``count`` threads from now on."""
         self.count, self._pool = count, None
+        self.set_blas(count)
+        self._of_blas = count
+
+    def set_blas(self, count: int | None) -> None:
+        """Let OpenBLAS use ``count`` threads, or None: as many as before the first call (the user may have chosen)."""
+        with self._lock:
+            if self._blas is None:
+                self._blas, loaded = blas.thread_setters(), blas.loaded_openblas()
+                self._of_blas = loaded.threads if loaded is not None and loaded.threads else self.count
+        for setter in self._blas:
+            setter(self._of_blas if count is None else count)
 
 
 def _processors() -> int:
@@ -52,6 +68,13 @@ def _processors() -> int:
 
 
 _threads = _Threads()
+
+
+class _Here(threading.local):
+    inside = False  # of a part, whose own work is not divided again
+
+
+_here = _Here()
 
 
 def get_num_threads() -> int:
@@ -80,7 +103,6 @@ def set_num_threads(count: int) -> None:
             fix=("set_num_threads(1).", "set_num_threads(1) などとしてください。"),
         )
     _threads.resize(count)
-    blas.set_threads(count)
 
 
 def in_parts(work: Callable[[slice], object], length: int, elements: int, block: int = 0) -> None:
@@ -88,21 +110,38 @@ def in_parts(work: Callable[[slice], object], length: int, elements: int, block:
     whole work, is worth it, else one part in all.
 
     block: at most so many of ``length`` at a time, so that what a part makes stays in the processor's cache; 0: no limit.
-    An exception of a part is raised here, after all parts have ended.
+    Meanwhile each part's products run in its own thread only: threads of OpenBLAS would fight with these for the processors. The caller's
+    ``np.errstate`` holds in every part. An exception of a part is raised here, after all parts have ended.
     """
-    count = min(_threads.count, length, elements // WORTH) if elements >= 2 * WORTH else 1
+    alone = (
+        elements < 2 * WORTH or _here.inside or not threading.main_thread().is_alive()
+    )  # a program that ends starts no thread
+    count = 1 if alone else min(_threads.count, length, elements // WORTH)
     if count < 2:
         _in_blocks(work, 0, length, block)
         return
     edges = [length * i // count for i in range(count + 1)]
-    others: list[Future[None]] = [_threads.pool.submit(_in_blocks, work, low, high, block) for low, high in pairwise(edges[1:])]
+    _threads.set_blas(1)
+    others: list[Future[None]] = [
+        _threads.pool.submit(copy_context().run, _part, work, low, high, block) for low, high in pairwise(edges[1:])
+    ]
     try:
-        _in_blocks(work, 0, edges[1], block)
+        _part(work, 0, edges[1], block)
     finally:
         failures = [future.exception() for future in others]
+        _threads.set_blas(None)
     for failure in failures:
         if failure is not None:
             raise failure
+
+
+def _part(work: Callable[[slice], object], low: int, high: int, block: int) -> None:
+    """What one thread does."""
+    _here.inside = True
+    try:
+        _in_blocks(work, low, high, block)
+    finally:
+        _here.inside = False
 
 
 def _in_blocks(work: Callable[[slice], object], low: int, high: int, block: int) -> None:

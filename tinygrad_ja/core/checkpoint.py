@@ -21,14 +21,16 @@ class _Checkpoint:
     saved_inputs: tuple[Any, ...] = ()
 
     def expand(self, saved: tuple[Any, ...], cotangents: tuple[Any, ...]) -> list[tuple[Any, Any]]:
-        function, args, kwargs, state = saved
-        now = random.get_rng_state()
+        function, args, kwargs, state, autocast = saved
+        now, autocast_now = random.get_rng_state(), modes.autocast
         if state is not None:
             random.set_rng_state(state)
+        modes.autocast = None if autocast is None else autocast.renewed()
         try:
             with enable_grad():
                 outputs = _outputs(function(*_as_now(args), **_as_now(kwargs)))
         finally:
+            modes.autocast = autocast_now
             random.set_rng_state(now)
         return [(y.node, g) for y, g in zip(outputs, cotangents) if type(y) is Tensor and y.node is not None]
 
@@ -60,7 +62,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
 
     Memory of the part falls to its inputs; its time doubles. Gradients, of every order, are those without the checkpoint, also
     for parameters that ``function`` uses without taking them as arguments. With ``preserve_rng_state`` (CPU) dropout draws the same
-    numbers again (``torch.utils.checkpoint``).
+    numbers again; the second run is under the ``autocast`` of the first (``torch.utils.checkpoint``).
     """
     if modes.record is None:
         return function(*args, **kwargs)
@@ -79,7 +81,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
     # what is no Tensor passes through
     shapes = Outputs([y.array for y in tensors])
     shapes.shape = tuple([y.array.shape if type(y) is Tensor else () for y in outputs])
-    node = modes.record(CHECKPOINT, tuple(outer.values()), (function, args, kwargs, state), shapes)
+    node = modes.record(CHECKPOINT, tuple(outer.values()), (function, args, kwargs, state, modes.autocast), shapes)
     results = tuple([_output(node, i, y) for i, y in enumerate(outputs)])
     return results if isinstance(made, (tuple, list)) else results[0]
 

@@ -7,6 +7,7 @@ parameters become plain local variables. ``source_of(tg.tanh)`` shows what was w
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,10 @@ def _first_call(*args: Any, **kwargs: Any) -> Any:
     return _build()(*args, **kwargs)  # type: ignore[name-defined]  # noqa: F821
 
 
-def build_backward(operator: Operator) -> Any:
-    """``backward(saved, parents, g)``: the gradients of all inputs. Works on arrays and, for a recorded derivative, on Tensors."""
-    if not operator.derivatives or (operator.joint and operator.derivatives[0] is None):
+def build_backward(operator: Operator, derivatives: Sequence[Any], joint: bool) -> Any:
+    """``backward(saved, parents, g)``: the gradients of all inputs by ``derivatives``, one of each input or (``joint``) one of all. Works on
+    arrays and, for a recorded derivative, on Tensors."""
+    if not derivatives or (joint and derivatives[0] is None):
         return None
     space: dict[str, Any] = {"_modules": ARRAY_MODULES}
     lines = ["def backward(saved, parents, g):"]
@@ -99,14 +101,14 @@ def build_backward(operator: Operator) -> Any:
         }
         return f"_vjp{index}({', '.join(special.get(name, '_' + name) for name in names_of(derivative))})"
 
-    if operator.joint:
-        lines.append(f"    return {call(0, operator.derivatives[0])}")
-    elif len(operator.derivatives) == 1:
-        lines.append(f"    return ({call(0, operator.derivatives[0])},)")
+    if joint:
+        lines.append(f"    return {call(0, derivatives[0])}")
+    elif len(derivatives) == 1:
+        lines.append(f"    return ({call(0, derivatives[0])},)")
     else:
         parts = [
             "None" if derivative is None else f"None if parents[{i}] is None else {call(i, derivative)}"
-            for i, derivative in enumerate(operator.derivatives)
+            for i, derivative in enumerate(derivatives)
         ]
         lines.append(f"    return ({', '.join(parts)})")
     made: dict[str, Any] = {}
@@ -120,9 +122,7 @@ def _source(operator: Operator) -> str:
     lines += [f"    if type({name}) is Tensor: {name} = {name}.array" for name in operator.array_constants]
     raw = _call(operator, {})
     raw += "[0]" if operator.aux else ""
-    if operator.autocast:
-        given = f"({_tuple(inputs)}), {_constants(operator)}"
-        lines.append(f"    if _modes.autocast is not None: return _autocast(_op, {given})")
+    lines += _under_autocast(operator, f"({_tuple(inputs)})")
     if operator.kind == "elementwise" and len(inputs) == 2 and not operator.optional:
         lines += _unwrap_pair(operator, raw)
     elif len(inputs) == 1:
@@ -156,6 +156,12 @@ def _source(operator: Operator) -> str:
         f"    return Tensor(_y, _record(_op, ({nodes}), ({_tuple(_saved(operator))}), _y))",
     ]
     return "\n".join(lines)
+
+
+def _under_autocast(operator: Operator, inputs: str) -> list[str]:
+    if not operator.autocast:
+        return []
+    return [f"    if _modes.autocast is not None: return _autocast(_op, {inputs}, {_constants(operator)})"]
 
 
 def _unwrap_one(operator: Operator, raw: str) -> list[str]:
@@ -226,6 +232,7 @@ def _variadic_source(operator: Operator) -> str:
     lines = [
         f"def {operator.name}({_signature(operator)}):",
         f"    if Tensor not in [type(_x) for _x in {name}]: return {raw}",
+        *_under_autocast(operator, str(name)),
         f"    _given = {name}",
         f"    _nodes = tuple([_x.node if type(_x) is Tensor else None for _x in {name}])",
         f"    _a_{name} = {name} = tuple([_x.array if type(_x) is Tensor else _x for _x in {name}])",

@@ -135,7 +135,8 @@ class Operator:
         self.unsupported = unsupported or {}
         self.syncs = syncs
         self.kernels = Kernels(self)
-        self.derivatives = tuple(derivatives)
+        self.backward_kernels: dict[type, Callable[[Callable[..., Any]], Callable[..., Any]]] = {}
+        self.derivatives = self.own_derivatives = tuple(derivatives)
         self._read_signature()
         self._check()
         self._plan_saving()
@@ -258,8 +259,17 @@ class Operator:
     def backward(self) -> Callable[..., Any]:
         """``backward(saved, parents, g)``: gradients of the inputs from raw arrays."""
         if self.kind == "fused" and self.derivatives[0] is None:
-            return self._backward_by_reference
-        return build_backward(self)
+            usual: Any = self._backward_by_reference
+        else:
+            usual = build_backward(self, self.derivatives, self.joint)
+        if not self.backward_kernels or self.derivatives != self.own_derivatives:
+            return usual
+        fast = {kind: make(usual) for kind, make in self.backward_kernels.items()}
+
+        def backward(saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
+            return fast.get(type(g[0] if type(g) is tuple else g), usual)(saved, parents, g)
+
+        return backward
 
     @property
     def differentiate(self) -> Callable[..., Any]:
@@ -476,6 +486,18 @@ def kernel(function: Callable[..., Any], array_type: type) -> Decorator:
 
     def register(fast: Callable[..., Any]) -> Callable[..., Any]:
         function.operator.kernels[array_type] = fast  # type: ignore[attr-defined]
+        return fast
+
+    return register
+
+
+def backward_kernel(function: Callable[..., Any], array_type: type) -> Callable[..., Any]:
+    """Register a faster first-order backward of an operator for one array type: it returns the gradients of all inputs, and the names of
+    its parameters say what it needs of what the operator's own derivative saves. Other derivatives put in place take it away."""
+
+    def register(fast: Callable[..., Any]) -> Callable[..., Any]:
+        operator = function.operator  # type: ignore[attr-defined]
+        operator.backward_kernels[array_type] = lambda usual: build_backward(operator, (fast,), True)
         return fast
 
     return register

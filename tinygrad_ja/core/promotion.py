@@ -5,8 +5,9 @@ The usual case, all operands of one dtype, never comes here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from .modes import modes
 
 if TYPE_CHECKING:
     from .operator import Operator
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
@@ -114,9 +117,13 @@ class Autocast:
         self.device_type, self.dtype, self.mantissa_bits, self.keeps = device_type, dtype, mantissa_bits, keeps
         self._kept: dict[int, tuple[Any, Any]] = {}
 
+    def renewed(self) -> Autocast:
+        """The same settings without the casts made so far, for a part of the computation that runs again."""
+        return Autocast(self.device_type, self.dtype, self.mantissa_bits, self.keeps)
+
     def lower(self, x: Any) -> Any:
-        """A float32 Tensor in the lower precision, anything else as it is."""
-        if x.dtype != np.float32:
+        """A float16 or float32 Tensor in the lower precision, anything else as it is."""
+        if x.dtype.name not in ("float16", "float32"):
             return x
         if not (self.keeps and modes.record is not None and x.node is not None and x.is_leaf):
             return self._cast(x)
@@ -128,28 +135,74 @@ class Autocast:
         from .operator import OPERATORS
 
         if self.mantissa_bits:
-            return OPERATORS["reduce_precision"].public(x, self.mantissa_bits)
+            return OPERATORS["reduce_precision"].public(cast_to(x, self.dtype), self.mantissa_bits)
         return cast_to(x, self.dtype)
+
+    def convert(self, operands: Sequence[Any], rule: str) -> list[Any]:
+        """The floating Tensors among ``operands`` as ``rule`` says: in "lower" precision; in "float32" where they are float16; or all in
+        the "widest" of their dtypes. Nothing changes where none of them is on the device of this autocast."""
+        from .tensor import Tensor
+
+        floats = [x for x in operands if type(x) is Tensor and x.dtype.kind == "f"]
+        if not any(device_of(x.array).type == self.device_type for x in floats):
+            return list(operands)
+        operands = [Tensor(x) if is_array(x) else x for x in operands]
+        if rule == "lower":
+            return [self.lower(x) if type(x) is Tensor else x for x in operands]
+        widest = max([x.dtype for x in floats], key=lambda dtype: dtype.itemsize)
+        wanted = usual_dtype(widest if rule == "widest" else np.dtype(np.float32))
+
+        def narrower(x: Any) -> bool:
+            return type(x) is Tensor and x.dtype.kind == "f" and x.dtype.itemsize < wanted.itemsize
+
+        return [cast_to(x, wanted) if narrower(x) else x for x in operands]
 
 
 def autocast(operator: Operator, operands: Sequence[Any], constants: dict[str, Any]) -> Any:
     """Run ``operator`` under ``autocast``: in the lower precision, or in float32, as its ``autocast=`` says."""
-    from .tensor import Tensor
+    return _autocast_call(operator.autocast, lambda given: operator.run(given, constants), operands)
 
+
+def _autocast_call(rule: str, call: Callable[[list[Any]], Any], operands: Sequence[Any]) -> Any:
     state, modes.autocast = modes.autocast, None
     try:
-        tensors = [x for x in operands if type(x) is Tensor]
-        if not any(device_of(x.array).type == state.device_type and x.dtype.kind == "f" for x in tensors):
-            return operator.run(operands, constants)
-        half, single = usual_dtype(np.dtype(np.float16)), usual_dtype(np.dtype(np.float32))
-        if operator.autocast == "float32":
-            return operator.run(
-                [cast_to(x, single) if type(x) is Tensor and x.dtype == half else x for x in operands], constants
-            )
-        made = operator.run([state.lower(x) if type(x) is Tensor else x for x in operands], constants)
+        given = state.convert(operands, rule)
+        made = call(given)
+        if rule != "lower" or all(x is y for x, y in zip(given, operands)):
+            return made
         return tuple([state.lower(y) for y in made]) if type(made) is tuple else state.lower(made)
     finally:
         modes.autocast = state
+
+
+def autocasts(rule: str) -> Callable[[Function], Function]:
+    """Decorator of a function of Tensors that is no operator: under ``autocast`` it runs as a whole by ``rule`` ("lower", "float32" or
+    "widest"), whatever the operators inside would do.
+
+    >>> import tinygrad_ja as tg
+    >>> @autocasts("float32")
+    ... def square(x): return x * x
+    >>> with tg.autocast("cpu", dtype=tg.float16):
+    ...     square(tg.tensor([300.0], dtype=tg.float16))
+    tensor([90000.])
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if modes.autocast is None:
+                return function(*args, **kwargs)
+            count = len(args)
+
+            def run(given: list[Any]) -> Any:
+                return function(*given[:count], **dict(zip(kwargs, given[count:])))
+
+            return _autocast_call(rule, run, [*args, *kwargs.values()])
+
+        call.autocast = rule  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 def cast_to(x: Any, dtype: np.dtype) -> Any:

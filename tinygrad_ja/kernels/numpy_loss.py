@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.operator import OPERATORS, kernel
-from ..ops.loss import _cross_entropy, check_classes
+from ..core.operator import OPERATORS, backward_kernel, kernel
+from ..ops.loss import _cross_entropy, _cross_entropy_backward, check_classes
 from .numpy_reduce import ones
-from .numpy_softmax import _add, _largest, exponentials
+from .numpy_softmax import LARGE, _largest, exponentials, in_blocks_of_rows, row_sums
 
 _general = OPERATORS["cross_entropy"].kernel_for(np)
 
@@ -29,20 +29,60 @@ def cross_entropy_numpy(
     plain = input.ndim == 2 and weight is None and not label_smoothing and not ignored
     if not plain or not input.size or input.dtype.char not in "fd" or not input.flags.c_contiguous:
         return _general(input, target, weight, ignore_index, reduction, label_smoothing)
-    numerators, totals = exponentials(input, 8.0, 1e-2)
-    rows = input
-    if numerators is None:
-        rows = input - _largest(input, 1, None, None, True)
-        numerators = np.exp(rows)
-        totals = _add(numerators, 1, None, None, True)
-    position = target + _row_starts(rows.shape)
-    loss = np.log(totals).ravel()
-    loss -= rows.ravel().take(position)
+    position = target + _row_starts(input.shape)
+    if input.size < LARGE:
+        loss, numerators, totals = _of_rows(input, position)
+    else:
+        loss, totals = np.empty((2, len(input)), input.dtype)
+        totals, numerators = totals[:, None], np.empty_like(input)
+
+        def work(part: slice) -> None:
+            here = position[part] - part.start * classes
+            loss[part], _, totals[part] = _of_rows(input[part], here, numerators[part])
+
+        in_blocks_of_rows(work, input)
     if reduction != "none":
         loss = loss.dot(ones(loss.size, loss.dtype))
         if reduction == "mean":
-            loss /= rows.shape[0]
+            loss /= input.shape[0]
     return loss, numerators, totals, None, None, position
+
+
+def _of_rows(x: np.ndarray, position: np.ndarray, out: np.ndarray | None = None) -> tuple[Any, Any, Any]:
+    """Loss of each row, exponentials and their sums."""
+    numerators, totals = exponentials(x, 8.0, 1e-2, out)
+    if numerators is None:
+        x = x - _largest(x, 1, None, None, True)
+        numerators = np.exp(x, out)
+        totals = row_sums(numerators)
+    loss = np.log(totals).ravel()
+    loss -= x.ravel().take(position)
+    return loss, numerators, totals
+
+
+@backward_kernel(_cross_entropy, np.ndarray)
+def cross_entropy_backward_numpy(
+    g: Any,
+    input: np.ndarray,
+    weight: np.ndarray | None,
+    reduction: str,
+    label_smoothing: float,
+    numerators: np.ndarray,
+    totals: np.ndarray,
+    scale: Any,
+    valid: Any,
+    position: np.ndarray,
+) -> tuple[Any]:
+    """dx = (softmax(x) - onehot) g in threads, where nothing is weighted, smoothed or ignored."""
+    if scale is not None or label_smoothing or numerators.size < LARGE or input.dtype is not numerators.dtype:
+        return _cross_entropy_backward(
+            np, g, input, weight, reduction, label_smoothing, numerators, totals, scale, valid, position
+        )
+    strength = g / len(numerators) if reduction == "mean" else g.reshape(-1, 1) if reduction == "none" else g
+    factor, made = strength / totals, np.empty_like(numerators)
+    in_blocks_of_rows(lambda part: np.multiply(numerators[part], factor[part], made[part]), made)
+    made.reshape(-1)[position] -= strength.reshape(-1)
+    return (made,)
 
 
 def _row_starts(shape: tuple[int, ...]) -> np.ndarray:

@@ -38,7 +38,9 @@ def sum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False) -> Any:
     dtype = input.dtype
     if dtype.kind != "f":
         return _add(input, present(dim, input.ndim), _total_dtype(dtype), None, keepdim)
-    if not keepdim and dtype.char != "e":
+    if dtype.char == "e":
+        return _add(input, dim, np.float32, None, keepdim).astype(dtype)
+    if not keepdim:
         if dim is None:
             if input.size <= _LONGEST:
                 return input.ravel().dot(ones(input.size, dtype))
@@ -54,9 +56,11 @@ def sum_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False) -> Any:
 @kernel(_mean, np.ndarray)
 def mean_numpy(input: np.ndarray, dim: Any = None, keepdim: bool = False) -> Any:
     """Mean by the sum above."""
-    total = sum_numpy(input, dim, keepdim)
+    half = input.dtype.char == "e"
+    total = _add(input, dim, np.float32, None, keepdim) if half else sum_numpy(input, dim, keepdim)
     count = input.size // total.size if total.size else 0
-    return total / count if count else total * math.nan
+    made = total / count if count else total * math.nan
+    return made.astype(input.dtype) if half else made
 
 
 @kernel(_amax, np.ndarray)

@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.threads import WORTH, in_parts
 from ..core.operator import kernel
 from ..ops.reduce import present
 from ..ops.softmax import _log_softmax, _softmax, log_softmax_backward, softmax_backward
 
 _SHORT = 160
 """Rows up to this length: repeating a column costs less than broadcasting it, which runs one loop per row."""
+
+LARGE = 2 * WORTH
+"""From so many elements on, rows are computed in threads and in blocks of ``BLOCK`` elements."""
+BLOCK = 131_072
 
 _exp = np.exp
 # typed loosely: the stubs do not know the positional form
@@ -42,15 +47,28 @@ COLUMNS: dict[Any, _Ones] = {np.dtype(code): _Ones(np.dtype(code)) for code in "
 """dtype -> width -> a column of ones; a product with it adds up rows."""
 
 
-def exponentials(x: np.ndarray, largest: float, smallest: float) -> tuple[Any, Any]:
+def exponentials(x: np.ndarray, largest: float, smallest: float, out: np.ndarray | None = None) -> tuple[Any, Any]:
     """``exp(x)`` and its row sums for a matrix, or None where a maximum has to be subtracted first. NaN and +inf fail the first
     comparison."""
     if x.item(x.argmax()) < largest:
-        made = _exp(x)
-        sums = made.dot(COLUMNS[x.dtype][x.shape[1]])
+        made = _exp(x, out)
+        sums = made.dot(COLUMNS[x.dtype][x.shape[1]]) if x.size < LARGE else row_sums(made)
         if sums.item(sums.argmin()) > smallest:
             return made, sums
     return None, None
+
+
+def row_sums(x: np.ndarray) -> np.ndarray:
+    """A column of the sums of a matrix's rows. BLAS would use threads of its own for a large one, beside those that ask for it."""
+    width = x.shape[1]
+    if x.size < LARGE:
+        return x.dot(COLUMNS[x.dtype][width])
+    return np.vecdot(x, COLUMNS[x.dtype][width][:, 0])[:, None]
+
+
+def in_blocks_of_rows(work: Any, rows: np.ndarray) -> None:
+    """``work`` of parts of a matrix's rows, in threads."""
+    in_parts(work, rows.shape[0], rows.size, max(1, BLOCK // rows.shape[1]))
 
 
 def _rows(x: np.ndarray, dim: int) -> Any:
@@ -66,11 +84,48 @@ def _beside(column: np.ndarray, width: int) -> np.ndarray:
     return column.repeat(width, 1) if width <= _SHORT else column
 
 
+def _in_threads(block: Any, shape: tuple[int, ...], *rows: np.ndarray) -> np.ndarray:
+    """``block(*parts, out)`` for parts of the rows."""
+    made = np.empty(shape, rows[0].dtype)
+    into = made.reshape(rows[0].shape)
+    in_blocks_of_rows(lambda part: block(*[x[part] for x in rows], into[part]), into)
+    return made
+
+
+def _softmax_block(x: np.ndarray, y: np.ndarray) -> None:
+    found, sums = exponentials(x, 60.0, 1e-6, y)
+    if found is None:
+        np.subtract(x, _largest(x, 1, None, None, True), y)
+        sums = row_sums(_exp(y, y))
+    y *= _beside(1.0 / sums, y.shape[1])
+
+
+def _softmax_backward_block(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    np.subtract(g, _beside(np.vecdot(g, y)[:, None], y.shape[1]), dx)
+    dx *= y
+
+
+def _log_softmax_block(x: np.ndarray, y: np.ndarray) -> None:
+    found, sums = exponentials(x, 8.0, 1e-2, y)
+    if found is None:
+        x = x - _largest(x, 1, None, None, True)
+        sums = row_sums(_exp(x, y))
+    np.subtract(x, _beside(np.log(sums), y.shape[1]), y)
+
+
+def _log_softmax_backward_block(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _exp(y, dx)
+    dx *= _beside(row_sums(g), y.shape[1])
+    np.subtract(g, dx, dx)
+
+
 @kernel(_softmax, np.ndarray)
 def softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
     """Softmax."""
     rows = _rows(input, dim)
     if rows is not None:
+        if input.size >= LARGE:
+            return _in_threads(_softmax_block, input.shape, rows)
         made, sums = exponentials(rows, 60.0, 1e-6)
         if made is not None:
             made /= _beside(sums, made.shape[1])
@@ -86,6 +141,8 @@ def softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
 @kernel(softmax_backward, np.ndarray)
 def softmax_backward_numpy(gradient: np.ndarray, output: np.ndarray, dim: int) -> np.ndarray:
     """dx = g y - y sum(g y)."""
+    if output.size >= LARGE and _rows(output, dim) is not None and _rows(gradient, dim) is not None:
+        return _in_threads(_softmax_backward_block, output.shape, _rows(gradient, dim), _rows(output, dim))
     made = gradient * output
     rows = _rows(made, dim)
     if rows is None:
@@ -109,6 +166,8 @@ def log_softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
     """Logarithm of softmax. The bounds are narrow: what is subtracted should not be large against the result."""
     rows = _rows(input, dim)
     if rows is not None:
+        if input.size >= LARGE:
+            return _in_threads(_log_softmax_block, input.shape, rows)
         made, sums = exponentials(rows, 8.0, 1e-2)
         if made is not None:
             np.log(sums, sums)
@@ -125,6 +184,8 @@ def log_softmax_numpy(input: np.ndarray, dim: int) -> np.ndarray:
 @kernel(log_softmax_backward, np.ndarray)
 def log_softmax_backward_numpy(gradient: np.ndarray, output: np.ndarray, dim: int) -> np.ndarray:
     """dx = g - exp(y) sum(g)."""
+    if output.size >= LARGE and _rows(output, dim) is not None and _rows(gradient, dim) is not None:
+        return _in_threads(_log_softmax_backward_block, output.shape, _rows(gradient, dim), _rows(output, dim))
     made = _exp(output)
     rows = _rows(gradient, dim)
     if rows is not None and gradient.ndim == 2:

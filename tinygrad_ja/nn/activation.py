@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..core.tensor import Tensor
-from ..ops import activation, creation, exponential, softmax
+from ..errors import error
+from ..ops import activation, creation, exponential, random, softmax
 from .module import Module
 from .parameter import Parameter
 
@@ -75,6 +76,26 @@ class LeakyReLU(_Activation):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(negative_slope=negative_slope, inplace=inplace)
+
+
+class RReLU(Module):
+    """x where x > 0, else r·x; in training r is drawn from [lower, upper) for each element, in evaluation it is their mean (Xu et al. 2015).
+
+    >>> import tinygrad_ja as tg
+    >>> tg.nn.RReLU(0.25, 0.75).eval()(tg.tensor([-2.0, 2.0])).tolist()
+    [-1.0, 2.0]
+    """
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: any shape."""
+        return random.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}{', inplace=True' if self.inplace else ''}"
 
 
 class PReLU(Module):
@@ -282,3 +303,20 @@ class Softmin(_AlongAxis):
     """Softmax of -x along the axis ``dim``."""
 
     function = staticmethod(softmax.softmin)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of (N, C, H, W) or (C, H, W), at each place.
+
+    >>> import tinygrad_ja as tg
+    >>> tg.nn.Softmax2d()(tg.zeros(2, 1, 1)).tolist()
+    [[[0.5]], [[0.5]]]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: (N, C, H, W) or (C, H, W)."""
+        if input.ndim not in (3, 4):
+            rule = ("(N, C, H, W) or (C, H, W)", "(N, C, H, W) か (C, H, W)")
+            fix = ("use Softmax for other shapes.", "ほかの形状には Softmax を使ってください。")
+            raise error("TG-S002", op="Softmax2d", rule=rule, shapes=str(tuple(input.shape)), fix=fix)
+        return softmax.softmax(input, -3)

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..ops import creation, linalg
+from ..errors import error
+from ..ops import creation, linalg, products
 from ..ops import shape as shapes
 from . import init
 from .module import Module
@@ -88,3 +89,46 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """y_o = x₁ᵀ W_o x₂ + b_o.
+
+    Inputs (..., in1_features) and (..., in2_features), output (..., out_features); ``weight`` is (out_features, in1_features,
+    in2_features), ``bias`` (out_features,). Both start uniform in ±1/√in1_features.
+
+    >>> import tinygrad_ja as tg
+    >>> layer = tg.nn.Bilinear(3, 4, 2)
+    >>> layer
+    Bilinear(in1_features=3, in2_features=4, out_features=2, bias=True)
+    >>> layer(tg.zeros(5, 3), tg.zeros(5, 4)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        if in1_features <= 0:
+            fix = ("pass the size of the first input.", "1 つ目の入力の大きさを渡してください。")
+            rule = ("at least 1", "1 以上")
+            raise error("TG-A001", op="Bilinear", argument="in1_features", value=in1_features, rule=rule, fix=fix)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(creation.empty(out_features, in1_features, in2_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """input1: (..., in1_features); input2: (..., in2_features)."""
+        return products.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"

@@ -14,6 +14,7 @@ from ..core.tape import RemovableHandle
 from ..core.tensor import Tensor, is_parameter
 from ..errors import Phrase, error
 from .hooks import Hooks
+from .uninitialized import is_lazy
 
 PARAMETERS, BUFFERS, MODULES = "parameter", "buffer", "module"
 
@@ -106,7 +107,7 @@ class Module:
 
     def _check_replacement(self, role: str, name: str, value: Any) -> None:
         """A registered name takes its own kind or None; a buffer takes any Tensor."""
-        if value is None or (role == BUFFERS and type(value) is Tensor):
+        if value is None or (role == BUFFERS and isinstance(value, Tensor)):
             return
         by_role: dict[str, tuple[Phrase, Phrase]] = {
             PARAMETERS: (
@@ -156,7 +157,7 @@ class Module:
         """Register a Tensor that is state but no parameter, such as a running mean. One that is not ``persistent`` stays out of
         ``state_dict``."""
         self._check_name("register_buffer", BUFFERS, name)
-        if tensor is not None and type(tensor) is not Tensor:
+        if tensor is not None and not isinstance(tensor, Tensor):
             raise error("TG-T002", op="register_buffer", argument="tensor", type=type(tensor).__name__)
         self._register(BUFFERS, name, tensor)
         (self._transient.discard if persistent else self._transient.add)(name)
@@ -400,11 +401,12 @@ class Module:
         own = dict(self._entries())
         missing = [key for key in own if key not in state_dict]
         unexpected = [key for key in state_dict if key not in own]
-        found = {key: _array_of(state_dict[key]) for key in own if key in state_dict}
+        shared = [key for key in own if key in state_dict and not (is_lazy(own[key]) and is_lazy(state_dict[key]))]
+        found = {key: _array_of(state_dict[key]) for key in shared}
         differing = [
-            f"{key}: {_shape(state_dict[key], value)} in the state_dict, {tuple(own[key].shape)} in the model"
+            f"{key}: {_shape(state_dict[key], value)} in the state_dict, {own[key].array.shape} in the model"
             for key, value in found.items()
-            if value is None or value.shape != own[key].array.shape
+            if value is None or not (is_lazy(own[key]) or value.shape == own[key].array.shape)
         ]
         if differing or (strict and (missing or unexpected)):
             raise error(
@@ -415,6 +417,8 @@ class Module:
                 shapes="; ".join(differing) or "-",
             )
         for key, value in found.items():
+            if is_lazy(own[key]):
+                own[key].materialize(value.shape)  # type: ignore[attr-defined]
             _copy_into(own[key], value)
         return IncompatibleKeys(missing, unexpected)
 

@@ -289,6 +289,7 @@ def randint(
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Integers, ``low <= n < high``; ``randint(high, size)`` starts at 0. int64 unless ``dtype`` says otherwise."""
     if size is None:
@@ -303,7 +304,7 @@ def randint(
             fix=("raise high.", "high を大きくしてください。"),
         )
     place = _place(device)
-    return Tensor(_stream(generator, place).integers(low, high, _size((size,)), dtype or np.int64))
+    return _made(_stream(generator, place).integers(low, high, _size((size,)), dtype or np.int64), place, requires_grad)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
@@ -315,7 +316,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any) -> Tensor:
     """Normal numbers of that mean and standard deviation; either may be a Tensor, whose shape is then the result's."""
     given = next((x for x in (mean, std) if type(x) is Tensor), None)
-    shape = _size((size,)) if size is not None else np.broadcast_shapes(np.shape(_raw(mean)), np.shape(_raw(std)))
+    shape = _size((size,)) if size is not None else np.broadcast_shapes(*[tuple(getattr(x, "shape", ())) for x in (mean, std)])
     if given is not None:
         options = {"dtype": given.dtype, "device": given.device, **options}
     return mean + std * randn(shape, generator=generator, **options)
@@ -326,15 +327,17 @@ def _raw(value: Any) -> Any:
 
 
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
-    """1 with probability ``input`` (or ``p``) for each element, else 0; the dtype of ``input``."""
+    """1 with probability ``input`` (or ``p``) for each element, else 0; the dtype of ``input``.
+
+    Raises ArgumentError for no probabilities; those of a GPU are not looked at, for that would wait."""
     chance = input.array if p is None else p
     xp = BY_TYPE[type(input.array)].xp
-    if p is None and bool(xp.any((input.array < 0) | (input.array > 1))):
+    if (p is not None or xp is np) and not np.all((chance >= 0) & (chance <= 1)):
         raise error(
             "TG-A001",
             op="bernoulli",
-            argument="input",
-            value="...",
+            argument="input" if p is None else "p",
+            value="..." if p is None else p,
             rule="0 <= p <= 1",
             fix=("pass probabilities.", "確率を渡してください。"),
         )

@@ -14,7 +14,7 @@ from .methods import attach
 from .piecewise import maximum, minimum
 from .reduce import aligned, axes_of, backwards, kept_shape, present, reduction_case, sum
 from .selection import gather
-from .shape import _reshape
+from .shape import _reshape, dimension
 
 __all__ = [
     "amax",
@@ -141,7 +141,7 @@ def _min_along(xp: Any, input: Array, dim: int, keepdim: bool = False) -> Any:
     return _pick_along(xp, input, xp.argmin, dim, keepdim)
 
 
-def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """``max(x)``: the largest element; ties share the gradient. ``max(x, dim)``: ``(values, indices)`` along an axis; the element at
     the index gets the gradient. ``max(x, other)``: element-wise, see ``maximum``.
 
@@ -149,19 +149,19 @@ def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     >>> tg.max(tg.tensor([[1.0, 5.0], [4.0, 2.0]]), 1).indices
     tensor([1, 0])
     """
+    if hasattr(dim, "dtype") or other is not None:
+        return maximum(input, dim if other is None else other)
     if dim is None:
         return _amax(input)
-    if hasattr(dim, "dtype"):
-        return maximum(input, dim)
     return Extremum(*_max_along(input, dim, keepdim))
 
 
-def min(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """``min(x)``, ``min(x, dim)`` or ``min(x, other)``; see ``max``."""
+    if hasattr(dim, "dtype") or other is not None:
+        return minimum(input, dim if other is None else other)
     if dim is None:
         return _amin(input)
-    if hasattr(dim, "dtype"):
-        return minimum(input, dim)
     return Extremum(*_min_along(input, dim, keepdim))
 
 
@@ -218,12 +218,12 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Tru
     >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).indices
     tensor([1, 2, 0])
     """
-    return Extremum(*_sort(input, dim, descending))
+    return Extremum(*_sort(input, dimension("sort", dim, input.shape), descending))
 
 
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """Positions that put the elements along ``dim`` in order."""
-    return _sort(input, dim, descending)[1]
+    return _sort(input, dimension("argsort", dim, input.shape), descending)[1]
 
 
 def _topk_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

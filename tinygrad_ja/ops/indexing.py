@@ -17,7 +17,7 @@ from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
 from ..backend.devices import device_of, move
 from ..core.modes import modes
 from ..core.operator import OPERATORS, Array, linear, primitive
-from ..core.promotion import cast_to, mixed_devices
+from ..core.promotion import autocasts, cast_to, mixed_devices
 from ..core.tensor import Tensor
 from ..errors import Phrase, error, joined
 from .methods import attach, attach_in_place
@@ -417,6 +417,7 @@ def _with_part(input: Any, value: Any, basic: Any, advanced: Any) -> Any:
     return _index_put(input, _index_put(part, value, advanced), basic)
 
 
+@autocasts("widest")
 def index_put(input: Tensor, indices: Sequence[Any], values: Tensor, accumulate: bool = False) -> Tensor:
     """The input with ``values``, broadcast, at ``indices``, a tuple of integer or bool tensors (None: the whole axis).
 

@@ -158,9 +158,9 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
 concat = concatenate = cat
 
 
-def split_with_sizes(tensor: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple[Any, ...]:
+def split_with_sizes(input: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple[Any, ...]:
     """Parts of the given sizes along ``dim``, which they fill exactly. The derivative is ``cat`` of all parts' cotangents at once."""
-    shape = tensor.shape
+    shape = input.shape
     dim = dimension("split", dim, shape)
     sizes = tuple(split_sizes)
     if not shape or sum(sizes) != shape[dim] or any([size < 0 for size in sizes]):
@@ -177,7 +177,7 @@ def split_with_sizes(tensor: Any, split_sizes: Sequence[int], dim: int = 0) -> t
             rule=rule,
             fix=("correct the sizes.", "大きさを直してください。"),
         )
-    return _split(tensor, sizes, dim)
+    return _split(input, sizes, dim)
 
 
 def split(tensor: Any, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Any, ...]:

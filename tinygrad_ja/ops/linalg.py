@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.operator import Array, primitive
+from ..core.promotion import autocasts
 from ..errors import Phrase, error, joined
 from .diagonal import diagonal
 from .methods import attach
@@ -15,7 +16,6 @@ from .reduce import _sum
 from .shape import _expand, _reshape, _transpose, unsqueeze
 
 __all__ = [
-    "addmm",
     "bmm",
     "dot",
     "einsum",
@@ -156,6 +156,7 @@ def mv(input: Any, vec: Any) -> Any:
     return matmul(input, vec)
 
 
+@autocasts("widest")
 def dot(input: Any, tensor: Any) -> Any:
     """Inner product of two vectors of one length.
 
@@ -179,16 +180,6 @@ def outer(input: Any, vec2: Any) -> Any:
     """Products of each pair: (m,) and (n,) -> (m, n)."""
     _require("outer", "(m),(n)->(m,n)", (1, 1), input, vec2)
     return unsqueeze(input, 1) * vec2
-
-
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-    """``beta * input + alpha * (mat1 @ mat2)``; with beta 0 the values of ``input`` do not count, not even NaN."""
-    product = mm(mat1, mat2)
-    if alpha != 1:
-        product = product * alpha
-    if beta == 0:
-        return product
-    return product + (input if beta == 1 else input * beta)
 
 
 # ---- the affine map ------------------------------------------------------------------------------
@@ -434,4 +425,9 @@ def _prepared(x: Any, term: str, sizes: dict[str, int]) -> tuple[Any, str]:
     return x, term
 
 
-attach(matmul, mm, bmm, mv, dot, inner, outer, addmm, __matmul__=matmul)
+def _matmul_from_left(self: Any, other: Any) -> Any:
+    """``other @ self``."""
+    return matmul(other, self)
+
+
+attach(matmul, mm, bmm, mv, dot, inner, outer, __matmul__=matmul, __rmatmul__=_matmul_from_left)

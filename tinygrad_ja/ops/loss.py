@@ -1,4 +1,5 @@
-"""Losses. Weights, ignored classes, label smoothing and reductions follow PyTorch's rules exactly."""
+"""Losses of probabilities and classes, and what all losses share. Weights, ignored classes, label smoothing and reductions follow
+PyTorch's rules exactly."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
 from ..core.operator import Array, Constant, Point, fused, primitive
-from ..errors import error, joined
+from ..core.promotion import autocasts
+from ..errors import Phrase, error, joined
 from .activation import logsigmoid
+from .conversion import _cast
 from .exponential import log, log1p, sigmoid
-from .piecewise import abs, clamp_min
+from .piecewise import clamp_min
 from .reduce import mean, sum
 from .selection import gather
 from .shape import reshape, squeeze
@@ -22,119 +25,44 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
-    "l1_loss",
-    "mse_loss",
     "nll_loss",
 ]
+
+# ---- reductions ----------------------------------------------------------------------------------
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def reduced(loss: Any, reduction: str, op: str) -> Any:
-    """The loss of each element, or their mean or sum."""
-    if reduction == "mean":
-        return mean(loss)
-    if reduction == "sum":
-        return sum(loss)
-    _check_reduction(reduction, op)
-    return loss
+def reduced(loss: Any, reduction: str) -> Any:
+    """The loss of each element ("none"), or their "mean" or "sum"."""
+    return mean(loss) if reduction == "mean" else sum(loss) if reduction == "sum" else loss
 
 
-def _check_reduction(reduction: str, op: str) -> None:
+def reduction_of(op: str, reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
+    """The reduction by its name, or by PyTorch's two older arguments where one of them is given. Raises ArgumentError for others."""
+    for name, value in (("size_average", size_average), ("reduce", reduce)):
+        if value is not None and not isinstance(value, bool):
+            rule = ("True, False or None", "True、False、None のどれか")
+            fix = ("pass reduction='mean' by its name.", "reduction='mean' のように名前で渡してください。")
+            raise error("TG-A001", op=op, argument=name, value=repr(value), rule=rule, fix=fix)
+    if size_average is not None or reduce is not None:
+        return "none" if reduce is False else "sum" if size_average is False else "mean"
     if reduction not in REDUCTIONS:
         rule = ("'mean', 'sum' or 'none'", "'mean'、'sum'、'none' のどれか")
-        raise error(
-            "TG-A001",
-            op=op,
-            argument="reduction",
-            value=repr(reduction),
-            rule=rule,
-            fix=("reduction='mean'.", "reduction='mean' などとしてください。"),
-        )
+        fix = ("reduction='mean'.", "reduction='mean' などとしてください。")
+        raise error("TG-A001", op=op, argument="reduction", value=repr(reduction), rule=rule, fix=fix)
+    return reduction
 
 
-# ---- differences ---------------------------------------------------------------------------------
+def need_shape(op: str, expected: tuple[int, ...], given: Any, rule: Phrase, *others: Any) -> None:
+    """Refuse an array whose shape is not ``expected``. ``others`` are shown with it."""
+    if tuple(given.shape) != tuple(expected):
+        shapes = joined([tuple(x.shape) for x in (*others, given)])
+        fix = (f"reshape it to {tuple(expected)}.", f"{tuple(expected)} に reshape してください。")
+        raise error("TG-S002", op=op, rule=rule, shapes=shapes, fix=fix)
 
 
-def _pair_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    a, b = pick.broadcastable(2)
-    return (pick.array(a, 0.1, 2.0), pick.array(b, -2.0, -0.1), pick.choice(REDUCTIONS)), {}
-
-
-def _per_element(g: Any, count: int, reduction: str) -> Any:
-    """Cotangent of each element's loss."""
-    return g / max(count, 1) if reduction == "mean" else g
-
-
-def _total(values: Any, reduction: str) -> Any:
-    """Raw reduction of the losses of the elements."""
-    return mean(values) if reduction == "mean" else sum(values) if reduction == "sum" else values
-
-
-def _mse_backward(xp: Any, g: Any, needs: tuple[bool, ...], difference: Any, reduction: str) -> tuple[Any, Any]:
-    made = difference * (2.0 * _per_element(g, difference.size, reduction))
-    return made if needs[0] else None, -made if needs[1] else None
-
-
-def _mse_reference(input: Any, target: Any, reduction: str) -> Any:
-    difference = input - target
-    return reduced(difference * difference, reduction, "mse_loss")
-
-
-@fused(_mse_backward, _mse_reference, aux=("difference",), broadcasts=True, cases=_pair_case)
-def _mse_loss(xp: Any, input: Array, target: Array, reduction: str = "mean") -> Any:
-    """(x - t)²; dx = 2 (x - t), dt = -dx."""
-    difference = xp.subtract(input, target)
-    return _total(difference * difference, reduction), difference
-
-
-def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
-    """Mean squared error; shapes broadcast. ``reduction``: "mean", "sum" or "none"; ``weight`` multiplies each element's loss.
-
-    dx = 2 (x - t) / n.
-
-    >>> import tinygrad_ja as tg
-    >>> tg.nn.functional.mse_loss(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0]))
-    tensor(2.)
-    """
-    _check_reduction(reduction, "mse_loss")
-    if weight is None:
-        return _mse_loss(input, target, reduction)
-    return _weighted(_mse_loss(input, target, "none"), weight, reduction)
-
-
-def _weighted(loss: Any, weight: Any, reduction: str) -> Any:
-    """PyTorch divides a weighted mean of differences by the sum of the weights."""
-    total = loss * weight
-    if reduction == "mean":
-        return sum(total) / sum(total * 0 + weight)
-    return sum(total) if reduction == "sum" else total
-
-
-def _l1_backward(xp: Any, g: Any, needs: tuple[bool, ...], difference: Any, reduction: str) -> tuple[Any, Any]:
-    made = xp.sign(difference) * _per_element(g, difference.size, reduction)
-    return made if needs[0] else None, -made if needs[1] else None
-
-
-@fused(
-    _l1_backward,
-    lambda input, target, reduction: reduced(abs(input - target), reduction, "l1_loss"),
-    aux=("difference",),
-    broadcasts=True,
-    cases=_pair_case,
-)
-def _l1_loss(xp: Any, input: Array, target: Array, reduction: str = "mean") -> Any:
-    """|x - t|; dx = sign(x - t), dt = -dx."""
-    difference = xp.subtract(input, target)
-    return _total(xp.abs(difference), reduction), difference
-
-
-def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
-    """Mean absolute error; shapes broadcast. dx = sign(x - t) / n, 0 where x = t."""
-    _check_reduction(reduction, "l1_loss")
-    if weight is None:
-        return _l1_loss(input, target, reduction)
-    return _weighted(_l1_loss(input, target, "none"), weight, reduction)
+SAME_SHAPE = ("target has the shape of input", "target は input と同じ形状")
 
 
 # ---- binary cross entropy ------------------------------------------------------------------------
@@ -174,23 +102,34 @@ def _log_from_minus_hundred(xp: Any, log: Any, x: Any, infinite: Any) -> Any:
     return xp.where(infinite, -100.0, xp.maximum(log(xp.where(infinite, 0.5, x)), -100.0))
 
 
-def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+def binary_cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
     """Cross entropy of probabilities ``input`` and targets in [0, 1]; logarithms are not taken below -100.
 
-    dp = (p - t) / (p (1 - p)).
+    dp = (p - t) / (p (1 - p)). Raises ShapeError, and ArgumentError for numbers outside of [0, 1] (on the CPU).
     """
-    _check_reduction(reduction, "binary_cross_entropy")
-    if tuple(input.shape) != tuple(target.shape):
-        shapes = joined((tuple(input.shape), tuple(target.shape)))
-        raise error(
-            "TG-S002",
-            op="binary_cross_entropy",
-            rule=("equal shapes", "同じ形状"),
-            shapes=shapes,
-            fix=("reshape the target.", "target を reshape してください。"),
-        )
+    reduction = reduction_of("binary_cross_entropy", reduction, size_average, reduce)
+    need_shape("binary_cross_entropy", input.shape, target, SAME_SHAPE, input)
+    _need_probabilities("input", raw(input))
+    _need_probabilities("target", raw(target))
     loss = _bce(input, target)
-    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def _need_probabilities(name: str, x: Any) -> None:
+    if type(x) is np.ndarray and x.size and not (x.min() >= 0 and x.max() <= 1):  # NaN is refused, too
+        fix = (
+            "take binary_cross_entropy_with_logits for logits.",
+            "ロジットには binary_cross_entropy_with_logits を使ってください。",
+        )
+        value, rule = f"{x.min()} ... {x.max()}", ("numbers from 0 to 1", "0 以上 1 以下の数")
+        raise error("TG-A001", op="binary_cross_entropy", argument=name, value=value, rule=rule, fix=fix)
 
 
 @primitive(lambda g, input, target: g * (sigmoid(input) - target), lambda g, input: -g * input, cases=_same_case(-3.0, 3.0))
@@ -200,7 +139,13 @@ def _bce_logits(xp: Any, input: Array, target: Array) -> Array:
 
 
 def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Any = None,
 ) -> Any:
     """Binary cross entropy of sigmoid(``input``), stable for any size. ``pos_weight`` multiplies the part of the positive targets.
 
@@ -210,22 +155,13 @@ def binary_cross_entropy_with_logits(
     >>> tg.nn.functional.binary_cross_entropy_with_logits(tg.tensor([1000.0]), tg.tensor([1.0]))
     tensor(0.)
     """
-    _check_reduction(reduction, "binary_cross_entropy_with_logits")
-    if tuple(input.shape) != tuple(target.shape):
-        shapes = joined((tuple(input.shape), tuple(target.shape)))
-        rule = ("equal shapes", "同じ形状")
-        raise error(
-            "TG-S002",
-            op="binary_cross_entropy_with_logits",
-            rule=rule,
-            shapes=shapes,
-            fix=("reshape the target.", "target を reshape してください。"),
-        )
+    reduction = reduction_of("binary_cross_entropy_with_logits", reduction, size_average, reduce)
+    need_shape("binary_cross_entropy_with_logits", input.shape, target, SAME_SHAPE, input)
     if pos_weight is None:
         loss = _bce_logits(input, target)
     else:
         loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * logsigmoid(input)
-    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy_with_logits")
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 # ---- classes -------------------------------------------------------------------------------------
@@ -253,12 +189,18 @@ def _classes(input: Any, target: Any, op: str) -> None:
         )
 
 
-def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int, shape: tuple[int, ...]) -> bool:
-    """Refuse class indices out of range. Returns whether some are ``ignore_index``."""
+def _need_weight(op: str, input: Any, weight: Any) -> None:
+    if weight is not None:
+        classes = (input.shape[_class_axis(input)],) if input.ndim else (1,)
+        need_shape(op, classes, weight, ("weight (C)", "weight は (C)"), input)
+
+
+def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int | None, shape: tuple[int, ...]) -> bool:
+    """Refuse class indices out of range, unless they are ``ignore_index``. Returns whether some are."""
     if not target.size:
         return False
     low, high = target.item(target.argmin()), target.item(target.argmax())
-    ignored = low <= ignore_index <= high
+    ignored = ignore_index is not None and low <= ignore_index <= high
     if 0 <= low and high < classes:
         return ignored
     wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
@@ -267,7 +209,7 @@ def check_classes(op: str, target: np.ndarray, classes: int, ignore_index: int, 
     return ignored
 
 
-def _scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: Any) -> tuple[Any, Any, Any]:
+def class_scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: Any) -> tuple[Any, Any, Any]:
     """Class indices with the ignored ones as 0; the weight of each, 0 for an ignored one; and 1 or 0 for whether it counts."""
     counts = target != ignore_index
     safe = xp.where(counts, target, xp.zeros_like(target))
@@ -275,14 +217,15 @@ def _scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: Any) ->
     return safe, valid if weight is None else valid * weight[safe], valid
 
 
-def _mean_by_weight(xp: Any, total: Any, scale: Any) -> Any:
+def mean_by_weight(xp: Any, total: Any, scale: Any) -> Any:
     """Total over the sum of the weights. Where nothing counts the value is NaN, but its derivative 0."""
     count = xp.sum(scale)
     nothing = count == 0
     return total / (count + nothing) + xp.where(nothing, xp.nan, 0.0).astype(scale.dtype)
 
 
-def _array(value: Any) -> Any:
+def raw(value: Any) -> Any:
+    """The array of a Tensor; an array as it is."""
     return getattr(value, "array", value)
 
 
@@ -294,11 +237,14 @@ def _picked(log_probabilities: Any, safe: Any) -> Any:
 
 
 def _class_losses(log_probabilities: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
-    """The loss of classes from log-probabilities in plain operators."""
-    target, weight = _array(target), _array(weight)
-    xp = ARRAY_MODULES[type(target)]
+    """The loss of classes from log-probabilities in plain operators, float16 by way of float32."""
     dtype = log_probabilities.dtype
-    safe, scale, valid = _scales(xp, target, weight, ignore_index, dtype)
+    if dtype.itemsize < 4:
+        wide = _cast(log_probabilities, np.dtype(np.float32))
+        return _cast(_class_losses(wide, target, weight, ignore_index, reduction, smoothing), dtype)
+    target, weight = raw(target), raw(weight)
+    xp = ARRAY_MODULES[type(target)]
+    safe, scale, valid = class_scales(xp, target, weight, ignore_index, dtype)
     loss = -_picked(log_probabilities, safe) * scale
     if smoothing:
         axis = _class_axis(log_probabilities)
@@ -307,22 +253,32 @@ def _class_losses(log_probabilities: Any, target: Any, weight: Any, ignore_index
             weighted = weighted * weight.reshape((-1,) + (1,) * (log_probabilities.ndim - 1 - axis))
         loss = loss * (1 - smoothing) - sum(weighted, axis) * valid * (smoothing / log_probabilities.shape[axis])
     if reduction == "mean":
-        return _mean_by_weight(xp, sum(loss), scale)
-    return reduced(loss, reduction, "nll_loss")
+        return mean_by_weight(xp, sum(loss), scale)
+    return reduced(loss, reduction)
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+@autocasts("float32")
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
     """Negative log-likelihood: minus the log-probability of each target's class, times that class's weight.
 
     input (N, C), (N, C, d1, ...) or (C); target of class indices without the class axis. "mean" divides by the sum of the weights.
     Raises AxisError for a class out of range (on the CPU).
     """
-    _check_reduction(reduction, "nll_loss")
+    reduction = reduction_of("nll_loss", reduction, size_average, reduce)
     _classes(input, target, "nll_loss")
-    raw = _array(target)
-    if type(raw) is np.ndarray:
-        check_classes("nll_loss", raw, input.shape[_class_axis(input)], ignore_index, tuple(input.shape))
-    return _class_losses(input, raw, weight, ignore_index, reduction, 0.0)
+    _need_weight("nll_loss", input, weight)
+    indices = raw(target)
+    if type(indices) is np.ndarray:
+        check_classes("nll_loss", indices, input.shape[_class_axis(input)], ignore_index, tuple(input.shape))
+    return _class_losses(input, indices, weight, ignore_index, reduction, 0.0)
 
 
 def _as_rows(xp: Any, x: Any) -> Any:
@@ -372,7 +328,7 @@ def _cross_entropy_backward(
         made -= smooth if weight is None else smooth * weight
     flat = made.reshape(-1)
     flat[position] -= strength.reshape(-1)
-    return (_from_rows(xp, made, input.shape),)
+    return (_from_rows(xp, xp.asarray(made, input.dtype), input.shape),)
 
 
 def _cross_entropy_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -413,9 +369,10 @@ def _cross_entropy(
 ) -> Any:
     """Cross entropy of class indices. Kept for the backward: exponentials and their row sums, the weights of the rows, whether
     they count (both None where all are 1), and the flat positions of the targets."""
-    x = xp.ascontiguousarray(_as_rows(xp, input))
+    wide = xp.promote_types(input.dtype, xp.float32)
+    x = xp.ascontiguousarray(_as_rows(xp, input).astype(wide, copy=False))
     flat = target.reshape(-1)
-    safe, scale, valid = _scales(xp, flat, weight, ignore_index, input.dtype)
+    safe, scale, valid = class_scales(xp, flat, weight, ignore_index, wide)
     shifted = x - xp.max(x, 1, None, True)
     numerators = xp.exp(shifted)
     totals = xp.sum(numerators, 1, None, None, True)
@@ -429,15 +386,17 @@ def _cross_entropy(
     if reduction == "none":
         loss = loss.reshape(target.shape)
     else:
-        loss = xp.sum(loss) if reduction == "sum" else _mean_by_weight(xp, xp.sum(loss), scale)
-    return loss, numerators, totals, scale, valid, position
+        loss = xp.sum(loss) if reduction == "sum" else mean_by_weight(xp, xp.sum(loss), scale)
+    return loss.astype(input.dtype, copy=False), numerators, totals, scale, valid, position
 
 
 def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
@@ -453,7 +412,7 @@ def cross_entropy(
     >>> tg.nn.functional.cross_entropy(tg.tensor([[0.0, 0.0]]), tg.tensor([1]))
     tensor(0.6931)
     """
-    _check_reduction(reduction, "cross_entropy")
+    reduction = reduction_of("cross_entropy", reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         rule = ("between 0 and 1", "0 以上 1 以下")
         raise error(
@@ -464,22 +423,23 @@ def cross_entropy(
             rule=rule,
             fix=("0.1.", "0.1 などにしてください。"),
         )
+    _need_weight("cross_entropy", input, weight)
     if target.dtype.kind == "f":
+        if ignore_index >= 0:
+            rule = ("below 0: probabilities have no index to ignore", "負の数 (確率には無視する番号がない)")
+            fix = ("leave it out.", "指定しないでください。")
+            raise error("TG-A001", op="cross_entropy", argument="ignore_index", value=ignore_index, rule=rule, fix=fix)
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     _classes(input, target, "cross_entropy")
     return _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> Any:
-    if tuple(input.shape) != tuple(target.shape):
-        shapes = joined((tuple(input.shape), tuple(target.shape)))
-        rule = ("probabilities of the input's shape", "input と同じ形状の確率")
+    need_shape("cross_entropy", input.shape, target, ("probabilities of the input's shape", "input と同じ形状の確率"), input)
+    if not input.ndim:
+        fix = ("unsqueeze(0) both.", "どちらも unsqueeze(0) してください。")
         raise error(
-            "TG-S002",
-            op="cross_entropy",
-            rule=rule,
-            shapes=shapes,
-            fix=("reshape the target, or give class indices.", "target を reshape するか、クラスの番号を渡してください。"),
+            "TG-S002", op="cross_entropy", rule=("input has a class axis", "input にクラスの次元がある"), shapes="()", fix=fix
         )
     axis = _class_axis(input)
     classes = input.shape[axis]
@@ -491,4 +451,4 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, la
     loss = -sum(scores, axis)
     if reduction == "mean":
         return sum(loss) / (math.prod(loss.shape) or math.nan)
-    return reduced(loss, reduction, "cross_entropy")
+    return reduced(loss, reduction)

@@ -82,12 +82,13 @@ def constant_pad_nd(input: Any, pad: Sequence[int], value: float = 0) -> Any:
 
 
 def _source_positions(xp: Any, mode: str, n: int, before: int, after: int) -> Any:
-    """For each element of a padded axis, which of the ``n`` elements stands there."""
+    """For each element of a padded axis, which of the ``n`` elements stands there. What is cut goes before "circular" repeats the rest."""
+    if mode == "circular":
+        left = n + min(before, 0) + min(after, 0)
+        return xp.arange(-max(before, 0), left + max(after, 0)) % left - min(before, 0)
     places = xp.arange(-before, n + after)
     if mode == "replicate":
         return xp.minimum(xp.maximum(places, 0), n - 1)
-    if mode == "circular":
-        return places % n
     return n - 1 - xp.abs(n - 1 - xp.abs(places))
 
 
@@ -125,10 +126,11 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         if before == after == 0:
             continue
         n = input.shape[axis]
-        if n == 0 or n + before + after < 0 or (limit is not None and max(before, after) > n + limit):
+        most = n + (limit or 0) + (min(before, 0) + min(after, 0) if mode == "circular" else 0)
+        if n == 0 or n + before + after < 0 or (limit is not None and max(before, after) > most):
             rule = (
-                f"at most {n + (limit or 0)} for axis {axis} of size {n} in mode '{mode}'",
-                f"mode='{mode}' では、大きさ {n} の次元 {axis} に対して {n + (limit or 0)} 以下",
+                f"at most {most} for axis {axis} of size {n} in mode '{mode}'",
+                f"mode='{mode}' では、大きさ {n} の次元 {axis} に対して {most} 以下",
             )
             raise error(
                 "TG-A001",

@@ -173,6 +173,8 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         input, dim = _reshape(input, (-1,)), 0
     shape = tuple(input.shape)
     dim = dimension("repeat_interleave", dim, shape)
+    if not shape:
+        input, shape = _reshape(input, (1,)), (1,)
     counts = getattr(repeats, "array", repeats)
     if np.ndim(counts) and len(counts) not in (1, shape[dim]):
         rule = (

@@ -1,4 +1,4 @@
-"""Reductions and scans: many elements of an axis become one, or a running total. Names and dtypes are PyTorch's."""
+"""Reductions: many elements of an axis become one. Names and dtypes are PyTorch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from ..backend.devices import get_default_dtype
 from ..core.operator import Array, Point, fused, linear, primitive
-from ..errors import error
 from .comparison import _where, eq
 from .conversion import cast
 from .exponential import exp
@@ -20,7 +19,6 @@ __all__ = [
     "all",
     "any",
     "count_nonzero",
-    "cumsum",
     "logsumexp",
     "mean",
     "prod",
@@ -89,10 +87,16 @@ def _total_dtype(dtype: Any) -> Any:
     return None if dtype.kind == "f" else np.int64
 
 
+def _in_single(compute: Any, input: Any) -> Any:
+    """``compute`` of float16 numbers in float32, since their own range and digits are soon used up; of others as they are."""
+    return compute(input.astype(np.float32)).astype(np.float16) if input.dtype == np.float16 else compute(input)
+
+
 @linear(lambda g, shape, dim, keepdim: _expand(aligned(g, shape, dim, keepdim), shape), cases=reduction_case)
 def _sum(xp: Any, input: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Sum over axes; the transpose copies g to every element."""
-    return xp.sum(input, present(dim, input.ndim), _total_dtype(input.dtype), None, keepdim)
+    axis, dtype = present(dim, input.ndim), _total_dtype(input.dtype)
+    return _in_single(lambda x: xp.sum(x, axis, dtype, None, keepdim), input)
 
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -116,7 +120,8 @@ def _mean_vjp(g: Any, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
 @linear(_mean_vjp, cases=reduction_case)
 def _mean(xp: Any, input: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Sum over axes divided by the number of elements; NaN for none."""
-    return _sum(input, dim, keepdim) / (count(input.shape, dim) or math.nan)
+    axis, n = present(dim, input.ndim), count(input.shape, dim) or math.nan
+    return _in_single(lambda x: xp.sum(x, axis, _total_dtype(x.dtype), None, keepdim) / n, input)
 
 
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -158,8 +163,12 @@ def _var_vjp(g: Any, input: Any, shape: tuple[int, ...], dim: Any, correction: f
 @primitive(_var_vjp, cases=_spread_case, points=[Point(([2.0],), (math.nan,))])
 def _var(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Sum of squared deviations over n - correction; dy/dx = 2 (x - mean) / (n - correction)."""
-    deviation = input - _mean(input, dim, True)
-    return _sum(deviation * deviation, dim, keepdim) * _weight(input.shape, dim, correction)
+
+    def spread(x: Any) -> Any:
+        deviation = x - _mean(x, dim, True)
+        return _sum(deviation * deviation, dim, keepdim) * _weight(x.shape, dim, correction)
+
+    return _in_single(spread, input)
 
 
 def _std_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, correction: float, keepdim: bool) -> Any:
@@ -179,7 +188,7 @@ def _std_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, corre
 )
 def _std(xp: Any, input: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Root of the variance; dy/dx = (x - mean) / ((n - correction) y), and 0 where y = 0."""
-    return xp.sqrt(_var(input, dim, correction, keepdim))
+    return _in_single(lambda x: xp.sqrt(_var(x, dim, correction, keepdim)), input)
 
 
 def _spread_arguments(dim: Any, unbiased: bool | None, correction: float) -> tuple[Any, float]:
@@ -340,7 +349,7 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
     return _count_nonzero(input, axes_of(dim))
 
 
-# ---- log-sum-exp, running sums -------------------------------------------------------------------
+# ---- log-sum-exp ---------------------------------------------------------------------------------
 
 
 def _logsumexp_vjp(g: Any, y: Any, input: Any, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
@@ -362,7 +371,7 @@ def _logsumexp(xp: Any, input: Array, dim: Any, keepdim: bool = False) -> Array:
     axis = present(dim, input.ndim)
     top = xp.max(input, axis, None, True) if input.size else _sum(input, dim, True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    total = xp.log(_sum(xp.exp(input - top), dim, True)) + top
+    total = _in_single(lambda x: xp.log(_sum(xp.exp(x - top), dim, True)) + top, input)
     return total if keepdim else total.reshape(_sum(input, dim, False).shape)
 
 
@@ -374,40 +383,10 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     return _logsumexp(floating(input), axes_of(dim), keepdim)
 
 
-@linear(
-    lambda g, dim, reverse: _cumsum(g, dim, not reverse),
-    cases=lambda pick: ((pick.array(shape := pick.shape()), pick.axis(len(shape)), pick.boolean()), {}),
-)
-def _cumsum(xp: Any, input: Array, dim: int, reverse: bool = False) -> Array:
-    """Running sum along an axis, from its end with ``reverse``; the transpose runs the other way."""
-    dtype = _total_dtype(input.dtype)
-    if not input.ndim:
-        return xp.cumsum(input.reshape(1), dim, dtype).reshape(())
-    if not reverse:
-        return xp.cumsum(input, dim, dtype)
-    if not -input.ndim <= dim < input.ndim:
-        raise error("TG-I001", op="cumsum", dim=dim, shape=tuple(input.shape), ndim=input.ndim)
-    back = backwards(input.ndim, dim)
-    return xp.cumsum(input[back], dim, dtype)[back]
-
-
-def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
-    """Running sum along ``dim``: y_i = x_0 + ... + x_i. Integers give int64.
-
-    >>> import tinygrad_ja as tg
-    >>> tg.cumsum(tg.tensor([1.0, 2.0, 3.0]), 0)
-    tensor([1., 3., 6.])
-    """
-    if dtype is not None:
-        input = cast(input, np.dtype(dtype))
-    return _cumsum(input, dim)
-
-
 attach(
     all,
     any,
     count_nonzero,
-    cumsum,
     logsumexp,
     mean,
     prod,

@@ -28,7 +28,7 @@ def _sizes(pick: Any) -> tuple[int, int, int]:
     return pick.integer(1, 3), pick.integer(1, 3), pick.integer(1, 3)
 
 
-def _maybe(pick: Any, *shape: int) -> Any:
+def maybe(pick: Any, *shape: int) -> Any:
     return pick.array(shape) if pick.boolean() else None
 
 
@@ -38,7 +38,7 @@ def cell_case(gates: int, states: int, extra: Any = lambda pick, width: ((), {})
         held = [pick.array((n, width)) for _ in range(states)]
         weights = pick.array((gates * width, features)), pick.array((gates * width, width))
         more, keywords = extra(pick, width)
-        bias = _maybe(pick, gates * width), _maybe(pick, gates * width)
+        bias = maybe(pick, gates * width), maybe(pick, gates * width)
         return (pick.array((n, features)), *held, *weights, *bias, *more), keywords
 
     return case
@@ -49,7 +49,7 @@ def step_case(gates: int, states: int, extra: Any = lambda pick, width: ((), {})
         n, _, width = _sizes(pick)
         held = [pick.array((n, width)) for _ in range(states)]
         more, keywords = extra(pick, width)
-        weights = pick.array((gates * width, width)), _maybe(pick, gates * width)
+        weights = pick.array((gates * width, width)), maybe(pick, gates * width)
         return (pick.array((n, gates * width)), *held, *weights, *more), keywords
 
     return case
@@ -93,7 +93,7 @@ def project_backward(dz: Any, needs: tuple[bool, ...], x: Any, weight: Any) -> t
 # ---- the simple cell -----------------------------------------------------------------------------
 
 
-def _activate(xp: Any, z: Any, nonlinearity: str) -> Any:
+def activate(xp: Any, z: Any, nonlinearity: str) -> Any:
     if nonlinearity == "tanh":
         return xp.tanh(z, out=z)
     if nonlinearity == "relu":
@@ -119,7 +119,7 @@ def sigmoid_in_place(xp: Any, z: Any) -> Any:
     return z
 
 
-def _activation_backward(g: Any, y: Any, nonlinearity: str) -> Any:
+def activation_backward(g: Any, y: Any, nonlinearity: str) -> Any:
     if nonlinearity == "tanh":
         made = g * y
         made *= y
@@ -136,7 +136,7 @@ def _activation_backward(g: Any, y: Any, nonlinearity: str) -> Any:
 def _rnn_step_backward(
     xp: Any, g: Any, y: Any, needs: tuple[bool, ...], hx: Any, w_hh: Any, nonlinearity: str
 ) -> tuple[Any, ...]:
-    dz = _activation_backward(g, y, nonlinearity)
+    dz = activation_backward(g, y, nonlinearity)
     return (dz, *project_backward(dz, needs[1:], hx, w_hh))
 
 
@@ -165,7 +165,7 @@ def rnn_step(xp: Any, gates: Array, hx: Array, w_hh: Array, b_hh: Array | None =
     """h' = f(gates + h W_hhᵀ + b_hh), with ``gates`` = x W_ihᵀ + b_ih made before. Shapes (N, H), (N, H), (H, H), (H)."""
     z = project(hx, w_hh, b_hh)
     z += gates
-    return _activate(xp, z, nonlinearity)
+    return activate(xp, z, nonlinearity)
 
 
 def _rnn_cell_backward(
@@ -179,7 +179,7 @@ def _rnn_cell_backward(
     w_hh: Any,
     nonlinearity: str,
 ) -> tuple[Any, ...]:
-    dz = _activation_backward(g, y, nonlinearity)
+    dz = activation_backward(g, y, nonlinearity)
     return _cell_gradients(dz, needs, input, hx, w_ih, w_hh)
 
 
@@ -222,7 +222,7 @@ def rnn_cell(
     Shapes: input (N, I), hx (N, H), w_ih (H, I), w_hh (H, H), biases (H). dz = g f'(z); dx = dz W_ih, dh = dz W_hh, dW = dzᵀ x.
     """
     z = _project_both(input, hx, w_ih, w_hh, b_ih, b_hh)
-    return _activate(xp, z, nonlinearity)
+    return activate(xp, z, nonlinearity)
 
 
 # ---- LSTM ----------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def _lstm_step_reference(
 
 
 def _peepholes(pick: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (_maybe(pick, width), _maybe(pick, width), _maybe(pick, width)), {}
+    return (maybe(pick, width), maybe(pick, width), maybe(pick, width)), {}
 
 
 @fused(

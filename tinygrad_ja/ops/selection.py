@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES, is_array
 from ..core.operator import Array, Constant, elementwise, linear, primitive
-from ..core.promotion import mixed_devices
+from ..core.promotion import autocasts, mixed_devices
 from ..core.tensor import Tensor
 from ..errors import error, joined
 from .indexing import _as_operand, _getitem, _index_put, _zero_at, index_error
@@ -86,8 +86,8 @@ def _take_slices(g: Any, dim: int, index: Any, padding: int | None) -> Any:
     return _index_select(g, dim, index, padding)
 
 
-def _index_of(op: str, input: Any, index: Any, size: int, dim: int) -> Any:
-    """The array of an index argument: integers on the input's device, none of them negative (seen on the CPU only)."""
+def _index_of(op: str, input: Any, index: Any, size: int, dim: int, negative: bool = False) -> Any:
+    """The array of an index argument: integers on the input's device, none of them negative (seen on the CPU only) unless allowed."""
     array = index.array if type(index) is Tensor else index
     if not is_array(array):
         raise error("TG-T002", op=op, argument="index", type=type(index).__name__)
@@ -96,7 +96,7 @@ def _index_of(op: str, input: Any, index: Any, size: int, dim: int) -> Any:
     held = getattr(input, "array", input)
     if type(array) is not type(held):
         raise mixed_devices(_index_select.operator, (held, array))  # type: ignore[attr-defined]
-    if type(array) is np.ndarray and array.size and np.minimum.reduce(array, None) < 0:
+    if not negative and type(array) is np.ndarray and array.size and np.minimum.reduce(array, None) < 0:
         raise error("TG-I002", op=op, index=int(array.min()), size=size, shape=tuple(input.shape), first=0, last=size - 1)
     return array
 
@@ -136,7 +136,10 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
     """
     shape = tuple(input.shape)
     axis = dimension("index_add", dim, shape)
+    if not shape:
+        return _reshape(index_add(_reshape(input, (1,)), axis, index, source, alpha=alpha), ())
     array = _index_of("index_add", input, index, shape[axis], axis)
+    array = array if array.ndim else array.reshape(-1)
     _need_slices("index_add", shape, axis, array, source)
     added = _add_slices(source, shape, axis, array)
     return input + (added if alpha == 1 else added * alpha)
@@ -163,7 +166,10 @@ def index_copy(input: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     """The input with the slices of ``source`` in place of those whose numbers are in ``index`` along ``dim``."""
     shape = tuple(input.shape)
     axis = dimension("index_copy", dim, shape)
+    if not shape:
+        return _reshape(index_copy(_reshape(input, (1,)), axis, index, source), ())
     array = _index_of("index_copy", input, index, shape[axis], axis)
+    array = array if array.ndim else array.reshape(-1)
     _need_slices("index_copy", shape, axis, array, source)
     return _index_put(input, _as_operand(input, source), (slice(None),) * axis + (array,))
 
@@ -171,46 +177,10 @@ def index_copy(input: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
 def index_fill(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
     """The input with ``value``, a number or a 0-d tensor, in the slices whose numbers are in ``index`` along ``dim``."""
     axis = dimension("index_fill", dim, input.shape)
-    array = _index_of("index_fill", input, index, input.shape[axis], axis)
+    if not input.ndim:
+        return _reshape(index_fill(_reshape(input, (1,)), axis, index, value), ())
+    array = _index_of("index_fill", input, index, input.shape[axis], axis, negative=True)
     return _index_put(input, _as_operand(input, value), (slice(None),) * axis + (array,))
-
-
-def embedding(
-    input: Any,
-    weight: Any,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Any:
-    """Rows of ``weight`` (V, D) by number: the result has shape ``input.shape + (D,)`` (``nn.functional.embedding``).
-
-    input: integer tensor of any shape, 0 <= n < V. The derivative adds the cotangents of a row that was used several times; the row
-    ``padding_idx`` receives none. ``sparse`` is accepted, gradients are dense. Raises ArgumentError for ``max_norm`` and
-    ``scale_grad_by_freq``, AxisError for a number out of range (on the CPU).
-
-    >>> import tinygrad_ja as tg
-    >>> embedding(tg.tensor([1, 1]), tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor([[3., 4.],
-            [3., 4.]])
-    """
-    if max_norm is not None or scale_grad_by_freq:
-        name, value = ("max_norm", max_norm) if max_norm is not None else ("scale_grad_by_freq", True)
-        fix = (
-            "normalize the weight, or scale its gradient, yourself.",
-            "重みの正規化や勾配のスケーリングは自分で書いてください。",
-        )
-        raise error(
-            "TG-A001", op="embedding", argument=name, value=value, rule=("it is not supported", "対応していません"), fix=fix
-        )
-    rows = weight.shape[0]
-    index = _index_of("embedding", weight, input, rows, 0)
-    if padding_idx is not None and not -rows <= padding_idx < rows:
-        raise error(
-            "TG-I002", op="embedding", index=padding_idx, size=rows, shape=tuple(weight.shape), first=-rows, last=rows - 1
-        )
-    return _index_select(weight, 0, index, padding_idx)
 
 
 def take(input: Any, index: Any) -> Any:
@@ -302,6 +272,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     tensor([[2.],
             [3.]])
     """
+    if not input.ndim and index.ndim == 1:
+        input = _reshape(input, (1,))
     axis, array = _gather_arguments("gather", input, dim, index)
     if not array.ndim:
         return _reshape(_gather(_reshape(input, (1,)), 0, _reshape(array, (1,))), ())
@@ -324,6 +296,7 @@ def _first_part(src: Any, shape: Sequence[int], op: str) -> Any:
     return _getitem(src, tuple([slice(0, n) for n in shape]))
 
 
+@autocasts("widest")
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """The input with each element of ``src`` added at its position, with ``index`` in place of the coordinate ``dim``; repeats add up.
     The derivative of ``src`` is ``gather``.
@@ -448,6 +421,12 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
         if not value.is_integer():
             raise error("TG-T006", actual="float", expected=dtype)
         value = int(value)
+    if dtype.kind == "b" and not hasattr(value, "dtype"):
+        value = bool(value)
+    elif dtype.kind in "iu" and not hasattr(value, "dtype") and not -(limit := int(np.iinfo(dtype).max)) - 1 <= value <= limit:
+        rule = (f"a number of dtype {dtype}", f"dtype {dtype} で表せる数")
+        fix = ("convert the input to a wider dtype.", "input をもっと広い dtype にしてください。")
+        raise error("TG-A001", op="masked_fill", argument="value", value=value, rule=rule, fix=fix)
     return _masked_fill(input, _mask_of("masked_fill", mask), value)
 
 
@@ -495,10 +474,10 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     return tuple([_getitem(found, (slice(None), axis)) for axis in range(found.shape[1])]) if as_tuple else found
 
 
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """Int64 vectors that are 1 at the class and 0 elsewhere, shape ``tensor.shape + (num_classes,)`` (``nn.functional.one_hot``).
+def one_hot(input: Any, num_classes: int = -1) -> Any:
+    """Int64 vectors that are 1 at the class and 0 elsewhere, shape ``input.shape + (num_classes,)`` (``nn.functional.one_hot``).
 
-    tensor: int64 classes, 0 <= class < num_classes; -1 for ``num_classes`` means the largest class + 1. No derivative. Raises
+    input: int64 classes, 0 <= class < num_classes; -1 for ``num_classes`` means the largest class + 1. No derivative. Raises
     AxisError for a class out of range (on the CPU).
 
     >>> import tinygrad_ja as tg
@@ -506,9 +485,9 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     tensor([[1, 0, 0],
             [0, 0, 1]])
     """
-    shape = tuple(tensor.shape)
-    held = getattr(tensor, "array", tensor)
-    array = _index_of("one_hot", held, tensor, max(num_classes, 0), 0)
+    shape = tuple(input.shape)
+    held = getattr(input, "array", input)
+    array = _index_of("one_hot", held, input, max(num_classes, 0), 0)
     if num_classes < 0:
         if not math.prod(shape):
             rule = ("it is given for a tensor without elements", "要素のないテンソルでは指定が必要")
@@ -526,7 +505,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         raise error("TG-I002", op="one_hot", index=worst, size=num_classes, shape=shape, first=0, last=num_classes - 1)
     xp = ARRAY_MODULES[type(array)]
     made = (array[..., None] == xp.arange(num_classes)).astype(np.int64)
-    return Tensor(made) if type(tensor) is Tensor else made
+    return Tensor(made) if type(input) is Tensor else made
 
 
 attach(index_select, index_add, index_copy, index_fill, take, gather, scatter_add, scatter, take_along_dim)

@@ -54,7 +54,12 @@ def dimension(op: str, dim: int, shape: Sequence[int], extra: int = 0) -> int:
     1
     """
     ndim = len(shape) + extra or 1
-    if not -ndim <= dim < ndim:
+    try:
+        inside = -ndim <= dim < ndim
+    except TypeError:
+        rule, fix = ("an integer", "整数"), ("pass one dim.", "次元を 1 つ渡してください。")
+        raise error("TG-A001", op=op, argument="dim", value=repr(dim), rule=rule, fix=fix) from None
+    if not inside:
         raise error("TG-I001", op=op, dim=dim, shape=tuple(shape), ndim=ndim)
     return dim + ndim if dim < 0 else dim
 

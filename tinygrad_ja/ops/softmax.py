@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.operator import Array, fused, primitive
+from ..core.promotion import autocasts
 from .conversion import cast
 from .exponential import exp
 from .methods import attach
@@ -46,6 +47,14 @@ def _softmax(xp: Any, input: Array, dim: int) -> Array:
     return made / xp.sum(made, axis, None, None, True)
 
 
+def _in_single(function: Any, input: Any, dim: int) -> Any:
+    """``function``, of float16 in float32: its sums leave the range of float16 soon."""
+    if input.dtype != np.float16:
+        return function(input, dim)
+    return cast(function(cast(input, np.dtype(np.float32)), dim), np.dtype(np.float16))
+
+
+@autocasts("float32")
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """exp(x_i) / sum_j exp(x_j) along ``dim``, stable for any size of x; NaN for a row of -inf, as in PyTorch.
 
@@ -57,7 +66,7 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """
     if dtype is not None:
         input = cast(input, np.dtype(dtype))
-    return _softmax(floating(input), dim)
+    return _in_single(_softmax, floating(input), dim)
 
 
 def _log_softmax_backward_reference(gradient: Any, output: Any, dim: int) -> Any:
@@ -80,6 +89,7 @@ def _log_softmax(xp: Any, input: Array, dim: int) -> Array:
     return made - xp.log(xp.sum(xp.exp(made), axis, None, None, True))
 
 
+@autocasts("float32")
 def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """log(softmax(x)) along ``dim``, computed as x - log(sum(exp(x))), so that no probability underflows.
 
@@ -87,7 +97,7 @@ def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """
     if dtype is not None:
         input = cast(input, np.dtype(dtype))
-    return _log_softmax(floating(input), dim)
+    return _in_single(_log_softmax, floating(input), dim)
 
 
 def softmin(input: Any, dim: int, dtype: Any = None) -> Any:

@@ -35,7 +35,9 @@ class Adafactor(Optimizer):
         self._take_implementation(implementation)
         self._require_in_range(lr=lr, weight_decay=weight_decay)
         self._require("beta2_decay", beta2_decay, beta2_decay <= 0, "beta2_decay <= 0")
-        self._require("eps", eps, (eps[0] is None or eps[0] >= 0) and eps[1] >= 0, "eps >= 0")
+        pair = isinstance(eps, (tuple, list)) and len(eps) == 2
+        allowed = pair and (eps[0] is None or eps[0] >= 0) and eps[1] >= 0
+        self._require("eps", eps, allowed, ("two numbers >= 0", "2 つの 0 以上の数"))
         self._require("d", d, d >= 1, "d >= 1")
         defaults = {
             "lr": lr,
@@ -60,6 +62,8 @@ class Adafactor(Optimizer):
             for name in ("row_var", "col_var") if p.ndim > 1 else ("variance",):
                 state[name] = xp.zeros(self.state_shape(name, p.shape), p.dtype)
         state["step"] += 1
+        if not p.size:
+            return  # no element has no mean
         t, lr, scratch = state["step"], group["lr"], self.scratch(p)
         smallest, smallest_rms = group["eps"]
         smallest = float(xp.finfo(p.dtype).eps) if smallest is None else smallest
@@ -88,5 +92,5 @@ class Adafactor(Optimizer):
 
 
 def _rms(xp: Any, x: Any) -> Any:
-    """Root mean square, which stays on the device; 0 for an empty array."""
-    return xp.sqrt(xp.sum(x * x) / max(x.size, 1))
+    """Root mean square, which stays on the device."""
+    return xp.sqrt(xp.sum(x * x) / x.size)

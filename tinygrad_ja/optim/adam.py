@@ -72,8 +72,8 @@ class Adam(Optimizer):
         xp.multiply(g, sign * (1 - beta1), out=scratch)
         m += scratch
         v *= beta2
-        xp.multiply(g, g, out=scratch)
-        scratch *= 1 - beta2
+        xp.multiply(g, math.sqrt(1 - beta2), out=scratch)  # first, since g² may be too large for float16
+        scratch *= scratch
         v += scratch
         if group["amsgrad"]:
             if "max_exp_avg_sq" not in state:

@@ -6,25 +6,8 @@ import math
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
+from .moments import into_mean, into_moments
 from .optimizer import Optimizer, Params
-
-
-def _into_mean(xp: Any, mean: Any, x: Any, past: float, scratch: Any) -> None:
-    """mean ← past·mean + (1 - past)·x, in place."""
-    mean *= past
-    xp.multiply(x, 1 - past, out=scratch)
-    mean += scratch
-
-
-def _into_moments(xp: Any, state: dict[str, Any], g: Any, betas: tuple[float, float], scratch: Any) -> tuple[Any, Any]:
-    """The running means of g and g², brought up to date; made at the first step."""
-    m, v = state["exp_avg"], state["exp_avg_sq"]
-    _into_mean(xp, m, g, betas[0], scratch)
-    v *= betas[1]
-    xp.multiply(g, g, out=scratch)
-    scratch *= 1 - betas[1]
-    v += scratch
-    return m, v
 
 
 class Adamax(Optimizer):
@@ -56,7 +39,7 @@ class Adamax(Optimizer):
         state["step"] += 1
         g, scratch, (beta1, beta2) = self.penalized(p, g, group), self.scratch(p), group["betas"]
         m, u = state["exp_avg"], state["exp_inf"]
-        _into_mean(xp, m, g, beta1, scratch)
+        into_mean(xp, m, g, beta1, scratch)
         u *= beta2
         xp.abs(g, out=scratch)
         scratch += group["eps"]
@@ -121,12 +104,12 @@ class NAdam(Optimizer):
         state["mu_product"] *= mu
         product = state["mu_product"]
 
-        m, v = _into_moments(xp, state, g, group["betas"], scratch)
+        m, v = into_moments(xp, state, g, group["betas"], scratch)
         xp.multiply(g, lr * (1 - mu) / (1 - product), out=step)
         xp.multiply(m, lr * mu_next / (1 - product * mu_next), out=scratch)
         step += scratch
-        xp.multiply(v, 1 / (1 - beta2**t), out=scratch)
-        xp.sqrt(scratch, out=scratch)
+        xp.sqrt(v, out=scratch)
+        scratch *= 1 / math.sqrt(1 - beta2**t)
         scratch += group["eps"]
         step /= scratch
         p -= step
@@ -176,7 +159,7 @@ class RAdam(Optimizer):
             g = self.penalized(p, g, group, 0.0)
         else:
             g = self.penalized(p, g, group)
-        m, v = _into_moments(xp, state, g, group["betas"], scratch)
+        m, v = into_moments(xp, state, g, group["betas"], scratch)
         correction = 1 - beta2**t
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * t * beta2**t / correction

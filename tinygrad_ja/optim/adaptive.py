@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
+from .moments import into_mean, into_mean_of_squares
 from .optimizer import Optimizer, Params
 
 
@@ -94,13 +95,13 @@ class Adadelta(Optimizer):
         state["step"] += 1
         g, scratch, delta = self.penalized(p, g, group), self.scratch(p), self.scratch(p, 2)
         rho, eps, squares, deltas = group["rho"], group["eps"], state["square_avg"], state["acc_delta"]
-        _into_mean_of_squares(xp, squares, g, rho, scratch)
+        into_mean_of_squares(xp, squares, g, rho, scratch)
         xp.add(squares, eps, out=scratch)
         xp.add(deltas, eps, out=delta)
         delta /= scratch
         xp.sqrt(delta, out=delta)
         delta *= g
-        _into_mean_of_squares(xp, deltas, delta, rho, scratch)
+        into_mean_of_squares(xp, deltas, delta, rho, scratch)
         delta *= group["lr"]
         p -= delta
 
@@ -128,6 +129,7 @@ class RMSprop(Optimizer):
     ) -> None:
         self._take_implementation(implementation)
         self._require_in_range(lr=lr, eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
+        self._require("alpha", alpha, alpha <= 1, "0 <= alpha <= 1")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -143,18 +145,15 @@ class RMSprop(Optimizer):
         xp = ARRAY_MODULES[type(p)]
         if not state:
             state.update(step=0, square_avg=xp.zeros_like(p))
-            if group["momentum"]:
-                state["momentum_buffer"] = xp.zeros_like(p)
-            if group["centered"]:
-                state["grad_avg"] = xp.zeros_like(p)
+        for setting, name in (("momentum", "momentum_buffer"), ("centered", "grad_avg")):
+            if group[setting] and name not in state:
+                state[name] = xp.zeros_like(p)
         state["step"] += 1
         g, scratch, alpha = self.penalized(p, g, group), self.scratch(p), group["alpha"]
-        _into_mean_of_squares(xp, state["square_avg"], g, alpha, scratch)
+        into_mean_of_squares(xp, state["square_avg"], g, alpha, scratch)
         if group["centered"]:
             mean = state["grad_avg"]
-            mean *= alpha
-            xp.multiply(g, 1 - alpha, out=scratch)
-            mean += scratch
+            into_mean(xp, mean, g, alpha, scratch)
             xp.multiply(mean, mean, out=scratch)
             xp.subtract(state["square_avg"], scratch, out=scratch)
             xp.sqrt(scratch, out=scratch)
@@ -170,11 +169,3 @@ class RMSprop(Optimizer):
         else:
             scratch *= group["lr"]
         p -= scratch
-
-
-def _into_mean_of_squares(xp: Any, mean: Any, x: Any, past: float, scratch: Any) -> None:
-    """mean ← past·mean + (1 - past)·x², in place."""
-    mean *= past
-    xp.multiply(x, x, out=scratch)
-    scratch *= 1 - past
-    mean += scratch

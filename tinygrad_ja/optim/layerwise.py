@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
+from .moments import into_moments
 from .optimizer import Optimizer, Params
 
 
 def _trust_ratio(xp: Any, weights: Any, update: Any) -> Any:
     """‖weights‖ / ‖update‖ as a 0-d array, 1 where one of them is 0: stays on the device."""
-    a, b = xp.sqrt(xp.sum(weights * weights)), xp.sqrt(xp.sum(update * update))
+    wide = xp.promote_types(weights.dtype, xp.float32)  # squares and their sums leave the range of float16
+    a, b = (xp.sqrt(xp.sum(xp.square(x, dtype=wide))) for x in (weights, update))
     usable = (a > 0) & (b > 0)
     return xp.where(usable, a / xp.where(usable, b, 1), 1).astype(weights.dtype)
 
@@ -91,14 +93,7 @@ class LAMB(Optimizer):
             state.update(step=0, exp_avg=xp.zeros_like(p), exp_avg_sq=xp.zeros_like(p))
         state["step"] += 1
         t, (beta1, beta2), scratch = state["step"], group["betas"], self.scratch(p)
-        g, m, v = self.penalized(p, g, group, 0.0), state["exp_avg"], state["exp_avg_sq"]
-        m *= beta1
-        xp.multiply(g, 1 - beta1, out=scratch)
-        m += scratch
-        v *= beta2
-        xp.multiply(g, g, out=scratch)
-        scratch *= 1 - beta2
-        v += scratch
+        m, v = into_moments(xp, state, self.penalized(p, g, group, 0.0), group["betas"], scratch)
         xp.sqrt(v, out=scratch)
         scratch *= 1 / math.sqrt(1 - beta2**t)
         scratch += group["eps"]

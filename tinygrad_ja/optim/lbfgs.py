@@ -100,8 +100,10 @@ class LBFGS(Optimizer):
         state["func_evals"] += 1
         gradient = self._flat_gradient()
         xp = ARRAY_MODULES[type(gradient)]
-        if float(xp.max(xp.abs(gradient), initial=0)) <= group["tolerance_grad"]:
+        if not gradient.size or float(xp.max(xp.abs(gradient))) <= group["tolerance_grad"]:
             return first
+        if "d" in state and type(state["d"]) is not type(gradient):  # the model has moved to another device
+            state.update(self._converted(0, self._params[0], state))
 
         for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1

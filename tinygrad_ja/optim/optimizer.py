@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,10 +39,10 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self.stepped = False  # schedules look whether they come after the first step
         self._scratch: dict[tuple[Any, ...], Any] = {}
-        if type(params) is Tensor or isinstance(params, (str, dict)):
+        if isinstance(params, (Tensor, str, dict, set)) or not isinstance(params, Iterable):
             raise self._refusal(
                 type(params).__name__,
-                ("an iterable of Tensors or dicts", "Tensor または dict の並び"),
+                ("a list or iterator of Tensors or dicts", "Tensor または dict のリストかイテレータ"),
                 ("pass model.parameters(), or [w].", "model.parameters() か [w] を渡してください。"),
             )
         groups = list(params)
@@ -74,13 +76,16 @@ class Optimizer:
             )
 
     def _require_in_range(self, **settings: Any) -> None:
-        """Refuse settings that must not be negative, and betas outside of [0, 1)."""
+        """Refuse settings that are no numbers or negative, and betas outside of [0, 1)."""
         for argument, value in settings.items():
             if argument == "betas":
-                allowed = len(value) == 2 and all(0 <= beta < 1 for beta in value)
+                pair = isinstance(value, (tuple, list)) and len(value) == 2
+                allowed = pair and all(_is_number(beta) and 0 <= beta < 1 for beta in value)
                 self._require(argument, value, allowed, ("two numbers, 0 <= beta < 1", "2 つの数、0 <= beta < 1"))
             else:
-                self._require(argument, value, value >= 0, f"{argument} >= 0")
+                allowed = _is_number(value) and bool(value >= 0)
+                shown = repr(value) if isinstance(value, str) else value
+                self._require(argument, shown, allowed, (f"a number, {argument} >= 0", f"数、{argument} >= 0"))
 
     def _take_implementation(self, choices: dict[str, Any]) -> None:
         """Check the keywords by which PyTorch chooses between implementations of one rule."""
@@ -91,11 +96,26 @@ class Optimizer:
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take on more parameters, with settings of their own; what is not set comes from the defaults."""
-        params = param_group["params"]
-        given = [params] if type(params) is Tensor else list(params)
+        params = param_group.get("params") if isinstance(param_group, dict) else None
+        if isinstance(params, (str, dict, set)) or not isinstance(params, Iterable):
+            raise self._refusal(
+                type(param_group if params is None else params).__name__,
+                ("a group is a dict with a list of Tensors as 'params'", "グループは 'params' に Tensor のリストを持つ dict"),
+                ('{"params": [w], "lr": 0.1}.', '{"params": [w], "lr": 0.1} の形で渡してください。'),
+            )
+        given = [params] if isinstance(params, Tensor) else list(params)
+        names = [p[0] for p in given if isinstance(p, tuple)]
+        if len(names) not in (0, len(given)):
+            raise self._refusal(
+                (f"{len(names)} names, {len(given)} parameters", f"名前 {len(names)} 個、パラメータ {len(given)} 個"),
+                ("names for all or for none", "名前は全部につけるか、1 つもつけない"),
+                ("pass model.named_parameters().", "model.named_parameters() を渡してください。"),
+            )
         tensors = [p[1] if isinstance(p, tuple) else p for p in given]
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for index, p in enumerate(tensors):
+            if isinstance(p, Tensor) and type(p) is not Tensor:
+                raise error("TG-U015", kind=type(self).__name__, name=f"params[{index}] ({p!r})")
             if type(p) is not Tensor:
                 raise self._refusal(
                     (f"[{index}] is a {type(p).__name__}", f"[{index}] ({type(p).__name__})"),
@@ -116,10 +136,12 @@ class Optimizer:
                     ("leave the second one out.", "2 つ目を除いてください。"),
                 )
             known.add(id(p))
-        self.param_groups.append({**param_group, "params": tensors, **self._missing(param_group)})
-
-    def _missing(self, group: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in self.defaults.items() if name not in group}
+        group = {**param_group, "params": tensors}
+        if names:
+            group["param_names"] = names
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+        self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
@@ -201,6 +223,12 @@ class Optimizer:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise self._misfit(("it has no 'state' and 'param_groups'", "'state' と 'param_groups' がありません"))
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
+        if not isinstance(saved_state, Mapping) or not all("params" in group for group in saved_groups):
+            reason = (
+                "'state' is no dict, or a group has no 'params'",
+                "'state' が dict でないか、'params' のないグループがあります",
+            )
+            raise self._misfit(reason)
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in saved_groups]
         if sizes != saved_sizes:
@@ -223,7 +251,7 @@ class Optimizer:
                 )
             loaded[owner[index]] = self._converted(index, owner[index], entries)
         for group, saved in zip(self.param_groups, saved_groups):
-            group.update({name: value for name, value in saved.items() if name != "params"})
+            group.update(copy.deepcopy({name: value for name, value in saved.items() if name != "params"}))
         self.state = loaded
 
     def _converted(self, index: Any, p: Tensor, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,6 +260,12 @@ class Optimizer:
             array = value.array if type(value) is Tensor else value
             if is_array(array) and array.ndim == 0 and name in self.numbers:
                 made[name] = self.numbers[name](array)
+            elif hasattr(array, "__dlpack__") and not is_array(array):
+                kind = f"{type(array).__module__}.{type(array).__name__}"
+                raise self._misfit(
+                    (f"'{name}' of parameter {index} is a {kind}", f"パラメータ {index} の '{name}' が {kind} です"),
+                    ("convert it with tg.tensor", "tg.tensor で変換してください。"),
+                )
             elif not is_array(array):
                 made[name] = array
             elif array.shape != self.state_shape(name, p.array.shape):
@@ -250,8 +284,8 @@ class Optimizer:
         """Shape of an array of the state for a parameter of that shape: the same, unless a subclass knows better."""
         return shape
 
-    def _misfit(self, reason: Phrase) -> Exception:
-        fix = (
+    def _misfit(self, reason: Phrase, fix: Phrase | None = None) -> Exception:
+        fix = fix or (
             "build the optimizer over the same parameters, in the same groups, as when it was saved",
             "保存したときと同じパラメータを同じグループ分けで渡して optimizer を作ってください。",
         )
@@ -263,6 +297,10 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
 
 
 def _as_tensors(entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Rprop(Optimizer):
     ) -> None:
         self._take_implementation(implementation)
         self._require_in_range(lr=lr)
-        self._require("etas", etas, len(etas) == 2 and 0 < etas[0] < 1 < etas[1], "0 < etas[0] < 1 < etas[1]")
+        pair = isinstance(etas, (tuple, list)) and len(etas) == 2
+        self._require("etas", etas, pair and 0 < etas[0] < 1 < etas[1], "0 < etas[0] < 1 < etas[1]")
         super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize})
 
     def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:

@@ -34,11 +34,11 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, int], Any]:
 
 def get_swa_avg_fn() -> Callable[[Any, Any, int], Any]:
     """mean ← mean + (p - mean) / (count + 1): all models so far count the same (Izmailov et al. 2018)."""
+    return _equal_average
 
-    def average(mean: Any, p: Any, count: int) -> Any:
-        return mean + (p - mean) / (count + 1)
 
-    return average
+def _equal_average(mean: Any, p: Any, count: int) -> Any:
+    return mean + (p - mean) / (count + 1)
 
 
 class AveragedModel(Module):
@@ -79,15 +79,28 @@ class AveragedModel(Module):
         return self.module(*args, **kwargs)
 
     def update_parameters(self, model: Module) -> None:
-        """Take the parameters of ``model`` into the mean; the first time they are copied."""
+        """Take the parameters of ``model`` into the mean; the first time they are copied.
+
+        Raises ShapeError for a model whose parameters or buffers have other shapes; then nothing has changed."""
         count = int(self.n_averaged.item())
-        means, values = list(self.module.parameters()), list(model.parameters())
-        for mean, value in zip(means, values):
+        means, values = _tensors(self.module), _tensors(model)
+        for ours, theirs in zip(means, values):
+            shapes = [[tuple(x.shape) for x in tensors] for tensors in (ours, theirs)]
+            if shapes[0] != shapes[1]:
+                rule = ("the same shapes as in the model that is averaged", "平均を取るモデルと同じ形状")
+                fix = ("pass that model, trained further.", "同じモデルを渡してください。")
+                op = "AveragedModel.update_parameters"
+                raise error("TG-S002", op=op, rule=rule, shapes=f"{shapes[0]}, {shapes[1]}", fix=fix)
+        for mean, value in zip(means[0], values[0]):
             _write(mean, value, self.avg_fn if count else None, count)
-        for mean, value in zip(self.module.buffers(), model.buffers()):
+        for mean, value in zip(means[1], values[1]):
             floating = mean.dtype.kind == "f"
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
         self.n_averaged.array += 1
+
+
+def _tensors(model: Module) -> tuple[list[Tensor], list[Tensor]]:
+    return list(model.parameters()), list(model.buffers())
 
 
 def _write(mean: Tensor, value: Tensor, average: Callable[[Any, Any, int], Any] | None, count: int) -> None:

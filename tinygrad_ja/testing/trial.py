@@ -124,8 +124,8 @@ class Trial:
 
     @functools.cached_property
     def first(self) -> list[np.ndarray]:
-        """Gradients for the inputs and cotangents as drawn."""
-        return self.gradients()
+        """Gradients for the inputs and cotangents as drawn; none where no input has a derivative."""
+        return self.gradients() if self.moving else []
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -52,6 +52,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self._require("T_mult", T_mult, isinstance(T_mult, int) and T_mult >= 1, ("an int >= 1", "1 以上の整数"))
         self.T_0, self.T_i, self.T_mult, self.eta_min = T_0, T_0, T_mult, eta_min
         self.T_cur: float = last_epoch
+        if last_epoch >= 0:
+            self._restarts_before(last_epoch)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -74,9 +76,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self._restarts_before(epoch)
         self._step_count += 1
         self.last_epoch = math.floor(epoch)
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr()):
-            group["lr"] = lr
-        self._last_lr = self.current()
+        self.write(self.get_lr())
 
     def _restarts_before(self, epoch: float) -> None:
         """Set T_cur and T_i for an epoch."""

@@ -91,8 +91,17 @@ class LRScheduler:
     def go_to(self, epoch: int | None) -> None:
         """Set the learning rate of the next step, or of ``epoch``, without counting it as a step."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        values = self.get_lr() if epoch is None else self.closed_form()
-        for group, lr in zip(self.optimizer.param_groups, values):
+        self.write(self.get_lr() if epoch is None else self.closed_form())
+
+    def write(self, values: list[float]) -> None:
+        """Set ``lr`` of each group. Raises ArgumentError where groups were added that this schedule does not know."""
+        groups = self.optimizer.param_groups
+        rule = (
+            f"{len(values)} groups, as when the schedule was made",
+            f"スケジューラを作ったときと同じ {len(values)} 個のグループ",
+        )
+        self._require("optimizer.param_groups", len(groups), len(values) == len(groups), rule)
+        for group, lr in zip(groups, values):
             group["lr"] = lr
         self._last_lr = self.current()
 

@@ -16,7 +16,7 @@ class _Combination(LRScheduler):
 
     unsaved = ("optimizer", "_schedulers")
 
-    def _take(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler]) -> None:
+    def _take(self, optimizer: Any, schedulers: Sequence[LRScheduler]) -> None:
         self._require("schedulers", schedulers, len(schedulers) > 0, ("at least one", "1 つ以上"))
         for index, scheduler in enumerate(schedulers):
             usable = isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau)
@@ -26,6 +26,17 @@ class _Combination(LRScheduler):
             rule = ("all for one optimizer", "すべて同じ optimizer のもの")
             self._require(f"schedulers[{index}].optimizer", type(scheduler.optimizer).__name__, same, rule)
         self.optimizer, self._schedulers = optimizer, list(schedulers)
+
+    def go_to(self, epoch: int | None) -> None:
+        """Begin anew: asked for with 0 by a SequentialLR at the milestone before this one."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        self.begin()
+        self._last_lr = self.current()
+
+    def begin(self) -> None:
+        """Take the first step of each schedule that has one now."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all schedules are under ``_schedulers``."""
@@ -72,6 +83,11 @@ class SequentialLR(_Combination):
         first.start()
         self._last_lr = first.get_last_lr()
 
+    def begin(self) -> None:
+        """Take the first step of the schedule whose turn is first."""
+        self.last_epoch = 0
+        _begin(self._schedulers[bisect_right(self._milestones, 0)])
+
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step."""
         self._require("epoch", epoch, epoch is None, "None")
@@ -83,6 +99,14 @@ class SequentialLR(_Combination):
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
+
+
+def _begin(scheduler: LRScheduler) -> None:
+    if isinstance(scheduler, _Combination):
+        scheduler.begin()
+    else:
+        scheduler.last_epoch = -1
+        scheduler.start()
 
 
 def _undo_first_step(schedulers: Sequence[LRScheduler]) -> None:
@@ -99,8 +123,13 @@ class ChainedScheduler(_Combination):
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         self._require("schedulers", schedulers, len(schedulers) > 0, ("at least one", "1 つ以上"))
-        self._take(optimizer or schedulers[0].optimizer, schedulers)
+        self._take(optimizer or getattr(schedulers[0], "optimizer", None), schedulers)
         self._last_lr = self.current()
+
+    def begin(self) -> None:
+        """Take the first step of all."""
+        for scheduler in self._schedulers:
+            _begin(scheduler)
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step."""

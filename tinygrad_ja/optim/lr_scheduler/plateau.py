@@ -44,6 +44,7 @@ class ReduceLROnPlateau(LRScheduler):
         self._require("optimizer", kind, isinstance(optimizer, Optimizer), ("an Optimizer", "Optimizer であること"))
         self.optimizer = optimizer
         self.min_lrs = self._per_group("min_lr", min_lr)
+        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
         self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.best = math.inf if mode == "min" else -math.inf
@@ -73,7 +74,12 @@ class ReduceLROnPlateau(LRScheduler):
         return value < self.best * (1 - self.threshold) if sign == 1 else value > self.best * (1 + self.threshold)
 
     def _reduce(self) -> None:
-        for group, low in zip(self.optimizer.param_groups, self.min_lrs):
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.min_lrs) and self.default_min_lr is not None:  # groups were added
+            self.min_lrs = [self.default_min_lr] * len(groups)
+        rule = (f"{len(groups)} values, one a group", f"グループごとに 1 つ、{len(groups)} 個")
+        self._require("min_lrs", self.min_lrs, len(groups) == len(self.min_lrs), rule)
+        for group, low in zip(groups, self.min_lrs):
             new = max(group["lr"] * self.factor, low)
             if group["lr"] - new > self.eps:
                 group["lr"] = new

@@ -1,0 +1,94 @@
+"""What embeddings and bags of them promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_ja as tg
+import tinygrad_ja.testing.strict  # registers the stand-in for CuPy
+from tinygrad_ja.errors import ArgumentError, AxisError, DtypeError, ShapeError
+
+F = tg.nn.functional
+
+
+def test_the_gradient_by_frequency_is_the_mean_over_the_uses_of_a_row():
+    w = tg.zeros(3, 2).requires_grad_()
+    g = tg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    (found,) = tg.grad((F.embedding(tg.tensor([1, 0, 1]), w, scale_grad_by_freq=True) * g).sum(), w)
+    assert found.tolist() == [[3.0, 4.0], [3.0, 4.0], [0.0, 0.0]]
+    y = F.embedding_bag(tg.tensor([[1, 0], [1, 1]]), w, mode="sum", scale_grad_by_freq=True)
+    (found,) = tg.grad((y * g[:2]).sum(), w)  # row 1: once in the first bag, twice in the second, divided by 3
+    np.testing.assert_allclose(found.numpy(), [[1.0, 2.0], [7 / 3, 10 / 3], [0.0, 0.0]], rtol=1e-6)
+
+
+def test_only_rows_that_are_used_and_too_long_are_shortened():
+    w = tg.nn.Parameter(tg.tensor([[3.0, 4.0], [0.3, 0.4], [30.0, 40.0]]))
+    y = F.embedding(tg.tensor([0, 1]), w, max_norm=1.0)
+    np.testing.assert_allclose(y.detach().numpy(), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-5)
+    np.testing.assert_allclose(w.detach().numpy(), [[0.6, 0.8], [0.3, 0.4], [30.0, 40.0]], rtol=1e-5)
+    y.sum().backward()
+    assert w.grad.tolist() == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_bags_are_reductions_of_rows(device):
+    table = np.random.default_rng(0).normal(size=(5, 3))
+    numbers, offsets = np.array([0, 4, 4, 2, 1, 0]), np.array([0, 2, 2, 5])
+    on = [tg.tensor(a, device=device) for a in (numbers, table, offsets)]
+    bags = [numbers[0:2], numbers[2:2], numbers[2:5], numbers[5:6]]
+    for mode, reduce in (("sum", np.sum), ("mean", np.mean), ("max", np.max)):
+        expected = [reduce(table[bag], 0) if len(bag) else np.zeros(3) for bag in bags]
+        np.testing.assert_allclose(F.embedding_bag(*on, mode=mode).cpu().numpy(), expected, rtol=1e-12)
+
+
+def test_the_first_of_equal_rows_gets_the_gradient_of_the_largest():
+    w = tg.ones(3, 1).requires_grad_()
+    (g,) = tg.grad(F.embedding_bag(tg.tensor([[2, 0, 1]]), w, mode="max").sum(), w)
+    assert g.tolist() == [[0.0], [0.0], [1.0]]
+
+
+def test_second_derivatives_go_through_a_bag():
+    w = tg.tensor([[1.0], [2.0]], dtype=np.float64, requires_grad=True)
+    y = F.embedding_bag(tg.tensor([[0, 1, 1]]), w, mode="sum")  # w0 + 2 w1
+    (first,) = tg.grad((y**3).sum(), w, create_graph=True)
+    (second,) = tg.grad(first[1].sum(), w)  # d²(s³) = 6 s · 2 · (1, 2)
+    assert second.tolist() == [[60.0], [120.0]]
+
+
+def test_a_padding_row_of_a_layer_starts_at_zero_and_stays_there():
+    for layer in (tg.nn.Embedding(4, 2, padding_idx=1), tg.nn.EmbeddingBag(4, 2, padding_idx=-3)):
+        assert layer.padding_idx == 1 and layer.weight[1].tolist() == [0.0, 0.0]
+        layer(tg.tensor([[1, 2, 1]])).sum().backward()
+        assert layer.weight.grad[1].tolist() == [0.0, 0.0] and layer.weight.grad[2].tolist() != [0.0, 0.0]
+
+
+W, N = tg.ones(3, 2), tg.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: F.embedding_bag(N, W, N[:1], mode="min"), ArgumentError, "'sum', 'mean' or 'max'"),
+        (lambda: F.embedding_bag(N, W), ShapeError, "without offsets"),
+        (lambda: F.embedding_bag(N.reshape(1, 2), W, N[:1]), ShapeError, "without offsets"),
+        (lambda: F.embedding_bag(N.reshape(1, 1, 2), W), ShapeError, "without offsets"),
+        (lambda: F.embedding_bag(N, W, tg.tensor([1])), ArgumentError, "begin with 0"),
+        (lambda: F.embedding_bag(N, W, tg.tensor([0, 3])), ArgumentError, "end at most at 2"),
+        (lambda: F.embedding_bag(N, W, tg.tensor([0, 2, 1])), ArgumentError, "never fall"),
+        (lambda: F.embedding_bag(N, W, tg.tensor([]), mode="sum"), DtypeError, "an integer dtype"),
+        (lambda: F.embedding_bag(N, W, N[:1], mode="max", scale_grad_by_freq=True), ArgumentError, "not with mode='max'"),
+        (lambda: F.embedding_bag(N, W, N[:1], mode="max", sparse=True), ArgumentError, "sparse = True"),
+        (lambda: F.embedding_bag(N, W, N[:1], per_sample_weights=tg.ones(2)), ArgumentError, "only with mode='sum'"),
+        (lambda: F.embedding_bag(N, W, N[:1], mode="sum", per_sample_weights=tg.ones(1)), ShapeError, "the shape of input"),
+        (lambda: F.embedding_bag(N + 2, W, N[:1]), AxisError, "index 3"),
+        (lambda: F.embedding_bag(N, W, N[:1], padding_idx=3), AxisError, "TG-I002"),
+        (lambda: F.embedding_bag(tg.ones(2), W, N[:1]), DtypeError, "an integer dtype"),
+        (lambda: tg.nn.EmbeddingBag(3, 2, padding_idx=3), ArgumentError, "EmbeddingBag: padding_idx = 3"),
+        (lambda: tg.nn.EmbeddingBag(3, 2, _weight=tg.ones(2, 2)), ShapeError, r"EmbeddingBag.*\(3, 2\)"),
+        (lambda: tg.nn.EmbeddingBag.from_pretrained(tg.ones(2)), ShapeError, "EmbeddingBag.from_pretrained"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_explained(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()

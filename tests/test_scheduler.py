@@ -102,6 +102,21 @@ def test_restarts_go_on_from_a_last_epoch(t_mult) -> None:
     assert rates(schedules.CosineAnnealingWarmRestarts(o, 2, t_mult, last_epoch=6), 5) == pytest.approx(straight[7:])
 
 
+def test_a_state_that_fits_in_part_changes_nothing() -> None:
+    def chain(*gammas: float) -> schedules.ChainedScheduler:
+        o = optimizer()
+        return schedules.ChainedScheduler([schedules.ExponentialLR(o, gamma) for gamma in gammas])
+
+    scheduler = chain(0.5, 0.9)
+    wrong = chain(0.1, 0.2).state_dict()
+    wrong["_schedulers"][1] = schedules.MultiStepLR(optimizer(), [1]).state_dict()
+    with pytest.raises(StateError, match="milestones"):
+        scheduler.load_state_dict(wrong)
+    assert rates(scheduler, 2) == pytest.approx([1.0, 0.45])
+    with pytest.raises(ArgumentError, match="2 states"):
+        scheduler.load_state_dict(chain(0.5).state_dict())
+
+
 def test_a_state_of_another_schedule_is_refused() -> None:
     with pytest.raises(StateError, match="milestones"):
         schedules.StepLR(optimizer(), 1).load_state_dict(schedules.MultiStepLR(optimizer(), [1]).state_dict())

@@ -38,6 +38,7 @@ assert_type(F.cross_entropy(x, tg.tensor([0, 1])), Tensor)
 assert_type(F.conv2d(x, x, stride=2, padding="same"), Tensor)
 assert_type(tg.linalg.solve(x, x), Tensor)
 assert_type(x.add_(1).relu_(), Tensor)
+assert_type(tg.atleast_2d(x, x), Any)  # a tuple for several tensors
 assert_type(x.shape, tuple[int, ...])
 assert_type(x.allclose(x), bool)
 """

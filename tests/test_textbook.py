@@ -198,6 +198,18 @@ def test_the_textbook_keeps_float32(name: str) -> None:
     assert {y.dtype, *(g.dtype for g in gradients)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("name", ["softmax cross entropy", "negative sampling"])
+@pytest.mark.parametrize("other", ["composed", "fused"])
+def test_losses_of_large_scores_are_the_textbooks_too(name: str, other: str) -> None:
+    twins = TWINS[name]
+    large = twins._replace(inputs=[twins.inputs[0] * 1000, *twins.inputs[1:]])
+    y, gradients = by_hand(large, np.float64)
+    made, found = by_tape(getattr(large, other), large, np.float64)
+    assert np.isfinite(y)
+    for mine, expected in zip([made, *found], [y, *gradients]):
+        np.testing.assert_allclose(mine, expected, rtol=1e-9, atol=1e-11)
+
+
 def test_batch_norm_in_use_is_that_of_its_running_statistics() -> None:
     x, weight, bias = normal(8, 3), normal(3), normal(3)
     book, layer = textbook.BatchNorm(weight, bias), tg.nn.BatchNorm1d(3, dtype=tg.float64)

@@ -167,13 +167,13 @@ def atan2(input: Tensor | Any, other: Tensor | Any) -> Tensor:
 def atanh(input: Tensor | Any) -> Tensor:
     """Inverse hyperbolic tangent, for -1 < x < 1; dy/dx = 1/(1 - x²)."""
     ...
-def atleast_1d(*tensors: Any) -> Tensor:
+def atleast_1d(*tensors: Any) -> Any:
     """The tensor itself, or (1,) from a scalar; a tuple for several tensors."""
     ...
-def atleast_2d(*tensors: Any) -> Tensor:
+def atleast_2d(*tensors: Any) -> Any:
     """Axes of size 1 in front until there are two; a tuple for several tensors."""
     ...
-def atleast_3d(*tensors: Any) -> Tensor:
+def atleast_3d(*tensors: Any) -> Any:
     """Three axes at least, (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1); a tuple for several tensors."""
     ...
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: builtins.float = 1, alpha: builtins.float = 1) -> Tensor:

@@ -94,6 +94,18 @@ def test_it_goes_on_where_a_saved_one_stood(name, options):
     compare([fresh, optimizers[1]], [resumed, schedulers[1]], 15)
 
 
+@pytest.mark.parametrize("name, options", SCHEDULES, ids=IDS)
+def test_a_state_of_pytorch_is_gone_on_from(name, options):
+    optimizers = pair()
+    schedulers = make(optimizers, name, options)
+    compare(optimizers, schedulers, 11)
+    fresh = pair()[0]
+    resumed = getattr(tg.optim.lr_scheduler, name)(fresh, **options)
+    resumed.load_state_dict(schedulers[1].state_dict())
+    fresh.load_state_dict({"state": {}, "param_groups": optimizers[1].state_dict()["param_groups"]})
+    compare([fresh, optimizers[1]], [resumed, schedulers[1]], 15)
+
+
 @pytest.mark.parametrize(
     "name, options", [s for s in SCHEDULES if s[0] in ("StepLR", "MultiStepLR", "LinearLR", "PolynomialLR")]
 )

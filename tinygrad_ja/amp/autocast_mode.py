@@ -24,9 +24,9 @@ class autocast:
     they are. A parameter is converted once, not at every use. Backward runs each operator in the dtype of its forward; call it outside.
 
     device_type: "cuda" or "cpu"; tensors elsewhere are left alone.
-    dtype: "float16" or ``tg.float16``, or "bfloat16"; by default float16 on "cuda" and bfloat16 on "cpu", as in PyTorch. Arrays have no
-    bfloat16: its numbers are float32 numbers rounded to 8 significant bits, so results are those of bfloat16 but time and memory those of
-    float32.
+    dtype: "float16" or ``tg.float16``, or "bfloat16"; by default float16 on "cuda" and bfloat16 on "cpu", as in PyTorch. Arrays have
+    no bfloat16: its numbers are float32 numbers rounded to 8 significant bits, so results are those of bfloat16 but time and memory
+    those of float32.
     enabled: False makes float32 islands inside of an outer ``autocast``. cache_enabled: keep converted parameters until the outermost block
     ends.
     Raises ArgumentError for another device type or dtype.

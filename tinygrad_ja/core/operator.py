@@ -88,7 +88,7 @@ class Operator:
     Attributes that tools read: ``name``, ``kind``, ``inputs``, ``optional``, ``constants`` (argument -> default), ``signature`` (shapes, as
     ``"(n,k),(k,m)->(n,m)"``), ``domain``, ``cases``, ``reference``, ``derivatives``, ``points`` (gradients by convention), ``public`` (the
     function that users call), ``unsupported`` (name of a dtype -> why the operator cannot take it), ``syncs`` (why a GPU must wait for its
-    result; usually ""), ``autocast`` (under ``tg.autocast``: "lower" precision, "float32", or "" for whatever its inputs are).
+    result; usually ""), ``autocast`` (under ``tg.autocast``: "lower" precision, "float32", the "widest" of its inputs, or "").
     """
 
     expands = False

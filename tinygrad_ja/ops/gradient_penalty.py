@@ -26,10 +26,10 @@ def gradient_penalty(
 ) -> Tensor:
     """Mean of (‖dD/dx‖ - target)² at points between real and fake samples: keeps a critic D 1-Lipschitz (WGAN-GP).
 
-    critic: takes samples (N, ...) and returns their scores; each score must depend on its own sample only (no batch normalization). real,
-    fake: (N, ...), of the same shape; no gradient flows to them. A point is u real + (1 - u) fake, u uniform in [0, 1) for each sample,
-    from ``generator``. Add it times 10 to the loss of the critic. The gradients of the critic's parameters come through the gradient with
-    respect to x: they are of second order. Raises ShapeError for different shapes.
+    critic: takes samples (N, ...) and returns their scores; each score must depend on its own sample only (no batch normalization).
+    real, fake: (N, ...), of the same shape; no gradient flows to them. A point is u real + (1 - u) fake, u uniform in [0, 1) for each
+    sample, from ``generator``. Add it times 10 to the loss of the critic. The gradients of the critic's parameters come through the
+    gradient with respect to x: they are of second order. Raises ShapeError for different shapes.
 
     Source: Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville, 2017, "Improved training of Wasserstein GANs".
 

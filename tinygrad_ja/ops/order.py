@@ -266,8 +266,8 @@ def _element(values: Any, rank: Any) -> Any:
 def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The ``q``-quantiles, 0 <= q <= 1, over ``dim`` or over all elements: those at rank q (n - 1) in order.
 
-    q: a number, or a 0-d or 1-d tensor of the input's dtype; an axis for a 1-d one comes first. interpolation between the neighbours of the
-    rank: "linear", "lower", "higher", "midpoint", "nearest". NaN where there is one. The gradient goes to the neighbours, as far as they
+    q: a number, or a 0-d or 1-d tensor of the input's dtype; an axis for a 1-d one comes first. interpolation between the neighbours of
+    the rank: "linear", "lower", "higher", "midpoint", "nearest". NaN where there is one. The gradient goes to the neighbours, as far as they
     count, and to ``q``. Raises DtypeError unless the input is float32 or float64.
 
     >>> import tinygrad_ja as tg

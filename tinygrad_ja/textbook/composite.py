@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from ..core.tensor import Tensor
+from ..ops.activation import logsigmoid
 from ..ops.exponential import exp, log, sigmoid, tanh
 from ..ops.indexing import getitem
 from ..ops.join import stack
@@ -28,16 +29,17 @@ def softmax(x: Tensor) -> Tensor:
 
 
 def softmax_cross_entropy(x: Tensor, target: Tensor) -> Tensor:
-    """-log softmax(x)[t], the mean over rows."""
+    """-log softmax(x)[t], the mean over rows, as log Σ e^x - x_t: the logarithm of a softmax that became 0 would be -∞."""
     rows = list(range(len(target)))
-    return -log(softmax(x))[rows, target].mean()
+    x = x - x.detach().amax(-1, keepdim=True)
+    return (log(sum(exp(x), -1)) - x[rows, target]).mean()
 
 
 def negative_sampling(h: Tensor, weight: Tensor, target: Tensor, negatives: Tensor) -> Tensor:
     """-log σ(h · w_t) - Σ log σ(-h · w_k), the mean over rows."""
     right = sum(h * weight[target], -1)
     wrong = sum(unsqueeze(h, 1) * weight[negatives], -1)
-    return -(log(sigmoid(right)) + sum(log(sigmoid(-wrong)), -1)).mean()
+    return -(logsigmoid(right) + sum(logsigmoid(-wrong), -1)).mean()
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:

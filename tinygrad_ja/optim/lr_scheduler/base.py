@@ -9,6 +9,11 @@ from typing import Any
 from ...errors import Phrase, error, text
 from ..optimizer import Optimizer
 
+_PYTORCHS = frozenset(
+    "_anneal_func_type _get_lr_called_within_step _scale_fn_custom _schedule_phases lr_lambdas mode_worse use_beta1 verbose".split()
+)
+"""Entries that PyTorch's schedules save and these do without: functions, and what follows from the settings."""
+
 
 class LRScheduler:
     """Base of the schedules. A subclass defines ``get_lr``: the next learning rate of each group, usually from ``group["lr"]``, so that
@@ -120,8 +125,16 @@ class LRScheduler:
         return {name: value for name, value in self.__dict__.items() if name not in self.unsaved}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave. Raises StateError for entries of another kind of scheduler."""
-        unknown = sorted(set(state_dict) - set(self.state_dict()))
+        """Take over what ``state_dict`` gave, here or in PyTorch. Raises StateError for entries of another kind of scheduler; then nothing has
+        changed."""
+        self._check_state(state_dict)
+        self._restore(state_dict)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name not in _PYTORCHS})
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        unknown = sorted(set(state_dict) - set(self.state_dict()) - _PYTORCHS)
         if unknown:
             names = ", ".join(unknown)
             raise error(
@@ -130,4 +143,3 @@ class LRScheduler:
                 reason=(f"it has no {names}", f"{names} というものはありません"),
                 fix=("load it into the same kind of scheduler", "同じ種類のスケジューラに読み込んでください。"),
             )
-        self.__dict__.update(state_dict)

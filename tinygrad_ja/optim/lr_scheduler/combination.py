@@ -43,14 +43,19 @@ class _Combination(LRScheduler):
         return {**super().state_dict(), "_schedulers": [scheduler.state_dict() for scheduler in self._schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
+        """Take over what ``state_dict`` gave. Raises as that of the schedules does; then nothing has changed."""
+        self._check_state(state_dict)
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"]):
+            scheduler.load_state_dict(state)
+        self._restore({name: value for name, value in state_dict.items() if name != "_schedulers"})
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
         states = state_dict.get("_schedulers", [])
         rule = (f"{len(self._schedulers)} states", f"{len(self._schedulers)} 個の状態")
         self._require("_schedulers", len(states), len(states) == len(self._schedulers), rule)
-        own = {name: value for name, value in state_dict.items() if name != "_schedulers"}
         for scheduler, state in zip(self._schedulers, states):
-            scheduler.load_state_dict(state)
-        self.__dict__.update(own)
+            scheduler._check_state(state)
 
 
 class SequentialLR(_Combination):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..optimizer import Optimizer
@@ -77,6 +78,10 @@ class MultiStepLR(LRScheduler):
     def get_lr(self) -> list[float]:
         due = self.milestones.count(self.last_epoch)
         return self.scaled(self.gamma**due) if due else self.current()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        given = Counter(state.get("milestones", self.milestones))  # PyTorch saves a Counter
+        super()._restore({**state, "milestones": sorted(given.elements())})
 
     def closed_form(self) -> list[float]:
         return [base * self.gamma ** bisect_right(self.milestones, self.last_epoch) for base in self.base_lrs]

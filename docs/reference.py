@@ -153,11 +153,7 @@ def as_markup(app: Any, what: str, name: str, value: Any, options: Any, lines: l
         begins = entry is not None or line.startswith(("Raises ", "Returns "))
         if begins and made and made[-1]:
             made.append("")
-        if entry is not None:
-            line = f"**{_text(entry[1])}**: {_text(line[entry.end() :])}"
-        else:
-            line = _text(line)
-        made.append(line)
+        made.append(_text(line) if entry is None else f"**{_text(entry[1])}**: {_text(line[entry.end() :])}")
     lines[:] = made
 
 

@@ -362,3 +362,9 @@ def test_weights_of_their_own_must_be_given():
         F.multi_head_attention_forward(
             *[x] * 3, 8, 2, tg.ones(24, 8), None, None, None, False, 0.0, tg.ones(8, 8), None, static_k=tg.ones(3, 5, 4)
         )
+
+
+def test_a_mask_of_integers_is_told_to_become_bool() -> None:
+    layer, x = tg.nn.MultiheadAttention(4, 2, batch_first=True), tg.randn(1, 3, 4)
+    with pytest.raises(tg.errors.DtypeError, match=r"x.to\(tg.bool\)"):
+        layer(x, x, x, key_padding_mask=tg.tensor([[0, 0, 1]]))

@@ -275,3 +275,8 @@ def test_a_critic_without_slope_has_a_penalty_and_finite_gradients():
         assert F.gradient_penalty(lambda x: x @ w, tg.ones(4, 3), tg.zeros(4, 3)).item() == 1.0
     F.gradient_penalty(lambda x: x @ w, tg.ones(4, 3), tg.zeros(4, 3)).backward()
     assert w.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_classes_in_floats_are_told_to_become_integers() -> None:
+    with pytest.raises(tg.errors.DtypeError, match=r"x.to\(tg.int64\)"):
+        tg.nn.functional.cross_entropy(tg.randn(4, 3), tg.tensor([0.0, 1.0, 2.0, 0.0]))

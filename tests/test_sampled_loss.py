@@ -222,3 +222,16 @@ def test_the_state_of_hierarchical_softmax_holds_its_tree():
         F.hierarchical_softmax_loss(tg.zeros(2, 3), tg.tensor([0]), layer.path, layer.sign, layer.weight)
     with pytest.raises(AxisError):
         layer(tg.zeros(1, 3), tg.tensor([4]))
+
+
+@pytest.mark.parametrize("target, words", [([0, 5], "index 5 is out of range"), ([0.0, 1.0], "integer")])
+def test_words_that_negative_sampling_cannot_exclude_are_refused(target, words) -> None:
+    layer = tg.nn.NegativeSampling(4, [3, 2, 1])
+    with pytest.raises(tg.errors.TinygradError, match=f"NegativeSampling.*{words}"):
+        layer(tg.randn(2, 4), tg.tensor(target))
+
+
+def test_a_gradient_penalty_of_integers_stays_in_single_precision() -> None:
+    critic = tg.nn.Linear(2, 1)
+    penalty = tg.nn.functional.gradient_penalty(critic, tg.randn(3, 2), tg.ones(3, 2, dtype=tg.int64))
+    assert penalty.dtype == tg.float32

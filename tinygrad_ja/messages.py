@@ -14,7 +14,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-S002": (
         "{op}: the shapes do not fit the rule {rule}. Given: {shapes}. Fix: {fix}",
-        "{op}: 形状が規則 {rule} に合いません。渡された形状: {shapes}。直し方: {fix}",
+        "{op}: 形状が合いません。規則: {rule}。渡された形状: {shapes}。直し方: {fix}",
     ),
     "TG-S003": (
         "{op}: the gradient for input '{input}' has shape {actual}, but the input has shape {expected}. This operator does not "
@@ -60,6 +60,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "returns a new tensor, or convert with .to().",
         "結果の dtype は {actual} なので、dtype {expected} のテンソルに上書きできません。直し方: 新しいテンソルを返す演算を使うか、"
         ".to() で変換してください。",
+    ),
+    "TG-T007": (
+        "{op}: a submodule is of type {type}, but a Module is needed (an object, not its class, and not a list). Fix: pass the modules "
+        "themselves, for instance nn.Sequential(*layers).",
+        "{op}: サブモジュールの型が {type} ですが、Module のオブジェクトが必要です (クラスやリストは渡せません)。直し方: nn.Sequential(*layers) のように"
+        "モジュール自体を渡してください。",
     ),
     # --- devices
     "TG-D001": (

@@ -19,7 +19,7 @@ from ..core.operator import OPERATORS, backward_kernel, kernel
 from ..ops.layer_norm import _layer_norm, _layer_norm_backward, _rms_norm, _rms_norm_backward, as_rows
 from ..ops.normalization import _batch_norm, _batch_norm_backward, _group_norm, _group_norm_backward, by_channel
 
-_BLOCK = 131_072
+_BLOCK = 1 << 20
 """Elements of a block. Smaller ones would stay nearer to the processor, but a thread that has to wait for the interpreter's lock sleeps
 longer than an operator of so many elements takes; larger products would be shared out by BLAS to threads of its own."""
 _WORTH = 4

@@ -18,7 +18,7 @@ from ..core.operator import OPERATORS, kernel
 from ..ops.pool import _from_taps, _window_max
 from ..ops.window import Window, reaches
 
-_BLOCK = 16_384
+_BLOCK = 65_536
 """Windows of a block."""
 _BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 """Size of a float -> integers of that size."""

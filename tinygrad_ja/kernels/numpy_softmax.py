@@ -21,7 +21,7 @@ _SHORT = 160
 
 LARGE = 2 * WORTH
 """From so many elements on, rows are computed in threads and in blocks of ``BLOCK`` elements."""
-BLOCK = 131_072
+BLOCK = 1 << 19
 
 _exp = np.exp
 # typed loosely: the stubs do not know the positional form

@@ -166,7 +166,7 @@ class Module:
         """Register a submodule under ``name``."""
         self._check_name("add_module", MODULES, name)
         if module is not None and not isinstance(module, Module):
-            raise error("TG-T002", op="add_module", argument="module", type=f"{type(module).__name__}, no Module")
+            raise error("TG-T007", op=type(self).__name__, type=type(module).__name__)
         self._register(MODULES, name, module)
 
     register_module = add_module

@@ -60,6 +60,8 @@ class NegativeSampling(Module):
     def sample(self, shape: Sequence[int], exclude: Tensor | None = None) -> Tensor:
         """Words drawn with replacement, int64 of ``shape``; none is the word of ``exclude`` at its place, which broadcasts."""
         ends = self.ends.array
+        if exclude is not None:
+            selection._index_of("NegativeSampling", self.ends, exclude, len(ends), 0)
         xp = ARRAY_MODULES[type(ends)]
         stream = default_generator(device_of(ends)) if self.generator is None else self.generator
         uniform = stream.uniform(tuple(shape), np.float64)

@@ -170,7 +170,8 @@ def bias_of(op: str, argument: str, mask: Any, dtypes: tuple[Any, ...], takes_pa
         return xp.where(array, *zeros).astype(dtypes[0], copy=False)
     if mask.dtype not in dtypes:
         names = " / ".join(["bool", *dict.fromkeys(map(str, dtypes))])
-        raise error("TG-T004", op=f"{op} ({argument})", dtype=mask.dtype, allowed=names, fix=f"tg.{dtypes[0]}")
+        fix = "bool" if mask.dtype.kind in "iu" else dtypes[0]  # 0 and 1 are meant as bools; as floats they would be added
+        raise error("TG-T004", op=f"{op} ({argument})", dtype=mask.dtype, allowed=names, fix=f"tg.{fix}")
     return mask
 
 

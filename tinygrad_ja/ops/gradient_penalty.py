@@ -10,7 +10,7 @@ from ..core.tensor import Tensor
 from ..core.transforms import grad
 from .loss import need_shape
 from .norms import norm
-from .reduce import mean
+from .reduce import floating, mean
 from .shape import reshape
 
 __all__ = ["gradient_penalty"]
@@ -40,11 +40,12 @@ def gradient_penalty(
     >>> penalty.item(), w.grad  # (5 - 1)², 2 (5 - 1) w / 5
     (16.0, tensor([[4.8, 6.4]]))
     """
+    real, fake = floating(real.detach()), floating(fake.detach())
     need_shape("gradient_penalty", real.shape, fake, ("fake has the shape of real", "fake は real と同じ形状"), real)
     stream = default_generator(real.device) if generator is None else generator
     share = stream.uniform((len(real), *[1] * (real.ndim - 1)), real.dtype)
     with enable_grad():
-        between = Tensor(real.array * share + fake.array * (1 - share)).requires_grad_()
+        between = (real * Tensor(share) + fake * Tensor(1 - share)).requires_grad_()
         (slope,) = grad(critic(between).sum(), between, create_graph=True)
         length = norm(reshape(slope, (len(real), -1)), 2, 1)
         return mean((length - target) ** 2)

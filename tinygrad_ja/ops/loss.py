@@ -425,6 +425,12 @@ def cross_entropy(
         )
     _need_weight("cross_entropy", input, weight)
     if target.dtype.kind == "f":
+        if target.ndim == input.ndim - 1 != 0:
+            allowed = (
+                "int64 for classes, or probabilities of the input's shape",
+                "クラスなら int64、確率なら input と同じ形状",
+            )
+            raise error("TG-T004", op="cross_entropy (target)", dtype=target.dtype, allowed=allowed, fix="tg.int64")
         if ignore_index >= 0:
             rule = ("below 0: probabilities have no index to ignore", "負の数 (確率には無視する番号がない)")
             fix = ("leave it out.", "指定しないでください。")

@@ -96,8 +96,11 @@ def _index_of(op: str, input: Any, index: Any, size: int, dim: int, negative: bo
     held = getattr(input, "array", input)
     if type(array) is not type(held):
         raise mixed_devices(_index_select.operator, (held, array))  # type: ignore[attr-defined]
-    if not negative and type(array) is np.ndarray and array.size and np.minimum.reduce(array, None) < 0:
-        raise error("TG-I002", op=op, index=int(array.min()), size=size, shape=tuple(input.shape), first=0, last=size - 1)
+    if not negative and type(array) is np.ndarray and array.size:
+        worst = min if (least := int(np.minimum.reduce(array, None))) < 0 else max
+        index = worst(least, int(np.maximum.reduce(array, None)))
+        if index < 0 or 0 < size <= index:
+            raise error("TG-I002", op=op, index=index, size=size, shape=tuple(input.shape), first=0, last=size - 1)
     return array
 
 

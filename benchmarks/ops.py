@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         row["seconds"] = timing.in_turn(
             {key: _finished(side, case) for key, side in sides.items()},
             options.rounds,
-            pause=0.1 if options.threads > 1 else 0.0,
+            settle=0.1 if options.threads > 1 else 0.0,
         )
         row["megabytes"] = {key: _peak(key, name, options.threads) for key in sides} if with_memory else {}
         results["rows"].append(row)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 
-def in_turn(functions: dict[str, Callable[[], Any]], rounds: int, target: float = 0.02, pause: float = 0.0) -> dict[str, float]:
+def in_turn(
+    functions: dict[str, Callable[[], Any]], rounds: int, target: float = 0.02, settle: float = 0.0
+) -> dict[str, float]:
     """Median seconds per call of each function. In every round each function runs for about ``target`` seconds.
 
-    pause: seconds to wait before each turn, and then a call that is not timed. Libraries with threads of their own (OpenMP, OpenBLAS) let them
-    spin for a while after their last work, which would take the processor from the side whose turn it is.
+    settle: seconds for which each function runs untimed at the beginning of its turn. Libraries with threads of their own (OpenMP, OpenBLAS)
+    let them spin for a while after their last work, which would take the processor from the side whose turn it is.
     """
     counts = {}
     for name, function in functions.items():
@@ -31,8 +33,8 @@ def in_turn(functions: dict[str, Callable[[], Any]], rounds: int, target: float 
     gc.collect()
     for _ in range(rounds):
         for name, function in functions.items():
-            if pause:
-                time.sleep(pause)
+            start = time.perf_counter()
+            while time.perf_counter() - start < settle:
                 function()
             start = time.perf_counter()
             for _ in range(counts[name]):

@@ -64,8 +64,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-T007": (
         "{op}: a submodule is of type {type}, but a Module is needed (an object, not its class, and not a list). Fix: pass the modules "
         "themselves, for instance nn.Sequential(*layers).",
-        "{op}: サブモジュールの型が {type} ですが、Module のオブジェクトが必要です (クラスやリストは渡せません)。直し方: nn.Sequential(*layers) のように"
-        "モジュール自体を渡してください。",
+        "{op}: サブモジュールの型が {type} ですが、Module のオブジェクトが必要です (クラスやリストは渡せません)。直し方: "
+        "nn.Sequential(*layers) のようにモジュール自体を渡してください。",
     ),
     # --- devices
     "TG-D001": (

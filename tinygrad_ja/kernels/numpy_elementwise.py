@@ -23,7 +23,7 @@ from ..ops.exponential import _LARGEST_EXPONENT, sigmoid
 from ..ops.special import erf
 
 _LARGE = 8192
-_BLOCK = 1 << 19
+_BLOCK = 131_072
 """Elements of a block: a thread should not come back for the interpreter's lock too often, and a block not start threads again."""
 _THREADS = 2 * WORTH
 _SMALL = 64

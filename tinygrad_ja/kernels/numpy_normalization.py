@@ -62,7 +62,7 @@ class _Channels:
 
     def in_blocks(self, work: Any) -> None:
         """``work`` of a few samples at a time."""
-        in_parts(work, self.n, self.n * self.width, max(1, _BLOCK // self.width))
+        in_parts(work, self.n, self.n * self.width // (2 * _WORTH), max(1, _BLOCK // self.width))
 
     def total(self, columns: Any) -> np.ndarray:
         """Sums for each channel, of sums for each column of some samples that ``columns`` makes: (..., width) to (..., C)."""

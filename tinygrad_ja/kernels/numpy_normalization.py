@@ -22,6 +22,8 @@ from ..ops.normalization import _batch_norm, _batch_norm_backward, _group_norm, 
 _BLOCK = 1 << 20
 """Elements of a block. Smaller ones would stay nearer to the processor, but a thread that has to wait for the interpreter's lock sleeps
 longer than an operator of so many elements takes; larger products would be shared out by BLAS to threads of its own."""
+_ROWS = 2048
+"""Rows of a block at most: NumPy adds up columns one row after the other, and the error of a sum grows with their number."""
 _WORTH = 4
 """Threads pay for rows from so many times the usual size on: there are as many small operators, which hold the lock, as large ones."""
 _SHORT = 16
@@ -62,7 +64,7 @@ class _Channels:
 
     def in_blocks(self, work: Any) -> None:
         """``work`` of a few samples at a time."""
-        in_parts(work, self.n, self.n * self.width // (2 * _WORTH), max(1, _BLOCK // self.width))
+        in_parts(work, self.n, self.n * self.width // (2 * _WORTH), max(1, min(_ROWS, _BLOCK // self.width)))
 
     def total(self, columns: Any) -> np.ndarray:
         """Sums for each channel, of sums for each column of some samples that ``columns`` makes: (..., width) to (..., C)."""

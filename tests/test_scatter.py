@@ -144,3 +144,10 @@ def test_the_product_of_bools_is_their_conjunction():
     x = tg.tensor([True, True, False])
     made = x.scatter_reduce(0, tg.tensor([0, 0, 1]), tg.tensor([True, False, True]), "prod")
     assert made.dtype == tg.bool and made.tolist() == [False, True, False]
+
+
+def test_a_strided_view_never_leaves_its_memory() -> None:
+    from tinygrad_ja.ops.strided import _view
+
+    with pytest.raises(ValueError, match="reach outside of 6 elements"):
+        _view(np, np.zeros(6), (3, 2), (2, 2), 0)

@@ -39,6 +39,9 @@ def _windows_case(pick: Any) -> Any:
 
 
 def _view(xp: Any, flat: Any, size: Sequence[int], stride: Sequence[int], offset: int) -> Any:
+    last = offset + sum([(n - 1) * s for n, s in zip(size, stride)])
+    if len(size) != len(stride) or min(offset, *stride, 0) < 0 or last >= flat.size:
+        raise ValueError(f"size {tuple(size)}, stride {tuple(stride)}, offset {offset} reach outside of {flat.size} elements")
     return xp.lib.stride_tricks.as_strided(flat[offset:], tuple(size), tuple([flat.itemsize * s for s in stride]))
 
 

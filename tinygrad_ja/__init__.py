@@ -8,6 +8,8 @@
 tensor([2., 4., 6.])
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 import numpy as _np
 
 from . import errors
@@ -88,5 +90,32 @@ uint8 = _np.dtype(_np.uint8)
 bool = _np.dtype(_np.bool_)
 
 _keep_freed_memory()
+
+# What only some programs need is loaded when it is first asked for: name -> the part that holds it, or that it is.
+_LATER = {
+    "blame": "diagnosis",
+    "bptt_map": "viz",
+    "data": "data",
+    "draw": "viz",
+    "summary": "training",
+    "training": "training",
+    "viz": "viz",
+}
+
+if _TYPE_CHECKING:
+    from . import data, training, viz
+    from .diagnosis import blame
+    from .training import summary
+    from .viz import bptt_map, draw
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from importlib import import_module
+
+    part = import_module(f".{_LATER[name]}", __name__)
+    return part if _LATER[name] == name else getattr(part, name)
+
 
 __version__ = "0.1.0"

@@ -235,6 +235,25 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "there is no checkpoint {path} to resume from. Fix: start without --resume, or name the folder of the run with --out.",
         "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
     ),
+    "TG-F005": (
+        "{path} is not a whole and valid {kind} file: {fault}. Nothing was loaded. Fix: get the file again.",
+        "{path} は正しい {kind} ファイルではありません: {fault}。何も読み込んでいません。直し方: ファイルを入手し直してください。",
+    ),
+    "TG-F006": (
+        "the data set '{name}' is not here: {file} is missing in {folder}, and {reason}. Fix: {fix}",
+        "データセット '{name}' がありません: {folder} に {file} がなく、{reason}。直し方: {fix}",
+    ),
+    "TG-F007": (
+        "{path} has the SHA-256 checksum {actual}, but {expected} is expected: the file is damaged or another one. It is not used. Fix: "
+        "delete it and load again.",
+        "{path} の SHA-256 は {actual} ですが、{expected} のはずです。ファイルが壊れているか別物なので、使いません。直し方: ファイルを消して"
+        "読み込み直してください。",
+    ),
+    "TG-F008": (
+        "{path}: {what} is {value}, above the limit of {limit}. Nothing was loaded. Fix: use another file, or raise the limit if you trust it.",
+        "{path}: {what}が {value} で、上限 {limit} を超えています。何も読み込んでいません。直し方: 別のファイルを使うか、信頼できるファイルなら"
+        "上限を上げてください。",
+    ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (
         "the processor '{processor}' has AVX-512, but OpenBLAS runs its slower {core_type} kernels, so matrix products take longer than "

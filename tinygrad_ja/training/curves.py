@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import error
+from ..io.files import replacing
 
 
 def pyplot() -> Any:
@@ -56,13 +56,11 @@ def save_curve(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.png")
     try:
-        figure.savefig(temporary, dpi=120)
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            figure.savefig(file, dpi=120, format="png")
     finally:
         plot.close(figure)
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,1 @@
+"""Pictures of what happens: the tape, gradients over time."""

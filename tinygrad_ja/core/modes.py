@@ -3,7 +3,7 @@
 ``modes.autocast`` is looked at by operators with a rule for lower precision only (``core/promotion.py``).
 
 ``modes.record`` is ``Node`` normally, ``None`` under ``no_grad``, and a class that remembers the user's line under ``detect_anomaly``;
-so the three cases cost one look-up per operator together.
+so the three cases cost one look-up per operator together. ``recording`` lets a tool record a class of its own.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ class Modes(threading.local):
     """Thread-local modes."""
 
     record: Any = Node
+    node: Any = Node
     grad = True
     inference = False
     anomaly = False
     autocast: Any = None
 
-    def update(self, **changes: bool) -> None:
+    def update(self, **changes: Any) -> None:
         """Change modes and choose the node class that they mean."""
         for name, value in changes.items():
             setattr(self, name, value)
         recording = self.grad and not self.inference
-        self.record = (AnomalyNode if self.anomaly else Node) if recording else None
+        self.record = (AnomalyNode if self.anomaly else self.node) if recording else None
 
 
 modes = Modes()
@@ -40,9 +41,9 @@ modes = Modes()
 class _Mode:
     """A change of modes: a context manager and a decorator."""
 
-    def __init__(self, **changes: bool) -> None:
+    def __init__(self, **changes: Any) -> None:
         self._changes = changes
-        self._before: list[dict[str, bool]] = []
+        self._before: list[dict[str, Any]] = []
 
     def __enter__(self) -> None:
         self._before.append({name: getattr(modes, name) for name in self._changes})
@@ -97,6 +98,11 @@ def detect_anomaly(check: bool = True) -> Any:
     """Context manager: the first operator whose result or gradient is NaN or infinite raises an error that names the operator, the
     line that called it, and the input. Slow; for finding a fault."""
     return _Mode(anomaly=check)
+
+
+def recording(node: type[Node]) -> Any:
+    """Context manager for tools: the tape records nodes of this class, which is called as ``Node`` is."""
+    return _Mode(node=node, grad=True)
 
 
 def is_grad_enabled() -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.operator import Array, fused
 from .exponential import sigmoid, tanh
+from .join import split
 from .linalg import linear
 from .rnn import cell_case, column_sum, project, project_backward, sigmoid_in_place, step_case
 
@@ -102,11 +103,11 @@ def _gru_step_reference(gates: Any, hx: Any, w_hh: Any, b_hh: Any, reset_after: 
     x_rz, x_n = gates[:, : 2 * width], gates[:, 2 * width :]
     w_rz, w_n = w_hh[: 2 * width], w_hh[2 * width :]
     b_rz, b_n = (None, None) if b_hh is None else (b_hh[: 2 * width], b_hh[2 * width :])
-    rz = sigmoid(x_rz + linear(hx, w_rz, b_rz))
-    r, z = rz[:, :width], rz[:, width:]
+    r, z = split(x_rz + linear(hx, w_rz, b_rz), width, 1)
+    r, z = sigmoid(r), sigmoid(z)
     met = r * linear(hx, w_n, b_n) if reset_after else linear(r * hx, w_n, b_n)
     candidate = tanh(x_n + met)
-    return candidate + z * (hx - candidate)
+    return (1 - z) * candidate + z * hx
 
 
 def _order(pick: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

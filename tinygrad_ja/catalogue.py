@@ -20,6 +20,7 @@ _TITLES = {
     "C": ("Configuration", "構成"),
     "R": ("Registration of an operator", "演算の登録"),
     "U": ("Use of a Tensor", "Tensor の使い方"),
+    "W": ("Workers of a DataLoader", "DataLoader のワーカー"),
     "V": ("Checks of tinygrad_ja.testing", "tinygrad_ja.testing の検査"),
 }
 

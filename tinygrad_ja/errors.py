@@ -66,6 +66,10 @@ class UsageError(TinygradError, TypeError):
     """A Tensor is used where it cannot be."""
 
 
+class WorkerError(TinygradError, RuntimeError):
+    """A worker of a DataLoader ended, or did not answer in time."""
+
+
 class VerificationError(TinygradError, AssertionError, RuntimeError):
     """A check of ``tinygrad_ja.testing`` found a fault."""
 
@@ -78,12 +82,17 @@ class MissingForwardError(UsageError, NotImplementedError):
     """A Module was called that has no ``forward``."""
 
 
+class MissingMethodError(UsageError, NotImplementedError):
+    """A class does not define a method that its base class needs."""
+
+
 _SPECIAL: dict[str, type[TinygradError]] = {
     "TG-A004": LinAlgError,
     "TG-U010": MissingAttributeError,
     "TG-U011": MissingAttributeError,
     "TG-U013": MissingForwardError,
     "TG-U014": MissingAttributeError,
+    "TG-U018": MissingMethodError,
 }
 
 CLASSES: dict[str, type[TinygradError]] = {
@@ -97,6 +106,7 @@ CLASSES: dict[str, type[TinygradError]] = {
     "R": RegistrationError,
     "U": UsageError,
     "V": VerificationError,
+    "W": WorkerError,
 }
 
 

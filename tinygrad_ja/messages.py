@@ -1,7 +1,7 @@
 """The catalogue itself: code -> (English, Japanese). See ``errors.py`` for how it is used and ``docs/errors.md`` for the list.
 
 The letter names the class of the error: S shape, T type and dtype, D device, I axis and index, G tape, A argument, F file and state,
-R registration of an operator, U use of a Tensor. C, configuration, is what the doctor prints; it is no error.
+R registration of an operator, U use of a Tensor, W workers. C, configuration, is what the doctor prints; it is no error.
 """
 
 MESSAGES: dict[str, tuple[str, str]] = {
@@ -221,12 +221,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "state_dict が {model} に合いません。\n足りないキー: {missing}\n余分なキー: {unexpected}\n形状の違い: {shapes}\n何も読み込んで"
         "いません。直し方: 保存したときと同じモデルに読み込むか、strict=False を渡してください。",
     ),
-    "TG-F002": (
-        "the file {path} is damaged or not a checkpoint: {reason}. Nothing was loaded. Fix: use another checkpoint, or start without "
-        "--resume.",
-        "ファイル {path} は壊れているか、チェックポイントではありません: {reason}。何も読み込んでいません。直し方: 別のチェックポイントを"
-        "使うか、--resume なしで始めてください。",
-    ),
     "TG-F003": (
         "the state of {what} does not fit: {reason}. Nothing was loaded. Fix: {fix}",
         "{what} の状態が合いません: {reason}。何も読み込んでいません。直し方: {fix}",
@@ -236,8 +230,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
     ),
     "TG-F005": (
-        "{path} is not a whole and valid {kind} file: {fault}. Nothing was loaded. Fix: get the file again.",
-        "{path} は正しい {kind} ファイルではありません: {fault}。何も読み込んでいません。直し方: ファイルを入手し直してください。",
+        "{path} is not a whole and valid {kind} file: {fault}. Nothing was loaded. Fix: {fix}",
+        "{path} は正しい {kind} ファイルではありません: {fault}。何も読み込んでいません。直し方: {fix}",
     ),
     "TG-F006": (
         "the data set '{name}' is not here: {file} is missing in {folder}, and {reason}. Fix: {fix}",
@@ -253,6 +247,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{path}: {what} is {value}, above the limit of {limit}. Nothing was loaded. Fix: use another file, or raise the limit if you trust it.",
         "{path}: {what}が {value} で、上限 {limit} を超えています。何も読み込んでいません。直し方: 別のファイルを使うか、信頼できるファイルなら"
         "上限を上げてください。",
+    ),
+    "TG-F009": (
+        "the checkpoint {path} is passed over, and an older one is used. {reason} Fix: nothing to do; training from here writes it anew.",
+        "チェックポイント {path} は使わず、前のものを使います。{reason} 直し方: 何もしなくてかまいません。ここから学習を続ければ書き直されます。",
+    ),
+    "TG-F011": (
+        "{path} uses what cannot be imported: {missing}. Nothing was loaded. Fix: export the model without it, for instance with float32 and an "
+        "opset that builds such operators from simpler ones.",
+        "{path} には読み込めないものがあります: {missing}。何も読み込んでいません。直し方: これらを使わない形で (float32 で、または単純な演算に"
+        "分かれる opset で) 書き出し直してください。",
+    ),
+    "TG-F012": (
+        "{path}: {node} failed: {reason}. Fix: check the inputs against print(model); if they are right, the file is damaged or was written for "
+        "other shapes.",
+        "{path}: {node} で失敗しました: {reason}。直し方: 入力を print(model) の表示と比べてください。入力が正しければ、ファイルが壊れているか、"
+        "別の形状用に書かれています。",
     ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (
@@ -353,6 +363,39 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "model once with a batch, for instance model(tg.zeros(1, n)).",
         "{kind}: '{name}' は形状が決まるまで使えません。Lazy 層の形状は最初の入力で決まります。直し方: model(tg.zeros(1, n)) などで"
         "モデルを 1 度呼び出してください。",
+    ),
+    # --- traces
+    "TG-U016": (
+        "{what} asks for the value of a Tensor that is being traced; the trace holds operators only and could not follow. It was asked "
+        "here:\n{line}Fix: {fix}",
+        "{what} は記録中の Tensor の値を読みます。記録されるのは演算だけなので、値に応じた動作は残せません。読んだ場所:\n{line}直し方: {fix}",
+    ),
+    "TG-U017": (
+        "trace: {reason}. It happened here:\n{line}Fix: {fix}",
+        "記録: {reason}。場所:\n{line}直し方: {fix}",
+    ),
+    # --- use of a Dataset
+    "TG-U018": (
+        "{kind} has no {method}. Fix: define `def {method}({parameters}): ...` in it.",
+        "{kind} には {method} がありません。直し方: `def {method}({parameters}): ...` を定義してください。",
+    ),
+    # --- workers of a DataLoader
+    "TG-W001": (
+        "{kind} in worker {worker} of a DataLoader. What happened there:\n{trace}Fix: mend the line that failed; dataset[index] shows the "
+        "same without a worker.",
+        "DataLoader のワーカー {worker} で {kind} が起きました。ワーカーでの記録:\n{trace}直し方: 失敗した行を直してください。"
+        "dataset[index] とすると、ワーカーなしで同じ失敗を確かめられます。",
+    ),
+    "TG-W002": (
+        "worker {worker} of a DataLoader (process {process}) ended before its batch was ready, {how}. Fix: look for a crash or for "
+        "memory that ran out; num_workers=0 shows where.",
+        "DataLoader のワーカー {worker} (プロセス {process}) が、バッチができる前に終了しました ({how})。直し方: 異常終了やメモリ不足がないか"
+        "調べてください。num_workers=0 とすると場所が分かります。",
+    ),
+    "TG-W003": (
+        "worker {worker} of a DataLoader gave no batch within {timeout} s. Fix: pass a larger timeout, or look for an item that never ends.",
+        "DataLoader のワーカー {worker} が {timeout} 秒以内にバッチを返しませんでした。直し方: timeout を大きくするか、終わらない項目がないか"
+        "調べてください。",
     ),
     # --- checks of tinygrad_ja.testing
     "TG-V001": (

@@ -24,6 +24,10 @@ class Backend(NamedTuple):
     to_host: Callable[[Any], np.ndarray]
     index_of: Callable[[Any], int]
     random: Callable[[int, int], Any]
+    kernel_of: Callable[[Any], Callable[..., Any]] | None = None
+    """How an operator runs on these arrays where that is not its own text: operator -> kernel."""
+    adopt: Callable[[Any, Any, dict[str, Any]], list[Any] | None] | None = None
+    """Makes arrays of another backend its own where both met in one call: (operator, operands, constants) -> operands, or None."""
 
 
 def _numpy_random(seed: int, index: int) -> np.random.Generator:
@@ -63,8 +67,13 @@ ARRAY_MODULES.update(dict.fromkeys(_NUMPY_SCALARS, np))
 
 
 def register_backend(backend: Backend) -> None:
-    """Make one more array type known. All operators run on it from then on."""
+    """Make one more device known, and its array type. All operators run on it from then on."""
     BACKENDS[backend.name] = backend
+    register_array_type(backend)
+
+
+def register_array_type(backend: Backend) -> None:
+    """Make one more array type known, of a device that is known by itself."""
     BY_TYPE[backend.array_type] = backend
     ARRAY_MODULES[backend.array_type] = backend.xp
 
@@ -86,6 +95,12 @@ def is_array(value: Any) -> bool:
     if kind.__module__.partition(".")[0] != "cupy":
         return False
     return kind in BY_TYPE or (ARRAY_MODULES.get(kind) or ARRAY_MODULES[kind]) is not None
+
+
+def meet(a: Any, b: Any) -> bool:
+    """True for two arrays that may stand in one call: of one type, or of a type that adopts the other's arrays."""
+    kinds = {type(a), type(b)}
+    return len(kinds) == 1 or any(BY_TYPE[kind].adopt is not None for kind in kinds)
 
 
 def as_array(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,61 @@ class Generator:
         """Array of integers, low <= n < high."""
         return self._array(self._stream.integers(low, high, shape), dtype)
 
+    def beta(self, a: float, b: float, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Array of numbers in [0, 1] with the density of Beta(a, b), ∝ x^(a-1) (1 - x)^(b-1)."""
+        return self._array(self._stream.beta(a, b, shape), dtype)
+
     def permutation(self, n: int) -> Any:
         """A random order of 0 .. n-1 (the order of uniform keys: the same text for NumPy and CuPy)."""
         return self._xp.argsort(self._stream.random(n))
 
     def _array(self, drawn: Any, dtype: Any) -> Any:
         return self._xp.asarray(drawn).astype(dtype, copy=False)
+
+
+class Stream:
+    """A generator of the CPU that is made from ``seed`` when it is first asked for: a stream that nobody uses costs nothing."""
+
+    __slots__ = ("seed", "_generator")
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._generator: Generator | None = None
+
+    @property
+    def generator(self) -> Generator:
+        """The generator itself."""
+        if self._generator is None:
+            self._generator = Generator().manual_seed(self.seed)
+        return self._generator
+
+
+class _Here(threading.local):
+    stream: Stream | None = None
+
+
+_here = _Here()
+
+
+class drawing_from:
+    """In the block, and in this thread, ``stream`` is the default generator of the CPU; all others stay as they are.
+
+    >>> with drawing_from(Stream(1)):
+    ...     a = default_generator("cpu").integers(0, 100, ()).item()
+    >>> a == Generator().manual_seed(1).integers(0, 100, ()).item()
+    True
+    """
+
+    __slots__ = ("_stream", "_before")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        self._before, _here.stream = _here.stream, self._stream
+
+    def __exit__(self, *failure: object) -> None:
+        _here.stream = self._before
 
 
 class _Streams:
@@ -100,8 +150,10 @@ _streams = _Streams()
 
 
 def default_generator(device: str | Device | None = None) -> Generator:
-    """The generator of the process for ``device`` (default: the default device)."""
+    """The generator of the process for ``device`` (default: the default device); while a DataLoader makes a batch, that of the batch."""
     place = get_default_device() if device is None else Device(device)
+    if _here.stream is not None and place.type == "cpu":
+        return _here.stream.generator
     if place not in _streams.by_device:
         generator = Generator(place)
         if _streams.seed is not None:
@@ -110,11 +162,19 @@ def default_generator(device: str | Device | None = None) -> Generator:
     return _streams.by_device[place]
 
 
+def default_generators() -> dict[Device, Generator]:
+    """The default generators that exist so far, that of the CPU among them."""
+    default_generator("cpu")
+    return dict(_streams.by_device)
+
+
 def manual_seed(seed: int) -> Generator:
     """Start the default generators of every device from ``seed``. Returns that of the default device.
 
     >>> _ = manual_seed(0)
     """
+    if _here.stream is not None:
+        return _here.stream.generator.manual_seed(seed)
     _streams.seed = int(seed)
     for generator in _streams.by_device.values():
         generator.manual_seed(seed)

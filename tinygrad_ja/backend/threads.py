@@ -105,6 +105,11 @@ def set_num_threads(count: int) -> None:
     _threads.resize(count)
 
 
+def work_undivided() -> None:
+    """From now on kernels that are called in this thread stay in it: it is one of several that work side by side."""
+    _here.inside = True
+
+
 def in_parts(work: Callable[[slice], object], length: int, elements: int, block: int = 0) -> None:
     """Call ``work(slice)`` for parts that together are ``range(length)``: one part for each thread where ``elements``, the size of the
     whole work, is worth it, else one part in all.

@@ -1,9 +1,10 @@
-"""Turns a failure inside a kernel into an error that states the rule. Runs only after the failure, so success costs nothing."""
+"""What follows a failure inside a kernel: an error that states the rule; or, where a recorder's array met a plain one, the operator again with
+both recorded. Runs only after the failure, so success costs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from .operator import Operator
 
 
-def explain(operator: Operator, failure: Exception, operands: Sequence[Any], constants: dict[str, Any]) -> NoReturn:
-    """Raise the error of the catalogue that fits ``failure``; the original stays as its cause."""
+def explain(operator: Operator, failure: Exception, operands: Sequence[Any], constants: dict[str, Any]) -> Any:
+    """Raise the error of the catalogue that fits ``failure``; the original stays as its cause. Where operands that a backend adopts
+    were the reason, the result of the operator with them."""
+    for backend in list(BY_TYPE.values()):
+        adopted = backend.adopt and backend.adopt(operator, operands, constants)
+        if adopted:
+            return operator.run(adopted, constants)
     if isinstance(failure, (TinygradError, MemoryError)):
         raise failure
     arrays = [a for a in (getattr(x, "array", x) for x in operands) if type(a) in BY_TYPE]

@@ -136,7 +136,7 @@ def _source(operator: Operator) -> str:
         "    try:",
         f"        {target} = {_call(operator, arrays)}",
         "    except Exception as _failure:",
-        f"        _explain(_op, _failure, ({_tuple(inputs)}), {_constants(operator)})",
+        f"        return _explain(_op, _failure, ({_tuple(inputs)}), {_constants(operator)})",
     ]
     differentiable = bool(operator.derivatives)
     if operator.promotes and differentiable and not operator.several:
@@ -241,7 +241,7 @@ def _variadic_source(operator: Operator) -> str:
         "    try:",
         f"        {target} = {arrays}",
         "    except Exception as _failure:",
-        f"        _explain(_op, _failure, _given, {_constants(operator)})",
+        f"        return _explain(_op, _failure, _given, {_constants(operator)})",
     ]
     saved = f"({_tuple(_saved(operator))})"
     if operator.several:

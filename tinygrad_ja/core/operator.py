@@ -54,7 +54,9 @@ class Kernels(dict):
             xp = ARRAY_MODULES[kind]
         except KeyError:
             return self._by_other_operand
-        self[kind] = self.operator.kernel_for(xp)
+        backend = BY_TYPE.get(kind)
+        own = backend.kernel_of if backend is not None else None
+        self[kind] = self.operator.kernel_for(xp) if own is None else own(self.operator)
         return self[kind]
 
     def _by_other_operand(self, *args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE, is_array, usual_dtype
+from ..backend.arrays import BY_TYPE, is_array, meet, usual_dtype
 from ..backend.devices import device_of, get_default_dtype
 from ..errors import error, joined
 from .modes import modes
@@ -222,9 +222,9 @@ def operand(operator: Operator, value: Any, name: str, other: Any) -> Any:
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, np.generic):
         return value.item()
-    if type(value) is type(other):
-        return value
     if is_array(value):
+        if meet(value, other):
+            return value
         raise mixed_devices(operator, (value, other))
     raise error("TG-T002", op=operator.name, argument=name, type=type(value).__name__)
 
@@ -234,6 +234,8 @@ def coerce(operator: Operator, value: Any, name: str, other: Any) -> Any:
     if value is None and name in operator.optional:
         return None
     if is_array(value) and is_array(other):
+        if meet(value, other):
+            return value
         raise mixed_devices(operator, (other, value))
     culprit, argument = (value, name) if is_array(other) else (other, operator.inputs[0])
     raise error("TG-T002", op=operator.name, argument=argument, type=type(culprit).__name__)
@@ -256,7 +258,7 @@ def mixed_dtypes(operator: Operator, arrays: Sequence[Any]) -> tuple[Any, bool]:
             continue
         if type(a) not in BY_TYPE and (operator.kind != "elementwise" or not isinstance(a, (bool, int, float, np.generic))):
             raise error("TG-T002", op=operator.name, argument=operator.input_name(index), type=type(a).__name__)
-        if type(a) in BY_TYPE and type(a) is not type(some):
+        if type(a) in BY_TYPE and not meet(a, some):
             raise mixed_devices(operator, arrays)
     assert some is not None
     return some, all(a.dtype is some.dtype for a in arrays if type(a) in BY_TYPE)

@@ -306,13 +306,14 @@ def mark_changed(leaf: Leaf | None, array: Any) -> None:
         _Changes.by_memory[key] = [weakref.ref(owner, lambda _: forget(key, None)), number]
 
 
-def _changed_since(number: int, value: Any) -> bool:
+def changed_since(number: int, value: Any) -> bool:
+    """Whether the memory of an array was changed in place after the moment ``number``."""
     owner = _owner(value)
     entry = _Changes.by_memory.get(id(owner))
     return entry is not None and entry[1] > number and entry[0]() is owner
 
 
-def _refuse_changed(node: Node) -> None:
+def refuse_changed(node: Node) -> None:
     """Raise when something that ``node`` saved was changed in place after it ran."""
     operator = node.operator
     # a checkpoint runs again on the leaves themselves
@@ -325,7 +326,7 @@ def _refuse_changed(node: Node) -> None:
         return
     for name, value in zip(operator.saves, node.saved):  # type: ignore[arg-type]
         for array in value if type(value) is tuple else (value,):
-            if is_array(array) and _changed_since(node.number, array):
+            if is_array(array) and changed_since(node.number, array):
                 raise error("TG-G003", op=operator.name, input=name, shape=array.shape)
 
 
@@ -403,7 +404,7 @@ def run_backward(
         if saved is None:
             raise error("TG-G002", op=operator.name)
         if number < _Changes.latest:
-            _refuse_changed(node)
+            refuse_changed(node)
         if type(g) is list:
             g = _fill(g, node.shape)
 

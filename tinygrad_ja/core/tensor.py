@@ -262,6 +262,8 @@ class Tensor(Attached):
             self.array[...] = array
             self._note_change()
         else:
+            if type(array) is not type(self.array) and hasattr(array, "recording"):
+                array.recording.replaces(self)
             self.array = array
             if modes.record is not None:
                 self.node = value.node
@@ -300,7 +302,7 @@ class Tensor(Attached):
         if not force:
             if self.node is not None:
                 raise error("TG-G011")
-            if type(self.array) is not np.ndarray:
+            if self.device.type != "cpu":
                 raise error("TG-D006", device=self.device)
         return BY_TYPE[type(self.array)].to_host(self.array)
 
@@ -314,7 +316,7 @@ class Tensor(Attached):
         """``array + tensor`` runs our operator; any other NumPy function on a Tensor is an error that names ours."""
         from .operator import OPERATORS
 
-        name = _OPERATOR_OF_UFUNC.get(ufunc.__name__)
+        name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
         if method == "__call__" and name and not kwargs and type(inputs[0]) is not Tensor:
             return OPERATORS[name].public(*inputs)
         raise error("TG-U002", function=ufunc.__name__, fix=_NAME_OF_UFUNC.get(ufunc.__name__, ufunc.__name__))
@@ -424,7 +426,7 @@ def _text(x: Tensor) -> str:
     return f"Parameter containing:\n{made}" if is_parameter(x) else made
 
 
-_OPERATOR_OF_UFUNC = {
+OPERATOR_OF_UFUNC = {
     "add": "add",
     "subtract": "sub",
     "multiply": "mul",
@@ -445,7 +447,7 @@ _OPERATOR_OF_UFUNC = {
 }
 
 _NAME_OF_UFUNC = {
-    **_OPERATOR_OF_UFUNC,
+    **OPERATOR_OF_UFUNC,
     "negative": "neg",
     "absolute": "abs",
     "invert": "bitwise_not",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backend.arrays import ARRAY_MODULES, is_array, is_sole_owner
+from ..backend.arrays import ARRAY_MODULES, is_array, is_sole_owner, meet
 from ..errors import error, joined
 from .modes import enable_grad, modes
 from .tape import LEAF, accumulate, nodes_below, run_backward
@@ -29,7 +29,7 @@ def _roots(outputs: Sequence[Tensor], grad_outputs: Sequence[Any], create_graph:
             if not is_array(g):
                 raise error("TG-T002", op="backward", argument="gradient", type=type(g).__name__)
             g = Tensor(g)
-        if type(g.array) is not type(y.array):
+        if not meet(g.array, y.array):
             devices = (str(y.device), str(g.device))
             raise error("TG-D001", op="backward", devices=joined(devices), fix=devices[0])
         if g.array.shape != y.array.shape:

@@ -134,7 +134,7 @@ class Module:
         rule: Phrase = ""
         if not isinstance(name, str) or not name or "." in name:
             rule = ("a name is a non-empty string without a dot", "名前は空でなく、ドットを含まない文字列です")
-        elif hasattr(self, name) and self._roles.get(name) != role:
+        elif (name in self.__dict__ or hasattr(type(self), name)) and self._roles.get(name) != role:
             rule = ("no other attribute has this name", "同じ名前の属性がほかにないこと")
         if rule:
             raise error(

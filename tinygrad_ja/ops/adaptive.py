@@ -116,7 +116,7 @@ def _adaptive_max_pool(op: str, dims: int, input: Any, output_size: Any, indices
     for axis in reversed(range(dims)):
         length = input.shape[input.ndim - dims + axis]
         place = array % length
-        total = total + (place if places[axis] is None else places[axis][place]) * scale
+        total = total + (place if places[axis] is None else xp.take(places[axis], place)) * scale
         array, scale = array // length, scale * sizes[axis]
     return values, Tensor(total) if type(found) is Tensor else total
 

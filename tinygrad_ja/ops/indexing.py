@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array, meet
 from ..backend.devices import device_of, move
 from ..core.modes import modes
 from ..core.operator import OPERATORS, Array, linear, primitive
@@ -60,7 +60,7 @@ def _array_item(input: Any, item: Any) -> Any:
     if array.dtype.kind not in "biu" or array.dtype == np.uint8:
         raise _invalid(input, (f"an index of dtype {array.dtype}", f"dtype {array.dtype} の添字"))
     held = getattr(input, "array", input)
-    if type(array) is type(held):
+    if meet(array, held):
         return array
     if type(array) is not np.ndarray:
         raise mixed_devices(_getitem.operator, (held, array))  # type: ignore[attr-defined]
@@ -382,7 +382,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     basic, advanced = _read(input, index)
     aliases_leaf = type(getattr(input, "_role", None)) is Tensor  # x.data[i] = v
     moving = input.node is not None or (type(value) is Tensor and value.node is not None)
-    if moving and modes.record is not None and not aliases_leaf and input.array.dtype.kind == "f":
+    differentiated = moving and modes.record is not None and not aliases_leaf and input.array.dtype.kind == "f"
+    if differentiated or _is_recorded(input) or _is_recorded(value):
         input._assign(_with_part(input, _as_operand(input, value), basic, advanced))
         return
     if type(value) is Tensor:
@@ -395,8 +396,13 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     (input._role if aliases_leaf else input)._note_change()
 
 
+def _is_recorded(value: Any) -> bool:
+    """Whether a recorder must see what happens to a Tensor as an operator, in place of a write into its array."""
+    return type(value) is Tensor and BY_TYPE[type(value.array)].kernel_of is not None
+
+
 def _on_device(input: Tensor, value: Tensor) -> Tensor:
-    if type(value.array) is not type(input.array):
+    if not meet(value.array, input.array):
         devices = (str(input.device), str(value.device))
         raise error("TG-D001", op="setitem", devices=joined(devices), fix=devices[0])
     return value

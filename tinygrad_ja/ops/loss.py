@@ -214,7 +214,7 @@ def class_scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: An
     counts = target != ignore_index
     safe = xp.where(counts, target, xp.zeros_like(target))
     valid = counts.astype(dtype)
-    return safe, valid if weight is None else valid * weight[safe], valid
+    return safe, valid if weight is None else valid * xp.take(weight, safe), valid
 
 
 def mean_by_weight(xp: Any, total: Any, scale: Any) -> Any:

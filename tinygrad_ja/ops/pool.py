@@ -24,6 +24,7 @@ from .indexing import _getitem
 from .piecewise import abs, sign
 from .reduce import floating
 from .resample import AxisMap, resampled
+from .selection import _gather
 from .shape import _reshape
 from .window import Window, per_axis, reaches, spatial_sizes, windows_of
 
@@ -143,8 +144,8 @@ def _along_tiles(input: Any, windows: tuple[Window, ...]) -> tuple[Any, Any] | N
     return made.values, made.indices
 
 
-def flat_index(xp: Any, taps: Any, windows: tuple[Window, ...], sizes: Sequence[int]) -> Any:
-    """Row-major number of the element that each window took among the elements of its picture."""
+def position_tables(xp: Any, windows: tuple[Window, ...], sizes: Sequence[int]) -> tuple[Any, Any]:
+    """``(offset, start)``: tap k of a window is the element ``offset[k] + start[window]`` of a picture of these sizes, row-major."""
     number, offset, start, scale = xp.arange(math.prod([window.taps for window in windows])), 0, 0, 1
     for axis in reversed(range(len(windows))):
         window = windows[axis]
@@ -152,25 +153,37 @@ def flat_index(xp: Any, taps: Any, windows: tuple[Window, ...], sizes: Sequence[
         first = (xp.arange(window.count) * window.stride - window.padding) * scale
         start = start + first.reshape((window.count,) + (1,) * (len(windows) - 1 - axis))
         number, scale = number // window.taps, scale * sizes[axis]
-    return xp.take(offset, taps) + start
+    return offset, start
+
+
+def _position_case(pick: Any) -> Any:
+    (_, taps, size, windows), _ = _from_taps_case(pick)
+    return (taps, windows, size[len(size) - len(windows) :]), {}
+
+
+@primitive(cases=_position_case, integer=True)
+def window_position(xp: Any, input: Array, windows: tuple[Window, ...], sizes: tuple[int, ...]) -> Array:
+    """Row-major number, int64, of the element that each window took among the elements of its picture. ``input`` are the taps."""
+    offset, start = position_tables(xp, windows, sizes)
+    return xp.take(offset, input) + start
 
 
 def largest(input: Any, windows: tuple[Window, ...], indices: bool) -> tuple[Any, Any]:
     """The largest element of each window and, with ``indices``, its number in the picture (int64)."""
     dims, found = len(windows), None
-    xp = ARRAY_MODULES[type(getattr(input, "array", input))]
     for stage in _stages(windows, input.shape[input.ndim - dims :]):
         sizes = tuple(input.shape[input.ndim - dims :])
         values, taps = _along_tiles(input, stage) or _window_max(input, stage)
         if indices:
-            here = flat_index(xp, getattr(taps, "array", taps), stage, sizes)
+            here = window_position(taps, stage, sizes)
             if found is not None:
-                pictures = math.prod(here.shape[: here.ndim - dims])
-                found = xp.take_along_axis(found.reshape(pictures, -1), here.reshape(pictures, -1), 1).reshape(here.shape)
-            else:
-                found = here
+                shape = tuple(here.shape)
+                pictures = math.prod(shape[: len(shape) - dims])
+                flat = [_reshape(x, (pictures, math.prod(x.shape[x.ndim - dims :]))) for x in (found, here)]
+                here = _reshape(_gather(flat[0], 1, flat[1]), shape)
+            found = here
         input = values
-    return input, Tensor(found) if indices and type(input) is Tensor else found
+    return input, found
 
 
 def _max_pool(op: str, dims: int, input: Any, arguments: tuple[Any, ...], indices: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, is_array
+from ..backend.arrays import ARRAY_MODULES, is_array, meet
 from ..core.operator import Array, Constant, elementwise, linear, primitive
 from ..core.promotion import autocasts, mixed_devices
 from ..core.tensor import Tensor
@@ -94,7 +94,7 @@ def _index_of(op: str, input: Any, index: Any, size: int, dim: int, negative: bo
     if array.dtype.kind not in "iu":
         raise error("TG-T004", op=op, dtype=array.dtype, allowed=("an integer dtype", "整数の dtype"), fix="tg.int64")
     held = getattr(input, "array", input)
-    if type(array) is not type(held):
+    if not meet(array, held):
         raise mixed_devices(_index_select.operator, (held, array))  # type: ignore[attr-defined]
     if not negative and type(array) is np.ndarray and array.size:
         worst = min if (least := int(np.minimum.reduce(array, None))) < 0 else max

@@ -1,0 +1,268 @@
+"""Traces: a program's operators as a list, recorded from one run. What exports a model or replays a step starts from this list.
+
+A traced array stands where a NumPy array stands. Which operators are called with it is seen by the one look-up that every operator
+does anyway (``operator.kernels[type(array)]``): for a ``Traced`` array the kernel computes the values with NumPy's kernel and notes the
+operator, its arguments and its results. So recording costs nothing where nothing is recorded, and has no state outside of its arrays.
+
+What a program may do with a traced Tensor: call operators, and ask for shape and dtype, which count as constants. Asking for values
+(``float(x)``, ``if x:``, ``x.tolist()``, ``np.f(x)``) is an error that shows the line, since the list could not follow. Tensors that are not
+traced (parameters, masks) become constants of the list when they meet a traced one; one array is one constant.
+
+>>> import tinygrad_ja as tg
+>>> from tinygrad_ja.core.trace import Trace
+>>> w = tg.tensor([[1.0, 2.0]])
+>>> with Trace({"w": w}) as trace:
+...     x = trace.input(tg.ones(3, 2), "x")
+...     y = tg.relu(x @ w.T + w.sum())
+...     _ = trace.output(y)
+>>> print(trace)
+x (3, 2) float32
+c0 (2, 1) float32 constant
+v0 (3, 1) float32 = matmul(x, c0)
+c1 () float32 constant
+v1 (3, 1) float32 = add(v0, c1)
+v2 (3, 1) float32 = relu(v1)
+-> v2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import as_array
+from ..errors import error
+from .operator import Operator
+from .tape import changed_since, next_number, user_line
+from .tensor import Tensor
+from .traced import Traced, found, mapped, mixed_traces
+
+
+class Value:
+    """An array of a trace, without its elements unless it is a constant.
+
+    shape, dtype: as of the array. step: the step that made it, None for an input and a constant. array: the elements of a constant,
+    else None. name: unique in its trace.
+    """
+
+    __slots__ = ("name", "shape", "dtype", "step", "array")
+
+    def __init__(self, name: str, like: Any, step: Step | None = None, array: np.ndarray | None = None) -> None:
+        self.name = name
+        self.shape: tuple[int, ...] = like.shape
+        self.dtype: np.dtype = like.dtype
+        self.step = step
+        self.array = array
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Step:
+    """One operator's run: the operator; its arguments by name, in which each array is a ``Value``; what it gave (a Value, or a tuple of
+    what the kernel returned, extra results included); and ``note``, what the trace's ``note`` function said at that moment."""
+
+    __slots__ = ("operator", "arguments", "result", "note")
+
+    def __init__(self, operator: Operator, arguments: dict[str, Any], note: Any) -> None:
+        self.operator = operator
+        self.arguments = arguments
+        self.note = note
+        self.result: Any = None
+
+    @property
+    def outputs(self) -> list[Value]:
+        """What the public function returns, in order, without the extra results that derivatives ask for."""
+        operator = self.operator
+        made = self.result[0] if operator.aux else self.result
+        return list(made) if operator.several else [made]
+
+    @property
+    def inputs(self) -> list[Value]:
+        """Every Value among the arguments, in order."""
+        return list(found(self.arguments, Value))
+
+
+class Trace:
+    """A recording. Make traced inputs with ``input``, run the program on them, name its results with ``output``.
+
+    names: name -> Tensor whose array keeps that name when it becomes a constant (``dict(model.named_parameters())``).
+    note: called at each step; its result is kept as ``step.note``.
+    expand: called with an operator and its arguments; True records the operator's reference in plain operators instead (the extra
+    results that its derivative asks for are then missing, so only for a program without backward).
+
+    A context manager: after the block, its arrays refuse everything, so that none is taken for a number by mistake, and Tensors that
+    were there before and took a traced value in place have their old one again. Attributes:
+    ``inputs``, ``steps``, ``outputs`` and ``constants`` (the Values of captured arrays, in order of capture).
+
+    Raises UsageError where the program asks for values or mixes two traces, and where a captured array was changed in place.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, Tensor] | None = None,
+        note: Callable[[], Any] | None = None,
+        expand: Callable[[Operator, dict[str, Any]], bool] | None = None,
+    ) -> None:
+        self.inputs: list[Value] = []
+        self.steps: list[Step] = []
+        self.outputs: list[Value] = []
+        self.open = True
+        self._note = note
+        self._expand = expand
+        self._names = {id(x.array): (name, x.array) for name, x in (names or {}).items()}
+        self._captured: dict[int, tuple[Value, int]] = {}
+        self._replaced: list[tuple[Tensor, Any, Any]] = []
+        self._made = 0
+
+    @property
+    def constants(self) -> list[Value]:
+        """The constants, in the order in which they were met."""
+        return [value for value, _ in self._captured.values()]
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, kind: type | None, failure: BaseException | None, trace: TracebackType | None) -> None:
+        self.open = False
+        for tensor, array, node in self._replaced:
+            tensor.array, tensor.node = array, node
+        if kind is None:
+            for value, number in self._captured.values():
+                self._refuse_changed(value, number)
+
+    def input(self, x: Tensor, name: str) -> Tensor:
+        """A stand-in for ``x``, with the name ``name`` in the trace. Raises UsageError when ``x`` is of another trace."""
+        if type(x.array) is not np.ndarray:
+            raise error(
+                "TG-U017",
+                reason=(
+                    "an input must be a Tensor on the CPU that is in no trace",
+                    "入力は、ほかの記録に属さない CPU の Tensor でなければなりません",
+                ),
+                line=user_line(),
+                fix=(
+                    "pass x.cpu(), and do not trace inside of a trace.",
+                    "x.cpu() を渡し、記録の中で記録を始めないでください。",
+                ),
+            )
+        value = Value(name, x.array)
+        self.inputs.append(value)
+        return Tensor(Traced(x.array, self, value), x.node)
+
+    def output(self, x: Tensor) -> Value:
+        """Note ``x`` as a result of the program. One that depends on no input is a constant."""
+        value = self._value(x.array)
+        self.outputs.append(value)
+        return value
+
+    def __str__(self) -> str:
+        lines = [f"{value} {_described(value)}" for value in self.inputs]
+        shown: set[str] = set()
+        for step in self.steps:
+            for value in step.inputs:
+                if value.array is not None and value.name not in shown:
+                    shown.add(value.name)
+                    lines.append(f"{value} {_described(value)} constant")
+            made = ", ".join(f"{value} {_described(value)}" for value in step.outputs)
+            lines.append(f"{made} = {step.operator.name}({', '.join(_shown_arguments(step))})")
+        return "\n".join([*lines, f"-> {', '.join(map(str, self.outputs))}"])
+
+    # -- recording
+
+    def capture(self, array: np.ndarray) -> Traced:
+        """A constant: an array that was there before, known by its identity."""
+        entry = self._captured.get(id(array))
+        if entry is None:
+            name, _ = self._names.get(id(array), (f"c{len(self._captured)}", None))
+            entry = self._captured[id(array)] = (Value(name, array, array=array), next_number())
+        self._refuse_changed(*entry)
+        return Traced(array, self, entry[0])
+
+    def replaces(self, tensor: Tensor) -> None:
+        """Remember the value of a Tensor that is about to take a traced one in place."""
+        self._replaced.append((tensor, tensor.array, tensor.node))
+
+    def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
+        """Run ``operator`` on its arguments, traced and others, and note the step. Returns what its kernel returns, traced."""
+        taken = mapped(arguments, _is_array, self._value)
+        if self._expand is not None and self._expand(operator, taken):
+            return self._run_reference(operator, arguments)
+        step = Step(operator, taken, self._note() if self._note else None)
+        plain = mapped(arguments, _is_traced, lambda array: array._elements)
+        made = _call(operator, operator.kernels[np.ndarray], plain)
+        traced = mapped(made, lambda y: isinstance(y, (np.ndarray, np.generic)), lambda y: self._result(as_array(y), step))
+        step.result = mapped(traced, _is_traced, lambda array: array.entry)
+        self.steps.append(step)
+        return traced
+
+    def _run_reference(self, operator: Operator, arguments: dict[str, Any]) -> Any:
+        def tensor(array: Any) -> Tensor:
+            return Tensor(array if type(array) is Traced else self.capture(array))
+
+        assert operator.reference is not None
+        inputs = {name: mapped(arguments[name], _is_array, tensor) for name in operator.inputs}
+        made = _call(operator, operator.reference, {**arguments, **inputs})
+        y = mapped(made, lambda x: type(x) is Tensor, lambda x: x.array if type(x.array) is Traced else self.capture(x.array))
+        return (y, *[None for _ in operator.aux]) if operator.aux else y
+
+    def _result(self, array: np.ndarray, step: Step) -> Traced:
+        value = Value(f"v{self._made}", array, step)
+        self._made += 1
+        return Traced(array, self, value)
+
+    def _value(self, array: Any) -> Value:
+        if type(array) is not Traced:
+            return self.capture(array).entry
+        if array.recording is not self:
+            raise mixed_traces()
+        return array.entry
+
+    def _refuse_changed(self, value: Value, number: int) -> None:
+        if changed_since(number, value.array):
+            raise error(
+                "TG-U017",
+                reason=(
+                    f"the constant {value.name} {value.shape} was changed in place after an operator used it",
+                    f"定数 {value.name} {value.shape} が、演算で使われた後に上書きされました",
+                ),
+                line=user_line(),
+                fix=("make a new tensor: y = x + ....", "y = x + ... のように新しいテンソルを作ってください。"),
+            )
+
+
+def _described(value: Value) -> str:
+    return f"{value.shape} {value.dtype}"
+
+
+def _shown_arguments(step: Step) -> Iterator[str]:
+    operator = step.operator
+    for name, argument in step.arguments.items():
+        if name == operator.variadic:
+            yield from map(repr, argument)
+        elif name in operator.inputs or name in operator.array_constants:
+            if argument is not None:
+                yield repr(argument)
+        else:
+            yield f"{name}={argument!r}"
+
+
+def _call(operator: Operator, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    inputs = arguments[operator.variadic] if operator.variadic else [arguments[name] for name in operator.inputs]
+    return operator.call(function, inputs, arguments)
+
+
+def _is_traced(value: Any) -> bool:
+    return type(value) is Traced
+
+
+def _is_array(value: Any) -> bool:
+    return type(value) is Traced or type(value) is np.ndarray

@@ -1,0 +1,379 @@
+"""Traced arrays: the array type whose operators a ``Trace`` records (``core/trace.py``). Importing this file makes it known.
+
+Kernels of operators see the elements, which are NumPy's; nobody else does. Code between operators that works on raw arrays gets those
+functions of NumPy that are operators themselves (``FUNCTIONS``, ``METHODS``), shape and dtype, and an error for the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend.arrays import NUMPY, Backend, register_array_type
+from ..errors import Phrase, error
+from .operator import OPERATORS, Operator
+from .tape import user_line
+from .tensor import OPERATOR_OF_UFUNC, Tensor
+
+if TYPE_CHECKING:
+    from .trace import Trace, Value
+
+
+class Traced:
+    """An array of a running trace: its elements, for operators alone, and the trace's name for it."""
+
+    __slots__ = ("_elements", "recording", "entry", "__weakref__")
+    __hash__ = None  # type: ignore[assignment]
+    base = None
+
+    def __init__(self, elements: np.ndarray, trace: Trace, entry: Value) -> None:
+        self._elements = elements
+        self.recording = trace
+        self.entry = entry
+
+    # -- metadata: constants of the program
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._elements.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._elements.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The element type."""
+        return self._elements.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._elements.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._elements.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self._elements.itemsize
+
+    @property
+    def flags(self) -> Any:
+        """Flags of the memory."""
+        return self._elements.flags
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    # -- everything else asks for elements
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METHODS:
+            return functools.partial(METHODS[name], self)
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(name)
+        fix = (f"use the operator of that name: tg.{name}(x).", f"同じ名前の演算 tg.{name}(x) を使ってください。")
+        raise _reads(f"x.array.{name}", fix if name in OPERATORS else None)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise _reads("np.asarray(x)")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """``numpy_array + traced`` is an operator; other functions of NumPy are refused."""
+        name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
+        if name is None or method != "__call__" or kwargs:
+            raise _reads(f"np.{ufunc.__name__}(x)")
+        return OPERATORS[name].kernels[Traced](*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function.__name__ in FUNCTIONS and function is getattr(np, function.__name__):
+            return FUNCTIONS[function.__name__](*args, **kwargs)
+        raise _reads(f"np.{function.__name__}(x)")
+
+    def __bool__(self) -> bool:
+        raise _reads(
+            "if x:",
+            (
+                "tg.where(condition, a, b) chooses by value; decide by shapes or by plain Python values otherwise.",
+                "値で選ぶには tg.where(condition, a, b) を使ってください。それ以外の分岐は形状か Python の値で決めてください。",
+            ),
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(OPERATORS["unbind"].public(self, 0))
+
+    def __getitem__(self, key: Any) -> Any:
+        return OPERATORS["getitem"].public(self, key if type(key) is tuple else (key,))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise _reads(
+            "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
+        )
+
+    def __neg__(self) -> Any:
+        return OPERATORS["neg"].public(self)
+
+    def __abs__(self) -> Any:
+        return OPERATORS["abs"].public(self)
+
+    def __invert__(self) -> Any:
+        return OPERATORS["bitwise_not"].public(self)
+
+    def __repr__(self) -> str:
+        return f"Traced({self.entry.name}, {self._elements!r})"
+
+
+def _refusing(what: str) -> Callable[[Traced], Any]:
+    def method(self: Traced) -> Any:
+        raise _reads(what)
+
+    return method
+
+
+for _name in ("float", "int", "index", "complex"):
+    setattr(Traced, f"__{_name}__", _refusing(f"{_name}(x)" if _name != "index" else "x as an index of Python"))
+
+
+def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
+    def method(self: Traced, other: Any) -> Any:
+        pair = (other, self) if reflected else (self, other)
+        return OPERATORS[name].kernels[Traced](*pair)
+
+    return method
+
+
+for _python, _name in {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "pow",
+    "matmul": "matmul",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+}.items():
+    setattr(Traced, f"__{_python}__", _binary(_name, False))
+    setattr(Traced, f"__r{_python}__", _binary(_name, True))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Traced, f"__{_name}__", _binary(_name, False))
+
+
+def _reads(what: Phrase, fix: Phrase | None = None) -> Exception:
+    usual = (
+        "compute with operators of tinygrad_ja, or read the value before the model is called.",
+        "tinygrad_ja の演算で計算するか、モデルを呼ぶ前に値を取り出してください。",
+    )
+    return error("TG-U016", what=what, line=user_line(), fix=fix or usual)
+
+
+def found(value: Any, kind: type) -> Iterator[Any]:
+    """Every object of a type within nested tuples, lists and dicts."""
+    if type(value) is kind:
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from found(part, kind)
+    elif isinstance(value, dict):
+        yield from found(list(value.values()), kind)
+
+
+def mapped(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
+    """A nested value in which everything that is ``chosen`` is changed."""
+    if chosen(value):
+        return change(value)
+    if type(value) is dict:
+        return {name: mapped(part, chosen, change) for name, part in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)([mapped(part, chosen, change) for part in value])
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[mapped(part, chosen, change) for part in value])
+    return value
+
+
+# ---- operators on traced arrays ------------------------------------------------------------------
+
+
+def _kernel_of(operator: Operator) -> Callable[..., Any]:
+    """How an operator runs on traced arrays: its arguments by name, and the trace of them."""
+    names = [p.name for p in operator.parameters]
+    defaults = {p.name: p.default for p in operator.parameters if p.default is not p.empty}
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        given = {operator.variadic: args} if operator.variadic else dict(zip(names, args))
+        bound = {**defaults, **given, **kwargs}
+        arguments = {name: bound[name] for name in names}
+        return _trace_of(arguments).record(operator, arguments)
+
+    return kernel
+
+
+def _trace_of(arguments: Any) -> Trace:
+    traces = {id(array.recording): array.recording for array in found(arguments, Traced)}
+    (trace, *others) = traces.values()
+    if others:
+        raise mixed_traces()
+    if not trace.open:
+        raise _escaped(("a traced Tensor was used after its trace had ended", "記録の終わった Tensor が使われました"))
+    return trace
+
+
+def mixed_traces() -> Exception:
+    """The error of arrays of different traces in one place."""
+    return _escaped(("arrays of two traces met", "2 つの記録の配列が 1 か所に渡されました"))
+
+
+def _escaped(reason: Phrase) -> Exception:
+    fix = (
+        "keep no Tensor of a traced call beyond that call (in an attribute or a global, say).",
+        "記録中の Tensor を属性や大域変数などに残さないでください。",
+    )
+    return error("TG-U017", reason=reason, line=user_line(), fix=fix)
+
+
+def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> list[Any] | None:
+    """The operands of a call in which a NumPy array came first and a traced one later, all traced; None for any other call."""
+    arrays = [x.array if type(x) is Tensor else x for x in operands]
+    met = next(found([arrays, list(constants.values())], Traced), None)
+    if met is None or not any(type(a) is np.ndarray for a in arrays):
+        return None
+
+    def traced(x: Any) -> Any:
+        array = x.array if type(x) is Tensor else x
+        if type(array) is not np.ndarray:
+            return x
+        return Tensor(met.recording.capture(array), x.node if type(x) is Tensor else None)
+
+    return [traced(x) for x in operands]
+
+
+# ---- the array module of code outside of operators -----------------------------------------------
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    """An operator on raw arrays, of which any may be traced."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        operator = OPERATORS[name]
+        kind = Traced if next(found([args, kwargs], Traced), None) is not None else np.ndarray
+        made = operator.kernels[kind](*args, **kwargs)
+        return made[0] if operator.aux else made
+
+    return call
+
+
+def _take(array: Any, indices: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        array, axis = _operator("reshape")(array, (array.size,)), 0
+    return _operator("index_select")(array, axis % array.ndim, indices)
+
+
+def _as_dtype(array: Any, dtype: Any = None, copy: bool = True) -> Any:
+    wanted = array.dtype if dtype is None else np.dtype(dtype)
+    return array if array.dtype == wanted else _operator("cast")(array, wanted)
+
+
+def _reshape(array: Any, *size: Any) -> Any:
+    wanted = size[0] if isinstance(size[0], (tuple, list)) else size
+    return _operator("reshape")(array, np.empty(array.shape, bool).reshape(wanted).shape)
+
+
+def _moveaxis(array: Any, source: int, destination: int) -> Any:
+    order = [axis for axis in range(array.ndim) if axis != source % array.ndim]
+    order.insert(destination % array.ndim, source % array.ndim)
+    return _operator("permute")(array, tuple(order))
+
+
+def _expand_dims(array: Any, axis: int) -> Any:
+    return _operator("reshape")(array, np.expand_dims(np.empty(array.shape, bool), axis).shape)
+
+
+def _sum(array: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    return _as_dtype(_operator("sum")(array, axis, keepdims), dtype)
+
+
+def _full_like(array: Any, value: Any, dtype: Any = None) -> Any:
+    return _operator("expand")(_as_dtype(value, dtype or array.dtype), array.shape)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "asarray": _as_dtype,
+    "broadcast_to": _operator("expand"),
+    "concatenate": lambda arrays, axis=0: _operator("cat")(*arrays, dim=axis),
+    "cumsum": lambda array, axis, dtype=None: _as_dtype(_operator("cumsum")(array, axis), dtype),
+    "expand_dims": _expand_dims,
+    "floor": _operator("floor"),
+    "maximum": _operator("maximum"),
+    "minimum": _operator("minimum"),
+    "moveaxis": _moveaxis,
+    "full_like": _full_like,
+    "rint": _operator("round"),
+    "stack": lambda arrays, axis=0: _operator("stack")(*arrays, dim=axis),
+    "sum": _sum,
+    "take": _take,
+    "take_along_axis": lambda array, indices, axis: _operator("gather")(array, axis % array.ndim, indices),
+    "trunc": _operator("trunc"),
+    "where": _operator("where"),
+}
+"""Functions of NumPy that are operators: what the framework's functions do with raw arrays between operators is recorded, too."""
+
+METHODS: dict[str, Callable[..., Any]] = {"any": _operator("any"), "astype": _as_dtype, "reshape": _reshape, "sum": _sum}
+"""The same for methods of arrays."""
+
+_LIKE = frozenset(("zeros_like", "ones_like", "empty_like", "full_like"))
+_METADATA = frozenset("result_type promote_types can_cast issubdtype finfo iinfo ndim shape size broadcast_shapes".split())
+
+
+class _Guarded:
+    """A function or a namespace of NumPy. Traced arrays pass where it is an operator, or asks for shape and dtype only."""
+
+    def __init__(self, real: Any, path: str) -> None:
+        self._real, self._path = real, path
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._real, name)
+        plain = isinstance(real, type) or not (isinstance(real, ModuleType) or callable(real))
+        return real if plain else _Guarded(real, f"{self._path}.{name}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._real.__name__
+        traced = len(list(found([args, kwargs], Traced)))
+        if not traced:
+            return self._real(*args, **kwargs)
+        if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
+            args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: np.empty(x.shape, x.dtype))
+            return self._real(*args, **kwargs)
+        if name in FUNCTIONS and self._path == f"xp.{name}":
+            return FUNCTIONS[name](*args, **kwargs)
+        raise _reads(f"{self._path}(x)")
+
+
+def _to_host(array: Traced) -> np.ndarray:
+    raise _reads(("x.numpy(), or showing x,", "x.numpy() や x の表示"))
+
+
+register_array_type(
+    Backend(
+        name="cpu",
+        array_type=Traced,
+        xp=_Guarded(np, "xp"),
+        from_host=lambda array, index: array,
+        to_host=_to_host,
+        index_of=lambda array: 0,
+        random=NUMPY.random,
+        kernel_of=_kernel_of,
+        adopt=_adopt,
+    )
+)

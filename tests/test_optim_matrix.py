@@ -107,8 +107,8 @@ def test_lbfgs_goes_on_from_a_file(tmp_path) -> None:
 
     w = tg.tensor(start, dtype=tg.float64, requires_grad=True)
     optimizer, _ = minimize(w, 3, line_search_fn="strong_wolfe", max_iter=3)
-    tg.save({"optimizer": optimizer.state_dict(), "w": w.detach()}, tmp_path / "half.npz")
-    state = tg.load(tmp_path / "half.npz")
+    tg.save({"optimizer": optimizer.state_dict(), "w": w.detach()}, tmp_path / "half.safetensors")
+    state = tg.load(tmp_path / "half.safetensors")
     resumed = tg.tensor(state["w"], requires_grad=True)
     second = tg.optim.LBFGS([resumed], line_search_fn="strong_wolfe", max_iter=3)
     second.load_state_dict(state["optimizer"])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import Phrase, StateError, error
+from .foreign import guess
+
+_LONGEST_FAULT = 1000  # characters
+_GET_AGAIN = ("get the file again.", "ファイルを入手し直してください。")
 
 
 @contextlib.contextmanager
@@ -52,18 +57,64 @@ def _flush_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def damaged(path: str | os.PathLike[str], kind: str, fault: Phrase) -> StateError:
+def damaged(path: str | os.PathLike[str], kind: str, fault: Phrase, fix: Phrase = _GET_AGAIN) -> StateError:
     """The error for a file that is not what it should be: it names the file and the fault.
 
-    kind: the format, such as ``"safetensors"``. fault: what is wrong and where, in one language or both.
+    kind: the format, such as ``"safetensors"``. fault: what is wrong and where, in one language or both. fix: what to do about it.
 
     >>> import os; os.environ["TINYGRAD_JA_LANG"] = "en"
     >>> print(damaged("a.wav", "WAV", "the header ends after 3 bytes"))
     [TG-F005] a.wav is not a whole and valid WAV file: the header ends after 3 bytes. Nothing was loaded. Fix: get the file again.
     """
-    made = error("TG-F005", path=os.fspath(path), kind=kind, fault=fault)
+    made = error("TG-F005", path=os.fspath(path), kind=kind, fault=_shortened(fault), fix=fix)
     assert isinstance(made, StateError)
     return made
+
+
+def _shortened(fault: Phrase) -> Phrase:
+    """A fault may quote the file, and names in a file may be very long."""
+    if isinstance(fault, tuple):
+        return fault[0][:_LONGEST_FAULT], fault[1][:_LONGEST_FAULT]
+    return fault[:_LONGEST_FAULT]
+
+
+class Fault(Exception):
+    """What is wrong with the file that is being read, where its name is not known; ``opened`` makes a StateError of it.
+
+    fix: what to do about it, where that is not to get the file again."""
+
+    def __init__(self, english: str, japanese: str, fix: Phrase = _GET_AGAIN) -> None:
+        super().__init__(english)
+        self.phrase, self.fix = (english, japanese), fix
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file to read bytes from it; yields it and its size in bytes. A ``Fault`` in the block becomes the StateError of ``damaged``.
+
+    kind: the format. Raises FileNotFoundError when the file is missing, StateError for a folder or a pipe, which could wait forever.
+
+    >>> import os, tempfile; os.environ["TINYGRAD_JA_LANG"] = "en"; os.chdir(tempfile.mkdtemp())
+    >>> with open("a.bin", "wb") as file:
+    ...     _ = file.write(b"12345")
+    >>> with opened("a.bin", "binary") as (file, size):
+    ...     raise Fault(f"{size} bytes are too few", f"{size} バイトでは足りません")
+    Traceback (most recent call last):
+        ...
+    tinygrad_ja.errors.StateError: [TG-F005] a.bin is not a whole and valid binary file: 5 bytes are too few. ...
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise damaged(path, kind, ("it is a folder or a device, no file", "ファイルではなくフォルダやデバイスです"))
+    with open(path, "rb") as file:
+        try:
+            yield file, os.fstat(file.fileno()).st_size
+        except Fault as fault:
+            file.seek(0)
+            found = guess(file.read(16))
+            if found is None or kind in found.kinds:
+                raise damaged(path, kind, fault.phrase, fault.fix) from fault
+            looks = (f"{fault.phrase[0]} ({found.looks[0]})", f"{fault.phrase[1]} ({found.looks[1]})")
+            raise damaged(path, kind, looks, found.fix) from fault
 
 
 def check_size(path: str | os.PathLike[str], limit: int) -> int:

@@ -1,0 +1,18 @@
+"""Sets that need no file: made from a formula or a small grammar, the same ones for the same seed."""
+
+from .numbers import BarsAndStripes, BinaryAddition, Copy, Sine, Spiral
+from .shapes import Shapes
+from .strings import Additions, DateStrings, GrammarText, TinyEnJa
+
+__all__ = [
+    "Additions",
+    "BarsAndStripes",
+    "BinaryAddition",
+    "Copy",
+    "DateStrings",
+    "GrammarText",
+    "Shapes",
+    "Sine",
+    "Spiral",
+    "TinyEnJa",
+]

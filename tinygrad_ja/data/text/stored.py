@@ -1,0 +1,79 @@
+"""Vocabularies and the like in JSON files: written whole, read with every value checked, since the file may come from anyone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import error
+from ...io.files import Fault, opened, replacing
+
+Path = str | os.PathLike[str]
+
+LIMIT = 16 * 2**20
+"""The most bytes that are read unless told otherwise. What Python makes of JSON takes up to twenty times as much memory."""
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object in UTF-8 under a temporary name, then rename it."""
+    with replacing(path, "w") as file:
+        json.dump(content, file, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: Path, kind: str, version: str, build: Callable[[dict[str, Any]], Any], limit: int = LIMIT) -> Any:
+    """``build(content)`` for the JSON object in a file whose entry ``format`` is ``version``. A ``Fault`` that it raises names the file.
+
+    Raises StateError for a damaged or foreign file (TG-F005), or one above ``limit`` bytes (TG-F008); FileNotFoundError when it is missing.
+    """
+    with opened(path, kind) as (file, size):
+        if size > limit:
+            raise error("TG-F008", path=os.fspath(path), what=("its size in bytes", "バイト数"), value=size, limit=limit)
+        content = _parsed(file.read(size))
+        if not isinstance(content, dict) or content.get("format") != version:
+            raise Fault(f"its format is not '{version}'", f"形式が '{version}' ではありません")
+        return build(content)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as failure:
+        raise Fault(f"byte {failure.start} is not UTF-8", f"{failure.start} バイト目が UTF-8 ではありません") from failure
+    except RecursionError as failure:
+        raise Fault("its lists are nested too deep", "リストの入れ子が深すぎます") from failure
+    except ValueError as failure:
+        raise Fault(f"it is not JSON ({failure})", f"JSON ではありません ({failure})") from failure
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise Fault("a name stands twice in one object", "1 つのオブジェクトに同じ名前が 2 度あります")
+    return made
+
+
+def _refuse_constant(name: str) -> Any:
+    raise Fault(f"{name} is not JSON", f"{name} は JSON にありません")
+
+
+def texts(content: dict[str, Any], name: str, unique: bool = True) -> list[str]:
+    """A list of str under a name, none twice, each of which can be written in UTF-8; Fault for anything else."""
+    found = content.get(name)
+    if not isinstance(found, list) or not all([type(text) is str for text in found]):
+        raise Fault(f"'{name}' is no list of texts", f"'{name}' が文字列のリストではありません")
+    if unique and len(set(found)) != len(found):
+        raise Fault(f"a text stands twice in '{name}'", f"'{name}' に同じ文字列が 2 度あります")
+    if not writable(found):
+        raise Fault(f"'{name}' has half a character", f"'{name}' に片方だけのサロゲートがあります")
+    return found
+
+
+def writable(found: list[str]) -> bool:
+    """Whether all of these can be written in UTF-8: not half of a pair of surrogates."""
+    try:
+        "".join(found).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

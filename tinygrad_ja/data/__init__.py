@@ -1,1 +1,26 @@
 """Data: sets of examples, the order in which they are drawn, batches, and what is done to them on the way."""
+
+from . import audio, datasets, formats, text, transforms
+from .collate import PadCollate, default_collate, default_convert
+from .dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from .fetch import WorkerInfo, get_worker_info
+from .loader import DataLoader
+from .sampler import (
+    BatchSampler,
+    BucketBatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from .sequence import BPTTLoader, WindowDataset

@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from tinygrad_ja import nn
-from tinygrad_ja.errors import error
-from tinygrad_ja.training import pyplot, save_curve
+from tinygrad_ja.training import Trainer, pyplot, save_curve
 
 TITLE = {
     "en": "binary addition by a simple RNN: BPTT is what the tape does (JDLA E certificate: RNN, BPTT)",
@@ -94,9 +93,9 @@ class Score(NamedTuple):
     sums: float
 
 
-def evaluate(model: SimpleRNN) -> Score:
+def evaluate(model: nn.Module) -> Score:
     """Share of right bits and of exactly right sums over all 128 x 128 pairs."""
-    device = model.W.device
+    device = next(model.parameters()).device
     numbers = tg.arange(LARGEST, device=device)
     a = numbers.repeat_interleave(LARGEST)
     b = numbers.repeat(LARGEST)
@@ -106,82 +105,51 @@ def evaluate(model: SimpleRNN) -> Score:
     return Score(right.float().mean().item(), right.all(0).float().mean().item())
 
 
-class Run:
-    """A training run: everything that a checkpoint has to hold so that a resumed run continues bit for bit."""
+class Pairs:
+    """Pairs of summands without end, tensors (2, 1). Its state is that of its random numbers, so a resumed run draws what would have come."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        tg.manual_seed(options.seed)
-        self.generator = tg.Generator().manual_seed(options.seed + 1)
-        self.model = SimpleRNN(2, options.hidden, 1, options.activation)
-        self.model.initialize(options.init)
-        self.model.to(options.device)
-        self.optimizer = tg.optim.SGD(self.model.parameters(), lr=options.lr)
-        self.iteration = 0
-        self.losses: list[float] = []
-        self.accuracies: list[float] = []
+    def __init__(self, seed: int, device: str) -> None:
+        self.generator = tg.Generator().manual_seed(seed)
+        self.device = device
 
-    def step(self) -> tuple[float, tg.Tensor, tg.Tensor]:
-        """One iteration: draw a pair, learn from it. Returns the loss, the predicted bits and the summands."""
-        pair = tg.randint(LARGEST, (2, 1), generator=self.generator).to(self.options.device)
+    def __iter__(self) -> Iterator[tg.Tensor]:
+        while True:
+            yield tg.randint(LARGEST, (2, 1), generator=self.generator).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return self.generator.get_state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
+        self.generator.set_state(state)
+
+
+class Step:
+    """One iteration of learning from a pair. ``pair`` and ``predicted`` (its bits) are kept for the printout."""
+
+    def __init__(self, model: SimpleRNN, optimizer: tg.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.parts = {"optimizer": optimizer}
+
+    def __call__(self, pair: tg.Tensor) -> dict[str, tg.Tensor]:
         x, d = make_batch(pair[0], pair[1])
         y = self.model(x)
         loss = squared_error(y, d)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.iteration += 1
-        predicted = (y.detach() > 0.5).float()
-        self.losses.append(loss.item())
-        self.accuracies.append((predicted == d).float().mean().item())
-        return self.losses[-1], predicted[:, :, 0], pair
-
-    _CHOICES = ("hidden", "init", "activation", "lr", "seed")
-
-    def state(self) -> dict[str, Any]:
-        """All state, for ``tg.save``."""
-        return {
-            "program": "binary_addition",
-            "options": {name: getattr(self.options, name) for name in self._CHOICES},
-            "iteration": self.iteration,
-            "losses": self.losses,
-            "accuracies": self.accuracies,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from ``state()``; nothing changes when it belongs to a run with other options."""
-        mine = {name: getattr(self.options, name) for name in self._CHOICES}
-        if state.get("program") != "binary_addition" or state.get("options") != mine:
-            raise error(
-                "TG-F003",
-                what="checkpoint",
-                reason=f"it was written with {state.get('options')}, this run has {mine}",
-                fix="use the same options, or start without --resume.",
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.iteration = state["iteration"]
-        self.losses, self.accuracies = list(state["losses"]), list(state["accuracies"])
+        self.pair, self.predicted = pair, (y.detach() > 0.5).float()
+        return {"loss": loss, "accuracy": (self.predicted == d).float().mean()}
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in ``path``. Raises StateError when there is none."""
-    if not path.exists():
-        raise error("TG-F004", path=path)
-    return tg.load(path)
-
-
-def report(run: Run, loss: float, predicted: tg.Tensor, pair: tg.Tensor) -> str:
+def printout(iteration: int, loss: float, predicted: tg.Tensor, pair: tg.Tensor) -> str:
     """The printout of the course: loss, predicted and true bits (lowest first), and the sum that was read from them."""
     a, b = (int(n) for n in pair.flatten().tolist())
-    guess = from_bits(predicted).item()
+    guess = from_bits(predicted[:, :, 0]).item()
     true = to_bits(tg.tensor([a + b]))
     as_text = ["[" + " ".join(str(int(bit)) for bit in bits.flatten().tolist()) + "]" for bits in (predicted, true)]
-    lines = [f"iters: {run.iteration}", f"Loss: {loss:.6f}", f"Pred: {as_text[0]}", f"True: {as_text[1]}"]
+    lines = [f"iters: {iteration}", f"Loss: {loss:.6f}", f"Pred: {as_text[0]}", f"True: {as_text[1]}"]
     return "\n".join([*lines, f"{a} + {b} = {guess}", "-" * 12])
 
 
@@ -213,71 +181,65 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def train(run: Run) -> None:
-    """Run the remaining iterations, with a progress bar, the printout and checkpoints."""
-    try:
-        from tqdm import tqdm
-    except ImportError as failure:
-        raise error("TG-A002", package="tqdm", install="tqdm") from failure
-    options = run.options
-    with tqdm(total=options.iterations, initial=run.iteration, unit="it", dynamic_ncols=True) as bar:
-        while run.iteration < options.iterations:
-            loss, predicted, pair = run.step()
-            bar.update()
-            if run.iteration % options.plot_interval == 0:
-                bar.set_postfix(loss=f"{loss:.4f}")
-                bar.write(report(run, loss, predicted, pair))
-            if run.iteration % options.checkpoint_interval == 0 or run.iteration == options.iterations:
-                tg.save(run.state(), options.out / "checkpoint.npz")
-
-
-def save_pictures(run: Run) -> None:
-    """Loss and bit accuracy over the iterations, as PNG."""
-    interval = run.options.plot_interval
-    steps = list(range(interval, len(run.losses) + 1, interval))
-    means = [[sum(values[s - interval : s]) / interval for s in steps] for values in (run.losses, run.accuracies)]
-    about = f"{run.options.activation}, {run.options.init} init, seed {run.options.seed}"
-    axis: dict[str, Any] = {"x_label": f"iteration (mean of {interval})", "window": 5}
-    out = run.options.out
-    save_curve(out / "loss.png", steps, means[0], title=f"Binary addition: loss ({about})", y_label="squared error E", **axis)
-    save_curve(
-        out / "accuracy.png",
-        steps,
-        means[1],
-        title=f"Binary addition: right bits ({about})",
-        y_label="share of right bits",
-        y_range=(0.0, 1.05),
-        **axis,
+def new_trainer(options: argparse.Namespace) -> Trainer:
+    """Model, optimizer and pairs by the options, with the printout."""
+    tg.manual_seed(options.seed)
+    model = SimpleRNN(2, options.hidden, 1, options.activation)
+    model.initialize(options.init)
+    model.to(options.device)
+    step = Step(model, tg.optim.SGD(model.parameters(), lr=options.lr))
+    trainer = Trainer(
+        model,
+        step,
+        Pairs(options.seed + 1, options.device),
+        folder=options.out,
+        log_every=options.plot_interval,
+        checkpoint_every=options.checkpoint_interval,
+        settings={name: getattr(options, name) for name in ("hidden", "init", "activation", "lr", "seed")},
+        items=lambda pair: 1,
+        print_rows=False,
+        curves=False,
     )
 
+    @trainer.on("row")
+    def show(trainer: Trainer) -> None:
+        loss = float(trainer.values["loss"])
+        trainer.write(printout(trainer.iteration, loss, step.predicted, step.pair))
 
-def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Train, draw, evaluate. Returns the results that are also written to ``results.json``."""
+    return trainer
+
+
+def save_pictures(trainer: Trainer, options: argparse.Namespace) -> None:
+    """Loss and bit accuracy over the iterations, as PNG."""
+    steps, losses, accuracies = ([row[name] for row in trainer.history] for name in ("step", "loss", "accuracy"))
+    about = f"{options.activation}, {options.init} init, seed {options.seed}"
+    axis: dict[str, Any] = {"x_label": f"iteration (mean of {options.plot_interval})", "window": 5}
+    title = f"Binary addition: loss ({about})"
+    save_curve(options.out / "loss.png", steps, losses, title=title, y_label="squared error E", **axis)
+    axis |= {"y_label": "share of right bits", "y_range": (0.0, 1.05)}
+    save_curve(options.out / "accuracy.png", steps, accuracies, title=f"Binary addition: right bits ({about})", **axis)
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any] | int:
+    """Train, draw, evaluate. Returns the results that are also written to ``results.json``, or 130 after Ctrl-C."""
     options = parse(argv)
     pyplot()  # if it is missing, say so before the training and not after
-    options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(options)
-    if options.resume:
-        run.restore(load_checkpoint(options.out / "checkpoint.npz"))
-    start = time.perf_counter()
-    train(run)
-    seconds = time.perf_counter() - start
-    save_pictures(run)
-    score = evaluate(run.model)
+    trainer = new_trainer(options)
+    report = trainer.run(iterations=options.iterations, resume=options.resume)
+    if report.interrupted:
+        return 130
+    save_pictures(trainer, options)
+    score = evaluate(trainer.model)
     results = {
-        "iterations": run.iteration,
-        "loss": sum(run.losses[-100:]) / len(run.losses[-100:]),
+        "iterations": report.steps,
+        "loss": report.values["loss"],
         "bit_accuracy": score.bits,
         "exact_sums": score.sums,
-        "seconds": round(seconds, 3),
+        "seconds": round(report.seconds, 3),
         "seed": options.seed,
         "device": str(options.device),
     }
     (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    print(f"{'iterations':<42}{run.iteration:>12}")
-    print(f"{'loss (mean of the last 100)':<42}{results['loss']:>12.6f}")
-    print(f"{'right bits, all 128 x 128 pairs':<42}{score.bits:>11.2%} ")
-    print(f"{'exact sums, all 128 x 128 pairs':<42}{score.sums:>11.2%} ")
-    print(f"{'seconds':<42}{seconds:>12.1f}")
-    print(f"pictures, results and checkpoint: {options.out}")
+    print(f"{'right bits, all 128 x 128 pairs':<36}{score.bits:>8.2%}")
+    print(f"{'exact sums, all 128 x 128 pairs':<36}{score.sums:>8.2%}")
     return results

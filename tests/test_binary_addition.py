@@ -51,7 +51,8 @@ def test_initial_weights_have_the_named_spread(init, std):
 
 def test_a_quick_run_learns_and_writes_everything(tmp_path, capsys):
     results = run(tmp_path, "--iterations", "300", "--plot-interval", "100")
-    assert {p.name for p in tmp_path.iterdir()} == {"loss.png", "accuracy.png", "results.json", "checkpoint.npz"}
+    names = {"loss.png", "accuracy.png", "results.json", "log.csv", "log.jsonl", "checkpoint-00000300.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == names
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -72,16 +73,18 @@ def test_all_options_run(tmp_path, activation, init):
 
 
 def weights_after(tmp_path):
-    state = tg.load(tmp_path / "checkpoint.npz")
-    return {name: value.array for name, value in state["model"].items()}, state["losses"]
+    newest = max(tmp_path.glob("checkpoint-*.safetensors"))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    values = {row["step"]: (row["loss"], row["accuracy"]) for row in rows}
+    return {name: value.array for name, value in tg.load(newest)["model"].items()}, values
 
 
 def test_resume_continues_bit_for_bit(tmp_path):
     run(tmp_path / "whole", "--iterations", "60", "--plot-interval", "10")
-    run(tmp_path / "parts", "--iterations", "25", "--plot-interval", "10")
+    run(tmp_path / "parts", "--iterations", "30", "--plot-interval", "10")
     run(tmp_path / "parts", "--iterations", "60", "--plot-interval", "10", "--resume")
     (whole, losses), (parts, other_losses) = weights_after(tmp_path / "whole"), weights_after(tmp_path / "parts")
-    assert losses == other_losses and len(losses) == 60
+    assert losses == other_losses and list(losses) == [10, 20, 30, 40, 50, 60]
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name])
 
@@ -100,7 +103,8 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
     child.kill()
     child.wait()
     child.stdout.close()
-    assert 20 <= tg.load(killed / "checkpoint.npz")["iteration"] < 400
+    steps = [saved.step for saved in tg.io.Checkpoints(killed, {}).saved()]
+    assert steps and 20 <= max(steps) < 400
     run(killed, *base, "--resume")
     (whole, losses), (resumed, other_losses) = weights_after(tmp_path / "whole"), weights_after(killed)
     assert losses == other_losses
@@ -110,20 +114,21 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
 
 def test_resume_with_other_options_is_refused_and_changes_nothing(tmp_path):
     run(tmp_path, "--iterations", "20", "--plot-interval", "10")
-    before = (tmp_path / "checkpoint.npz").read_bytes()
+    path = tmp_path / "checkpoint-00000020.safetensors"
+    before = path.read_bytes()
     with pytest.raises(StateError, match="hidden"):
         run(tmp_path, "--iterations", "40", "--hidden", "8", "--resume")
-    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert path.read_bytes() == before
 
 
 def test_resume_without_a_checkpoint_says_so(tmp_path):
-    with pytest.raises(StateError, match="TG-F004.*checkpoint.npz.*--resume"):
+    with pytest.raises(StateError, match="TG-F004.*checkpoint-.*--resume"):
         run(tmp_path, "--iterations", "20", "--resume")
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run(tmp_path, "--iterations", "20", "--plot-interval", "10")
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint-00000020.safetensors"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(StateError, match="TG-F002"):
+    with pytest.raises(StateError, match="TG-F005"):
         run(tmp_path, "--iterations", "40", "--resume")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..errors import Phrase, error
 from ..nn.functional_call import functional_call
 from ..nn.module import Module
 from .graph import Graph
+from .picture import draw
 from .search import Explanation, Search
 from .whole import Closeness, as_arrays
 from .words import KINDS, say, words
@@ -41,7 +44,7 @@ class Diagnosis:
         self.errors = {} if search is None else search.errors
         self.wrong = () if search is None else search.wrong
         self._shapes = {} if search is None else {name: search.right[name].shape for name in search.given}
-        self._note = note
+        self._note, self._search = note, search
         self._explanations = search.run() if search is not None and self.wrong else []
         self.faults = [fault for e in self._explanations for fault in _faults(e)]
         self.right = not self.wrong and not note
@@ -50,6 +53,15 @@ class Diagnosis:
     def certain(self) -> bool:
         """True when the first explanation is exact."""
         return bool(self._explanations) and self._explanations[0].exact
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """Draw each wrong gradient as a PNG: the given one, the tape's, and their difference. Returns the path.
+
+        Raises ArgumentError when matplotlib is missing, or when nothing is wrong.
+        """
+        if self._search is None or not self.wrong:
+            raise _refused("plot", "0", ("a diagnosis with a wrong gradient", "誤った勾配のある診断"))
+        return draw(path, {name: (self._search.given[name], self._search.right[name]) for name in self.wrong})
 
     def __bool__(self) -> bool:
         return self.right
@@ -239,5 +251,8 @@ def _by_name(returned: Any, values: Mapping[str, Any], graph: Graph) -> dict[str
 
 
 def _refused(argument: str, value: Any, rule: Phrase) -> Exception:
-    fix = ("give them in that order, or as a dict by name.", "この順に渡すか、名前の dict で渡してください。")
+    fix = (
+        "give what the rule says, in that order or as a dict by name.",
+        "規則のとおりのものを、この順か名前の dict で渡してください。",
+    )
     return error("TG-A001", op="blame", argument=argument, value=value, rule=rule, fix=fix)

@@ -1,5 +1,28 @@
-"""What stands around a model while it trains."""
+"""What stands around a model while it trains: the loop, logs, learning curves, metrics, and the table of its layers."""
 
-from .curves import pyplot, save_curve
+from . import metrics
+from .curves import pyplot, save_curve, save_curves
+from .evaluation import evaluate
+from .logs import CSVLog, JSONLog, TensorBoardLog
+from .report import Report
+from .stopping import EarlyStopping
+from .summary import Summary, summary
+from .trainer import Trainer
+from .update import Update
 
-__all__ = ["pyplot", "save_curve"]
+__all__ = [
+    "CSVLog",
+    "EarlyStopping",
+    "JSONLog",
+    "Report",
+    "Summary",
+    "TensorBoardLog",
+    "Trainer",
+    "Update",
+    "evaluate",
+    "metrics",
+    "pyplot",
+    "save_curve",
+    "save_curves",
+    "summary",
+]

@@ -24,7 +24,15 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "autograd": ("Derivatives", ["tinygrad_ja.autograd", "tinygrad_ja.func"]),
     "amp": ("Mixed precision and GPUs", ["tinygrad_ja.amp", "tinygrad_ja.cuda"]),
     "textbook": ("The textbook's layers", ["tinygrad_ja.textbook", "tinygrad_ja.textbook.composite"]),
-    "tools": ("Files, training, tests", ["tinygrad_ja.io", "tinygrad_ja.training", "tinygrad_ja.testing"]),
+    "data": ("Data sets and loaders", ["tinygrad_ja.data", "tinygrad_ja.data.datasets", "tinygrad_ja.data.formats"]),
+    "preprocessing": (
+        "Text, images, sound",
+        ["tinygrad_ja.data.text", "tinygrad_ja.data.transforms", "tinygrad_ja.data.transforms.functional", "tinygrad_ja.data.audio"],
+    ),
+    "io": ("Files", ["tinygrad_ja.io"]),
+    "training": ("Training and metrics", ["tinygrad_ja.training", "tinygrad_ja.training.metrics"]),
+    "learning": ("Tools for learners", ["tinygrad_ja.viz", "tinygrad_ja.diagnosis"]),
+    "tools": ("Tests", ["tinygrad_ja.testing"]),
     "operators": ("Making operators", ["tinygrad_ja.core.operator"]),
     "errors": ("Errors", ["tinygrad_ja.errors"]),
 }

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import crossover, ops, overhead, timing
+from benchmarks import crossover, loader, ops, overhead, timing
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,11 @@ def test_crossover_runs_with_the_cpu_on_both_sides(tmp_path):
     results, table = written(tmp_path, "crossover")
     assert {row["name"] for row in results["rows"]} == set(crossover.CASES)
     assert table.count("|") > 20
+
+
+def test_loader_writes_epochs_and_shares(tmp_path, capsys):
+    loader.main(["--examples", "400", "--rounds", "1", "--steps", "2", "--out", str(tmp_path)])
+    results, table = written(tmp_path, "loader")
+    assert {"threads", "processes"} <= set(results["rows"][0]["seconds"]) and len(results["rows"]) == 3
+    assert all(0 < share["waited"] < share["seconds"] for share in results["shares"])
+    assert table in capsys.readouterr().out

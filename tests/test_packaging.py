@@ -44,7 +44,7 @@ LEVELS = {
     "compile": 8,
     "__init__": 9,
     "viz": 10,
-    "diagnosis": 10,
+    "diagnosis": 11,
     "training": 11,
     "testing": 12,
     "stubs": 12,

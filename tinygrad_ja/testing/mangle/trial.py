@@ -1,0 +1,216 @@
+"""One damaged file: made, read under watch, judged."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any, NamedTuple
+
+from ...errors import StateError
+from .changes import changed, spliced
+from .readers import READERS
+
+SECONDS = 5.0
+"""The longest that a reader may take for one file, of at most 2 MiB."""
+
+CONSTANT = 1 << 18
+"""Bytes that a reader may take for any file, however small."""
+
+MESSAGE = 2000
+"""The most characters of an error."""
+
+
+class Outcome(NamedTuple):
+    """What a reader did. fault: what it should not have done, empty when it did well. factor: of the memory that the file declares."""
+
+    accepted: bool
+    seconds: float
+    factor: float
+    fault: str
+
+
+@lru_cache
+def whole_files(name: str) -> list[bytes]:
+    """The undamaged files of a reader."""
+    return READERS[name].files()
+
+
+def mangled(name: str, number: int, seed: int = 0) -> bytes:
+    """The damaged file of a number for a reader."""
+    reader, files = READERS[name], whole_files(name)
+    draw = Random(f"{seed} {name} {number}")
+    data = draw.choice(files)
+    change = partial(changed, draw=draw, words=reader.words, changes=reader.changes)
+    if draw.random() < 0.05:
+        return spliced(data, draw.choice(files), draw)
+    if reader.frames and draw.random() < 0.6:
+        return draw.choice(reader.frames)(data, draw, change)
+    return change(data)
+
+
+def run(name: str, data: bytes, folder: Path) -> Outcome:
+    """Write ``data`` to a file of ``folder``, read it and judge what happened. The folder must hold nothing else."""
+    reader = READERS[name]
+    path = folder / "mangled.file"
+    path.write_bytes(data)
+    (folder / "beside.txt").write_bytes(b"one\ntwo\nthree\n")
+    before = set(folder.iterdir())
+    accepted, fault = False, ""
+    with watched(folder) as events, _quiet(), _memory() as peak:
+        start = time.perf_counter()
+        try:
+            with _time_limit(SECONDS):
+                value = reader.read(path)
+                accepted = True
+        except StateError as failure:
+            fault = _fault_of_message(str(failure), path)
+        except _TooLong:
+            fault = f"it took more than {SECONDS} seconds"
+        except Exception as failure:
+            fault = f"{type(failure).__name__} in {_where(failure)}: {failure}"[:500]
+        seconds = time.perf_counter() - start
+    declared = max(1, reader.declared(data))
+    factor = max(0, peak() - CONSTANT) / declared  # before the value is looked at
+    fault = fault or _fault_of_value(reader.check, value) if accepted else fault
+    if factor > 2:
+        fault = fault or f"{peak()} bytes of memory for {declared} that are declared"
+    if set(folder.iterdir()) != before:
+        fault = f"new files: {sorted(set(os.listdir(folder)) - {found.name for found in before})}"
+    if events:
+        fault = "; ".join(events[:5])
+    return Outcome(accepted, seconds, factor, fault)
+
+
+def _fault_of_message(message: str, path: Path) -> str:
+    if path.name not in message:
+        return f"the error does not name the file: {message[:300]}"
+    return f"the error has {len(message)} characters: {message[:200]}" if len(message) > MESSAGE else ""
+
+
+def _fault_of_value(check: Any, value: Any) -> str:
+    try:
+        check(value)
+    except Exception as failure:
+        return f"its value is wrong: {type(failure).__name__} {failure} in {_where(failure)}"
+    return ""
+
+
+def _where(failure: BaseException) -> str:
+    """The innermost places of the project in a traceback."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    return " < ".join([f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[:-4:-1]])
+
+
+# -- time and memory
+
+
+class _TooLong(BaseException):
+    """Raised by the alarm; no ``except Exception`` of a reader holds it."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``_TooLong`` after some seconds, where the system has alarms and this is the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[Any]:
+    """Yields a function that tells the most bytes that Python's objects and NumPy's arrays took in the block."""
+    peaks: list[int] = []
+    gc.disable()  # cycles of earlier files would hide what this one takes
+    tracemalloc.start()
+    try:
+        yield lambda: peaks[0]
+    finally:
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- what a reader must not do
+
+
+_FORBIDDEN = ("socket.", "subprocess.", "os.", "shutil.", "ctypes.", "pickle.", "exec", "compile", "urllib.", "ftplib.", "mmap.")
+_ALLOWED = {"os.listdir", "os.scandir", "os.walk", "os.fwalk"}
+_LIBRARY = tuple({os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[3])})
+_watching: list[tuple[str, list[str]]] = []
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[list[str]]:
+    """Yields a list that fills with what the block does besides reading files in ``folder`` and loading parts of the project: files opened
+    elsewhere or written, connections, processes, code compiled or run, pickles. From Python's audit events (PEP 578)."""
+    _install()
+    found: list[str] = []
+    _watching.append((os.path.realpath(folder), found))
+    try:
+        yield found
+    finally:
+        _watching.pop()
+
+
+@lru_cache
+def _install() -> None:
+    """Audit hooks stay as long as the process; this one rests while nothing is watched."""
+    sys.addaudithook(_hear)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _watching:
+        return
+    folder, found = _watching[-1]
+    if _is_harmful(event, arguments, folder):
+        found.append(f"{event} {arguments}"[:200])
+
+
+def _is_harmful(event: str, arguments: tuple[Any, ...], folder: str) -> bool:
+    if event == "open":
+        return not _may_open(arguments, folder)
+    if event == "compile":
+        return not str(arguments[1]).startswith(("<operator ", "<backward of ", *_LIBRARY))
+    if event == "exec":
+        return not arguments[0].co_filename.startswith(("<operator ", "<backward of ", "<frozen ", *_LIBRARY))
+    return event.startswith(_FORBIDDEN) and event not in _ALLOWED
+
+
+def _may_open(arguments: tuple[Any, ...], folder: str) -> bool:
+    """Files may be read, in the folder or in the libraries."""
+    path, mode, flags = arguments
+    if isinstance(path, int):
+        return True
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+    return not writes and os.path.realpath(os.fspath(path)).startswith((folder, *_LIBRARY))

@@ -171,3 +171,24 @@ def error(code: str, **fields: Any) -> TinygradError:
     failure = _SPECIAL.get(code, CLASSES[code[3]])(f"[{code}] {text(code, **fields)}")
     failure.code = code
     return failure
+
+
+def refusal(
+    op: str, argument: Phrase, value: Any, rule: Phrase, fix: Phrase = ("check the setting.", "設定を確かめてください。")
+) -> TinygradError:
+    """The ArgumentError for a value that is not allowed (TG-A001). rule: which values are. fix: what to pass instead."""
+    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
+
+
+def one_of(op: str, argument: str, value: Any, allowed: Iterable[str]) -> Any:
+    """``value`` when it is one of ``allowed``; raises ArgumentError for any other.
+
+    >>> one_of("Pad", "padding_mode", "edge", ("constant", "edge"))
+    'edge'
+    """
+    names = list(allowed)
+    if value not in names:
+        rule = (f"one of {', '.join(names)}", f"{'、'.join(names)} のどれか")
+        fix = (f"for instance {argument}='{names[0]}'.", f"たとえば {argument}='{names[0]}' としてください。")
+        raise refusal(op, argument, repr(value), rule, fix)
+    return value

@@ -138,6 +138,12 @@ def test_what_cannot_be_saved_is_named_and_the_old_file_stays(tmp_path, state, w
 # ---- damaged and foreign files
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as told:
+        tg.save({}, tmp_path / "missing" / "a.safetensors")
+    assert told.value.filename == str(tmp_path / "missing")
+
+
 def test_a_damaged_file_is_refused_wherever_it_is_cut(tmp_path):
     path = tmp_path / "a.safetensors"
     tg.save({"w": tg.randn(50), "n": 1}, path)
@@ -198,7 +204,7 @@ def rewritten(path, change):
         ('{"$float": "1e5"}', "no meaning"),
         ('{"$int": "5"}', "no meaning"),
         ('{"$int": "0xfg"}', "no meaning"),
-        ("NaN", "NaN is no JSON"),
+        ("NaN", "NaN is no number of JSON"),
         ('{"a": 1, "a": 2}', "comes twice"),
         ("[" * 200 + "]" * 200, "more than 100 deep"),
         ("[" * 100_000, "JSON text is not valid"),

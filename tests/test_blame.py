@@ -266,6 +266,13 @@ def test_gradients_that_do_not_fit_the_inputs_are_refused() -> None:
         tg.blame(lambda g, x: (g, g, g), lambda x: x * 2, {"x": normal(2)})
     with pytest.raises(ArgumentError, match="inputs"):
         tg.blame(lambda g, x: g, lambda x: x * 2, [normal(2), normal(2)])
+    with pytest.raises(ArgumentError, match="inputs = z.*\\(x\\)"):
+        tg.blame(lambda g, z: g, lambda x: x * 2, {"z": normal(2)})
+
+
+def test_a_doubled_gradient_is_no_forgotten_mean_where_there_is_none() -> None:
+    fault = tg.blame(lambda g, x: 6 * g, lambda x: x * 3, {"x": normal(2, 5)}).faults[0]
+    assert fault.kind == "twice" and "mean" not in fault.text
 
 
 def test_the_report_speaks_japanese(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -326,6 +326,7 @@ def test_what_cannot_be_saved_leaves_the_older_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"parts": Cursor()}, "parts = Cursor is not allowed"),
         ({"parts": {"x": 3}}, "'x': int is not allowed"),
         ({"parts": {"extra": Cursor()}}, "'extra' is not allowed"),
         ({"parts": {3: Cursor()}}, "3 is not allowed"),

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 def no_downloads(monkeypatch, tmp_path):
     """Nothing is fetched, and nothing comes from a cache."""
     monkeypatch.setenv("TINYGRAD_JA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("tinygrad_ja.data.datasets.fetch.receive", None)
+    monkeypatch.setattr("tinygrad_ja.data.datasets.download.receive", None)
 
 
 # ---- all of them

@@ -353,7 +353,7 @@ def test_batches_are_moved_to_a_device():
         {"batch_sampler": [[0]], "drop_last": True},
         {"generator": np.random.default_rng()},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments):
     with pytest.raises(ArgumentError, match="DataLoader"):

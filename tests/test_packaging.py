@@ -23,6 +23,7 @@ PYTHON_FILES = [
 LEVELS = {
     "messages": 0,
     "errors": 1,
+    "table": 0,
     "catalogue": 2,
     "commands": 2,
     "blas": 0,

@@ -150,7 +150,7 @@ FAULTS = {
     "negative size": (file_of({"x": described(shape=(-1,))}, b"\0" * 4), "no list of sizes"),
     "size 1.0": (file_of({"x": described(shape=(1.0,))}, b"\0" * 4), "no list of sizes"),
     "size true": (file_of({"x": described(shape=(True,))}, b"\0" * 4), "no list of sizes"),
-    "size NaN": (file_of('{"x":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', b"\0" * 4), "NaN is no JSON"),
+    "size NaN": (file_of('{"x":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', b"\0" * 4), "NaN is no number of JSON"),
     "size 2^64": (file_of({"x": described(shape=(2**64,))}, b"\0" * 4), "no list of sizes"),
     "shape is a text": (file_of('{"x":{"dtype":"F32","shape":"1","data_offsets":[0,4]}}', b"\0" * 4), "no list of sizes"),
     "65 dimensions": (file_of({"x": described(shape=(1,) * 65)}, b"\0" * 4), "no list of sizes"),

@@ -76,7 +76,7 @@ def nowhere_else(monkeypatch, tmp_path):
     """Only ``root`` has files, and nothing is fetched."""
     monkeypatch.delenv("TINYGRAD_JA_DATA", raising=False)
     monkeypatch.setenv("TINYGRAD_JA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("tinygrad_ja.data.datasets.fetch.SCHEMES", ())
+    monkeypatch.setattr("tinygrad_ja.data.datasets.download.SCHEMES", ())
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def test_the_table_in_english():
 def test_the_table_in_japanese(monkeypatch):
     monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
     lines = str(tg.summary(Tied(), tg.zeros(2, 3, dtype=tg.int64))).splitlines()
-    assert lines[0].split() == ["層", "出力", "パラメータ", "乗算"]
+    assert lines[0].split() == ["層", "出力", "パラメータ", "乗算回数"]
     assert any(line.startswith("  again (Linear)") and "共有" in line for line in lines)
     assert any(line.startswith("  学習しない") and line.endswith(" 20") for line in lines)
 

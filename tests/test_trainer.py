@@ -210,6 +210,22 @@ def test_validation_runs_in_evaluation_mode_without_recording_and_leaves_modes_a
     assert [part.training for part in model] == [True, False, True, True]
 
 
+def test_how_often_it_is_validated_changes_nothing_in_the_training():
+    ends = []
+    for every in (None, 1, 4):
+        setting = Setting(dropout=0.3)
+        data = tg.data.TensorDataset(*batches(1, 24)[0])
+        shuffled = tg.data.DataLoader(data, batch_size=8, shuffle=True)  # draws a seed each time
+        loader = tg.data.DataLoader(data, batch_size=4, shuffle=True)
+        validate = lambda s=setting, v=shuffled: {**evaluate(s.model, s.measure, v), "noise": tg.rand(())}  # noqa: E731
+        trainer = setting.trainer(loader, validate=validate, validate_every=every)
+        trainer.run(epochs=2)
+        ends.append((setting.weights(), trainer.history[-1]["valid_noise"]))
+    for weights, noise in ends[1:]:
+        np.testing.assert_array_equal(weights, ends[0][0])
+        assert noise == ends[0][1]
+
+
 def test_a_model_left_in_evaluation_mode_is_trained_in_training_mode():
     setting = Setting()
     setting.model.eval()
@@ -444,6 +460,14 @@ def test_unknown_events_monitors_and_empty_loaders_are_refused(tmp_path):
         evaluate(nn.Identity(), lambda x: x, [])
     with pytest.raises(StateError, match="TG-F004"):
         Setting().trainer(folder=tmp_path).run(epochs=1, resume=True)
+
+
+def test_an_optimizer_for_a_step_and_a_result_for_a_validation_are_refused_before_the_run():
+    setting = Setting()
+    with pytest.raises(ArgumentError, match="step = .*a function of a batch"):
+        Trainer(nn.Identity(), setting.optimizer, [tg.ones(1)])
+    with pytest.raises(ArgumentError, match="validate = dict.*lambda: evaluate"):
+        setting.trainer(validate={"loss": 1.0})
 
 
 def test_parts_have_names_of_their_own_and_a_validation_returns_a_dict():

@@ -226,8 +226,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{what} の状態が合いません: {reason}。何も読み込んでいません。直し方: {fix}",
     ),
     "TG-F004": (
-        "there is no checkpoint {path} to resume from. Fix: start without --resume, or name the folder of the run with --out.",
-        "再開するためのチェックポイント {path} がありません。直し方: --resume なしで始めるか、--out で実行結果のフォルダを指定してください。",
+        "there is no checkpoint {path} to resume from. Fix: start without --resume (resume=True), or name the folder of the run with --out "
+        "(folder=).",
+        "再開するためのチェックポイント {path} がありません。直し方: --resume (resume=True) なしで始めるか、"
+        "--out (folder=) で実行結果のフォルダを指定してください。",
     ),
     "TG-F005": (
         "{path} is not a whole and valid {kind} file: {fault}. Nothing was loaded. Fix: {fix}",
@@ -250,7 +252,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-F009": (
         "the checkpoint {path} is passed over, and an older one is used. {reason} Fix: nothing to do; training from here writes it anew.",
-        "チェックポイント {path} は使わず、前のものを使います。{reason} 直し方: 何もしなくてかまいません。ここから学習を続ければ書き直されます。",
+        "チェックポイント {path} は使わず、それより前のものを使います。{reason} 直し方: 何もしなくてかまいません。ここから学習を続ければ書き直されます。",
     ),
     "TG-F011": (
         "{path} uses what cannot be imported: {missing}. Nothing was loaded. Fix: export the model without it, for instance with float32 and an "
@@ -383,18 +385,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-W001": (
         "{kind} in worker {worker} of a DataLoader. What happened there:\n{trace}Fix: mend the line that failed; dataset[index] shows the "
         "same without a worker.",
-        "DataLoader のワーカー {worker} で {kind} が起きました。ワーカーでの記録:\n{trace}直し方: 失敗した行を直してください。"
+        "DataLoader のワーカー {worker} で {kind} が起きました。ワーカーでのトレースバック:\n{trace}直し方: 失敗した行を直してください。"
         "dataset[index] とすると、ワーカーなしで同じ失敗を確かめられます。",
     ),
     "TG-W002": (
         "worker {worker} of a DataLoader (process {process}) ended before its batch was ready, {how}. Fix: look for a crash or for "
         "memory that ran out; num_workers=0 shows where.",
         "DataLoader のワーカー {worker} (プロセス {process}) が、バッチができる前に終了しました ({how})。直し方: 異常終了やメモリ不足がないか"
-        "調べてください。num_workers=0 とすると場所が分かります。",
+        "調べてください。num_workers=0 とすると場所がわかります。",
     ),
     "TG-W003": (
         "worker {worker} of a DataLoader gave no batch within {timeout} s. Fix: pass a larger timeout, or look for an item that never ends.",
-        "DataLoader のワーカー {worker} が {timeout} 秒以内にバッチを返しませんでした。直し方: timeout を大きくするか、終わらない項目がないか"
+        "DataLoader のワーカー {worker} が {timeout} 秒以内にバッチを返しませんでした。直し方: timeout を大きくするか、取り出しが終わらないデータがないか"
         "調べてください。",
     ),
     # --- checks of tinygrad_ja.testing

@@ -27,7 +27,7 @@ def cell(axes: Any, left: float, bottom: float, width: float, colour: str, text:
     """One element of the stream, and below it what it predicts."""
     axes.add_patch(Rectangle((left, bottom), width, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
     axes.text(left + width / 2, bottom + (0.62 if note else 0.5), text, ha="center", va="center", fontsize=11)
-    axes.text(left + width / 2, bottom + 0.22, note, ha="center", va="center", fontsize=7.5, color="#444444")
+    axes.text(left + width / 2, bottom + 0.22, note, ha="center", va="center", fontsize=9, color="#444444")
 
 
 def draw(path: Path) -> None:
@@ -40,8 +40,9 @@ def draw(path: Path) -> None:
         row = i // loader.steps
         cell(axes, i * 0.6, 5.7, 0.6, COLOURS[row] if row < ROWS else "#eeeeee", str(i))
     axes.text(0, 7.0, words("the stream", "元の系列"), fontsize=12)
+    axes.text((LENGTH - 0.5) * 0.6, 5.3, words("y only", "y だけ"), ha="center", fontsize=9, color="#444444")
     for number, (x, y) in enumerate(loader):
-        left = 3.2 + number * (STEPS + GAP)
+        left = 4.0 + number * (STEPS + GAP)
         title = words(f"piece {number + 1}: x and y ({STEPS}, {ROWS})", f"{number + 1} 番目の区間: x と y ({STEPS}, {ROWS})")
         axes.text(left + STEPS / 2, 4.35, title, ha="center", fontsize=11)
         for n in range(ROWS):
@@ -52,7 +53,7 @@ def draw(path: Path) -> None:
                 axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=12, color="#08519c"))
         if number:
             axes.text(left - GAP / 2, -0.5, words("state", "状態"), ha="center", color="#08519c", fontsize=11)
-    axes.text(2.9, 2.0, words(f"N = {ROWS} rows", f"N = {ROWS} 行"), ha="right", va="center", fontsize=11)
+    axes.text(3.7, 2.0, words(f"N = {ROWS} rows", f"N = {ROWS} 行"), ha="right", va="center", fontsize=11)
     axes.set(xlim=(-0.2, 15.2), ylim=(-0.8, 7.6), aspect="equal")
     axes.set_axis_off()
     figure.savefig(path, dpi=100)

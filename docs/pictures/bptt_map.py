@@ -47,7 +47,7 @@ def maps() -> list[tuple[tuple[str, str], tg.viz.BPTTMap]]:
     losses = [loss for part, _ in pieces for loss in part]
     return [
         (("sigmoid RNN: decays", "sigmoid の RNN: 減衰する"), tg.bptt_map(run(sigmoid, start, x)[0], sigmoid.weight_hh)),
-        (("CEC, f = 1: constant", "CEC (f = 1): 減らない"), tg.bptt_map(run(memory, None, x)[0], memory.weight_ih)),
+        (("CEC, f = 1: constant", "CEC (f = 1): 減衰しない"), tg.bptt_map(run(memory, None, x)[0], memory.weight_ih)),
         (("truncated, k = 4", "打ち切り BPTT (k = 4)"), tg.bptt_map(losses, sigmoid.weight_hh)),
     ]
 

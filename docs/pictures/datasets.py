@@ -148,15 +148,15 @@ def bits(axes: Any, rows: np.ndarray, names: list[str]) -> None:
 
 PANELS: tuple[tuple[Callable[[Any], None], str, str], ...] = (
     (mnist, "MNIST", "MNIST"),
-    (bccd, "BCCD: cells with boxes", "BCCD: 血球と枠"),
+    (bccd, "BCCD: cells with boxes", "BCCD: 血球とボックス"),
     (nuclei, "Nuclei: maps of instances", "Nuclei: 個体ごとの領域"),
     (fsdd, 'FSDD: "seven", seconds', "FSDD: 「seven」(秒)"),
     (air_passengers, "AirPassengers", "AirPassengers: 航空旅客数"),
     (sunspots, "Sunspots", "Sunspots: 太陽黒点数"),
     (go, "GoGames: 60 moves", "GoGames: 60 手まで"),
-    (shapes, "Shapes: boxes", "Shapes: 枠"),
+    (shapes, "Shapes: boxes", "Shapes: ボックス"),
     (masks, "Shapes: classes of pixels", "Shapes: 画素のクラス"),
-    (spiral, "Spiral", "Spiral: らせん"),
+    (spiral, "Spiral", "Spiral: 渦巻き"),
     (bars, "BarsAndStripes", "BarsAndStripes: 縦縞と横縞"),
     (sine, "Sine", "Sine: 雑音のある正弦波"),
     (addition, "BinaryAddition, low bit first", "BinaryAddition (下位から)"),

@@ -140,14 +140,14 @@ def spectra(name: str) -> None:
     low.imshow(mels, origin="lower", aspect="auto", extent=(0, end, 0, 40), cmap="magma")
     bottom.imshow(cepstra, origin="lower", aspect="auto", extent=(0, end, 1, 13), cmap="coolwarm", vmin=-60, vmax=60)
     titles = (
-        (top, words("samples", "標本")),
+        (top, words("samples", "波形")),
         (middle, words("spectrogram [Hz]", "スペクトログラム [Hz]")),
         (low, words("mel bands", "メル帯域")),
         (bottom, words("MFCC", "MFCC")),
     )
     for axes, title in titles:
         axes.set_ylabel(title, **words.font)
-    bottom.set_xlabel(words("time [s]", "時刻 [秒]"), **words.font)
+    bottom.set_xlabel(words("time [s]", "時間 [秒]"), **words.font)
     save(figure, name)
 
 

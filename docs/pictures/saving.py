@@ -70,7 +70,7 @@ def texts(path: Path, words: Words) -> dict[str, list[str]]:
         ),
         words(
             f"loader: {loader['batches']} of {loader['length']} batches",
-            f"ローダー: {loader['batches']} / {loader['length']} バッチ",
+            f"ローダ: {loader['batches']} / {loader['length']} バッチ",
         ),
         words("random stream of tinygrad_ja", "tinygrad_ja の乱数列"),
         words("extra: what you add", "extra: 自分で加えたもの"),

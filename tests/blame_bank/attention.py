@@ -108,7 +108,7 @@ def forgets_the_root_of_d(g, q, k, v):
     place="scores",
     repair=("dk = dscore @ q\n", "dk = dscore.transpose(0, 2, 1) @ q\n"),
 )
-def forgets_to_transpose_the_scores_for_the_keys(grad, q, k, v):
+def forgets_to_transpose_for_the_keys(grad, q, k, v):
     scale = 1 / np.sqrt(q.shape[-1])
     attn = softmax(q @ k.transpose(0, 2, 1) * scale)
     dv = attn.transpose(0, 2, 1) @ grad

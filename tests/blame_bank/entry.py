@@ -58,8 +58,11 @@ class Entry:
     def output(self, arguments: Arrays) -> np.ndarray:
         """What the layer makes of them; of several results the first."""
         tensors = {name: tg.tensor(a) if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
-        own = {name: tensors.pop(name) for name in self.parameters()}
-        made = tg.func.functional_call(self.layer, own, tuple(tensors.values())) if own else self.layer(*tensors.values())
+        if isinstance(self.layer, nn.Module):
+            own = {name: tensors.pop(name) for name in self.parameters()}
+            made = tg.func.functional_call(self.layer, own, tuple(tensors.values()))
+        else:
+            made = self.layer(*tensors.values())
         return (made[0] if isinstance(made, tuple) else made).detach().numpy()
 
     def written(self, inputs: Arrays) -> Any:

@@ -35,10 +35,11 @@ import numpy as np
 
 from ..backend.arrays import as_array
 from ..errors import error
+from .nested import found, mapped
 from .operator import Operator
 from .tape import changed_since, next_number, user_line
 from .tensor import Tensor
-from .traced import Traced, found, mapped, mixed_traces
+from .traced import Traced, mixed_traces
 
 
 class Value:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backend.arrays import NUMPY, Backend, register_array_type
 from ..errors import Phrase, error
+from .nested import found, mapped
 from .operator import OPERATORS, Operator
 from .tape import user_line
 from .tensor import OPERATOR_OF_UFUNC, Tensor
@@ -177,30 +178,6 @@ def _reads(what: Phrase, fix: Phrase | None = None) -> Exception:
         "tinygrad_ja の演算で計算するか、モデルを呼ぶ前に値を取り出してください。",
     )
     return error("TG-U016", what=what, line=user_line(), fix=fix or usual)
-
-
-def found(value: Any, kind: type) -> Iterator[Any]:
-    """Every object of a type within nested tuples, lists and dicts."""
-    if type(value) is kind:
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from found(part, kind)
-    elif isinstance(value, dict):
-        yield from found(list(value.values()), kind)
-
-
-def mapped(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """A nested value in which everything that is ``chosen`` is changed."""
-    if chosen(value):
-        return change(value)
-    if type(value) is dict:
-        return {name: mapped(part, chosen, change) for name, part in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)([mapped(part, chosen, change) for part in value])
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[mapped(part, chosen, change) for part in value])
-    return value
 
 
 # ---- operators on traced arrays ------------------------------------------------------------------

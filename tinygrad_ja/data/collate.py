@@ -45,7 +45,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, Sequence):
         lengths = {len(item) for item in batch}
         if len(lengths) > 1:
-            rule = ("the examples of a batch have one length", "バッチの各例の長さは等しい")
+            rule = ("the examples of a batch have one length", "バッチの中のデータの長さは等しい")
             fix = ("cut or fill them to one length, or pass a collate_fn.", "長さをそろえるか、collate_fn を渡してください。")
             raise error("TG-S002", op="default_collate", rule=rule, shapes=joined(sorted(lengths)), fix=fix)
         return _filled(first, [default_collate(parts) for parts in zip(*batch)], tuple_as=list)
@@ -109,7 +109,10 @@ class PadCollate:
 
 def _first(op: str, batch: Sequence[Any]) -> Any:
     if not batch:
-        rule, fix = ("at least one example", "1 件以上の例"), ("pass a list of examples.", "例のリストを渡してください。")
+        rule, fix = (
+            ("at least one example", "1 件以上のデータ"),
+            ("pass a list of examples.", "データのリストを渡してください。"),
+        )
         raise error("TG-A001", op=op, argument="batch", value=batch, rule=rule, fix=fix)
     return batch[0]
 
@@ -159,7 +162,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 def _check_shapes(arrays: Sequence[Any]) -> None:
     shapes = {getattr(array, "shape", ()) for array in arrays}
     if len(shapes) > 1:
-        rule = ("the examples of a batch have one shape", "バッチの各例の形状は等しい")
+        rule = ("the examples of a batch have one shape", "バッチの中のデータの形状は等しい")
         fix = (
             "bring them to one shape, or pass collate_fn=PadCollate() for sequences.",
             "形状をそろえるか、系列なら collate_fn=PadCollate() を渡してください。",

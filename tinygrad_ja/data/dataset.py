@@ -292,7 +292,7 @@ def _sizes(lengths: Sequence[float], total: int) -> list[int]:
             value=given,
             rule=(
                 f"sizes that sum to the {total} examples, or fractions that sum to 1",
-                f"合計が例の数 {total} になる大きさか、合計が 1 になる割合",
+                f"合計がデータ数 {total} になる件数か、合計が 1 になる割合",
             ),
             fix=("for instance [0.8, 0.2].", "たとえば [0.8, 0.2] としてください。"),
         )

@@ -130,7 +130,7 @@ class WeightedRandomSampler(Sampler):
                 "one axis of finite numbers >= 0, not all of them 0",
                 "0 以上の有限の数の 1 次元の並びで、すべてが 0 ではない",
             )
-            fix = ("give one weight for each example.", "例ごとに重みを 1 つ渡してください。")
+            fix = ("give one weight for each example.", "データ 1 件ごとに重みを 1 つ渡してください。")
             raise error("TG-A001", op=op, argument="weights", value=type(weights).__name__, rule=rule, fix=fix)
         available = int(np.count_nonzero(self.weights))
         if not replacement and num_samples > available:
@@ -218,7 +218,7 @@ class BucketBatchSampler(Sampler):
         self.batches_per_group = positive(op, "batches_per_group", batches_per_group)
         self.generator = checked_generator(op, generator)
         if self.lengths.ndim != 1 or self.lengths.dtype.kind not in "iuf":
-            rule = ("one number for each example", "例ごとに数を 1 つ")
+            rule = ("one number for each example", "データ 1 件ごとに数を 1 つ")
             fix = ("[len(x) for x in examples].", "[len(x) for x in examples] としてください。")
             raise error("TG-A001", op=op, argument="lengths", value=type(lengths).__name__, rule=rule, fix=fix)
 

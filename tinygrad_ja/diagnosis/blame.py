@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, refusal
 from ..nn.functional_call import functional_call
 from ..nn.module import Module
+from ..table import aligned
 from .graph import Graph
 from .picture import draw
 from .search import Explanation, Search
@@ -83,7 +84,7 @@ class Diagnosis:
         if first.exact:
             lines.append("     " + say(words("explains", names=", ".join(first.names))))
         if others:
-            lines.append(say(words("also")))
+            lines.append(say(words("also" if first.exact else "next")))
             lines += [f"  - [{say(KINDS[fault.kind])}] {fault.text}" for e in others[:3] for fault in _faults(e)]
         return "\n".join(lines)
 
@@ -92,15 +93,7 @@ class Diagnosis:
         for name, value in self.errors.items():
             verdict = say(words("not_ok" if name in self.wrong else "ok"))
             rows.append([name, str(self._shapes[name]), f"{value:.1e}", verdict])
-        widths = [max(_width(row[i]) for row in rows) for i in range(4)]
-        return "\n".join(
-            "  " + "  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths)).rstrip() for row in rows
-        )
-
-
-def _width(text: str) -> int:
-    """Columns on a screen: Japanese characters take two."""
-    return sum(2 if ord(character) > 0x2E80 else 1 for character in text)
+        return "\n".join(f"  {line}" for line in aligned(rows, left=4))
 
 
 def _faults(explanation: Explanation) -> list[Fault]:
@@ -173,6 +166,7 @@ def _as_function(
     """``layer`` as a function of keywords, and all inputs by name."""
     forward = layer.forward if isinstance(layer, Module) else layer
     named = dict(inputs) if isinstance(inputs, Mapping) else dict(zip(_names(forward, len(inputs)), inputs))
+    _need_names(forward, named)
     if not isinstance(layer, Module):
         return layer, named
     module, own = layer, tuple(named)
@@ -184,6 +178,19 @@ def _as_function(
         return functional_call(module, changed, (), {name: given[name] for name in own})
 
     return function, {**named, **{short: parameters[name] for short, name in known.items()}}
+
+
+def _need_names(function: Callable[..., Any], named: Mapping[str, Any]) -> None:
+    """Raise ArgumentError unless ``function`` takes these names."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**named)
+    except TypeError as failure:
+        rule = (f"the names of the layer's arguments, {signature}", f"layer の引数の名前 {signature}")
+        raise _refused("inputs", ", ".join(named), rule) from failure
 
 
 def _names(function: Callable[..., Any], count: int) -> list[str]:
@@ -255,4 +262,4 @@ def _refused(argument: str, value: Any, rule: Phrase) -> Exception:
         "give what the rule says, in that order or as a dict by name.",
         "規則のとおりのものを、この順か名前の dict で渡してください。",
     )
-    return error("TG-A001", op="blame", argument=argument, value=value, rule=rule, fix=fix)
+    return refusal("blame", argument, value, rule, fix)

@@ -60,11 +60,24 @@ _SQUASHING: dict[str, Rule] = {
     "x > 0": lambda x, y: (x > 0) * 1.0,
 }
 
+_SLOPES: dict[str, Rule] = {
+    **_SQUASHING,
+    "x < 0": lambda x, y: (x < 0) * 1.0,
+    "σ(x)": lambda x, y: _sigmoid(x),
+    "y + σ(x)": lambda x, y: y + _sigmoid(x),
+    "y + 1": lambda x, y: y + 1,
+}
+
 MISTAKES: dict[str, dict[str, Rule]] = {
     "tanh": _SQUASHING,
     "sigmoid": _SQUASHING,
     "relu": {**_SQUASHING, "x < 0": lambda x, y: (x < 0) * 1.0, "x": lambda x, y: x},
     "softplus": _SQUASHING,
+    "leaky_relu": _SLOPES,
+    "elu": _SLOPES,
+    "gelu": _SLOPES,
+    "silu": _SLOPES,
+    "mish": _SLOPES,
     "exp": {"x": lambda x, y: x, "e^y": lambda x, y: np.exp(y)},
     "log": {"1 / y": lambda x, y: 1 / y, "x": lambda x, y: x},
     "sqrt": {"1 / y": lambda x, y: 1 / y, "1 / (2 x)": lambda x, y: 0.5 / x, "2 y": lambda x, y: 2 * y},
@@ -113,7 +126,7 @@ Found = Iterator[tuple[str, Words, float, Edit]]
 def _mul(step: Step, k: int) -> Found:
     if step.parents[0] is step.parents[1]:  # a square
         if k == 0:
-            yield "factor", words("square_half", line=step.line), -0.5, lambda s, g, gx: 0 * gx
+            yield "scale", words("square_half", line=step.line), -0.5, lambda s, g, gx: 0 * gx
         return
     yield "factor", words("factor_missing", line=step.line, op=step.title), 0.0, lambda s, g, gx: g
     yield "factor", words("factor_own", line=step.line), 0.5, lambda s, g, gx: g * s.input_value(k)
@@ -205,8 +218,14 @@ def _log_softmax(step: Step, k: int) -> Found:
     axis = step.argument("dim")
     rest = _of_the_rest(-1 if axis is None else axis)
     yield "activation", words("softmax_missing", line=step.line), 0.0, lambda s, g, gx: g
+    total = _plain_rest(-1 if axis is None else axis)
+    yield "factor", words("log_softmax_factor", line=step.line), 0.0, lambda s, g, gx: g - total(g)
     yield "sign", words("log_softmax_sign", line=step.line), 0.0, lambda s, g, gx: -g + rest(s, g)
     yield "term", words("log_softmax_left", line=step.line), 0.0, lambda s, g, gx: rest(s, g)
+
+
+def _plain_rest(axis: int) -> Callable[[Any], Any]:
+    return lambda g: g.sum(axis=axis, keepdims=True)
 
 
 def _of_the_rest(axis: int) -> Callable[[Step, Any], Any]:
@@ -216,7 +235,7 @@ def _of_the_rest(axis: int) -> Callable[[Step, Any], Any]:
 
 def _pow(step: Step, k: int) -> Found:
     if k == 0:
-        yield "factor", words("exponent_missing", line=step.line), 0.0, _without_exponent
+        yield "scale", words("exponent_missing", line=step.line), 0.0, _without_exponent
 
 
 def _without_exponent(step: Step, g: Any, gx: Any) -> Any:

@@ -59,7 +59,11 @@ def _site(frame: FrameType | None) -> tuple[tuple[Any, ...], str]:
 
 def _shown(frame: FrameType) -> str:
     text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return f"`{text or '?'}` ({frame.f_code.co_name}, line {frame.f_lineno})"
+    filename = frame.f_code.co_filename.replace("\\", "/").rpartition("tinygrad_ja/")
+    file = (
+        f"{filename[2]}, " if filename[1] and not filename[2].startswith("textbook/") else ""
+    )  # a reader need not know our own files
+    return f"`{text or '?'}` ({frame.f_code.co_name}, {file}line {frame.f_lineno})"
 
 
 def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -132,6 +136,7 @@ class Graph:
         self.output: np.ndarray = y.array
         self.steps: list[Step] = []
         self._memo: dict[int, Any] = {}
+        self._users: dict[int, list[Step]] = {}
         for name, x in tensors.items():
             if type(x) is Tensor and x.node is not None:
                 self._memo[x.node.number] = self._add(Step(x.node, [], x.array, ("input", name), "", name))
@@ -198,6 +203,15 @@ class Graph:
             step.occurrence = counts.get(step.role, 0)
             counts[step.role] = step.occurrence + 1
             self.roles.setdefault(step.role, []).append(step)
+
+    def users(self, step: Step) -> list[Step]:
+        """The steps that take the output of ``step``, in order."""
+        if not self._users:
+            for user in self.steps:
+                for parent in dict.fromkeys(user.parents):
+                    if parent is not None:
+                        self._users.setdefault(parent.index, []).append(user)
+        return self._users.get(step.index, [])
 
     # -- the walk back
 

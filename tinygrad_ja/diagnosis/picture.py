@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..io.files import replacing
-from ..viz.figures import Words, matplotlib
+from ..viz.figures import Words, matplotlib, save_figure
 
 
 def draw(path: str | os.PathLike[str], pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Path:
@@ -32,9 +31,7 @@ def draw(path: str | os.PathLike[str], pairs: Mapping[str, tuple[np.ndarray, np.
                 figure.colorbar(image, ax=row[-1], shrink=0.9)
         for axes, title in zip(rows[0], titles):
             axes.set_title(title)
-        with replacing(path) as file:
-            figure.savefig(file, format="png", dpi=120)
-    return Path(path)
+        return save_figure(figure, path)
 
 
 def _panel(axes: Any, value: np.ndarray | None, largest: float) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from .candidates import Candidate, candidates
 from .graph import Graph
-from .whole import Closeness, Gradients, Whole, explain, meaning_of, multiple
+from .whole import Closeness, Gradients, Sizes, Whole, explain, meaning_of, multiple
 from .words import words
 
 MOST_PAIRS = 1500
@@ -200,7 +199,7 @@ def _once(found: list[Whole]) -> list[Whole]:
     return kept
 
 
-def _sizes(graph: Graph) -> Mapping[int, str]:
+def _sizes(graph: Graph) -> Sizes:
     """Lengths that a mean could be taken over: axes of the output and of the inputs, products of the output's first axes."""
     shapes: list[tuple[str, tuple[int, ...]]] = [("y", graph.output.shape)]
     shapes += [(step.name, step.value.shape) for step in graph.steps if step.name]
@@ -212,4 +211,5 @@ def _sizes(graph: Graph) -> Mapping[int, str]:
     shape = graph.output.shape
     for count in range(2, len(shape) + 1):
         found.setdefault(int(np.prod(shape[:count])), f"axes 0 to {count - 1} of y")
-    return found
+    averages = any(step.operator in ("mean", "div") for step in graph.steps if not step.name)
+    return Sizes(found, averages)

@@ -13,6 +13,13 @@ from .words import Words, words
 Gradients = Mapping[str, np.ndarray]
 
 
+class Sizes(NamedTuple):
+    """Numbers of things that a mean could be taken over, and what they are; whether the forward takes any mean at all."""
+
+    names: Mapping[int, str]
+    averages: bool
+
+
 class Whole(NamedTuple):
     """A change of a right gradient that makes it the given one. kind and text as in ``Candidate``; factor where it is a multiple."""
 
@@ -49,18 +56,16 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def explain(
-    name: str, mine: np.ndarray, right: Gradients, given: Gradients, sizes: Mapping[int, str], close: Closeness
-) -> Whole | None:
+def explain(name: str, mine: np.ndarray, right: Gradients, given: Gradients, sizes: Sizes, close: Closeness) -> Whole | None:
     """How ``mine`` may have come from ``right[name]``, or None.
 
-    given: all gradients that were handed in, for exchanges. sizes: lengths of axes and what they are, for the meaning of a multiple.
+    given: all gradients that were handed in, for exchanges. sizes: for the meaning of a multiple.
     """
     return next(_explanations(name, mine, right, given, sizes, close), None)
 
 
 def _explanations(
-    name: str, mine: np.ndarray, right: Gradients, given: Gradients, sizes: Mapping[int, str], close: Closeness
+    name: str, mine: np.ndarray, right: Gradients, given: Gradients, sizes: Sizes, close: Closeness
 ) -> Iterator[Whole]:
     true = right[name]
     if mine.ndim == 2 and true.ndim == 2 and close.same(mine.T, true) and not close.same(mine, true):
@@ -73,7 +78,7 @@ def _explanations(
         return
     mine = mine.reshape(true.shape)
     if true.any() and not mine.any():
-        yield Whole("term", words("whole_zero", name=name), 1.0)
+        yield Whole("term", words("whole_zero", name=name), 4.0)
     if close.same(-mine, true):
         yield Whole("sign", words("whole_negative", name=name), 2.0, -1.0)
     factor = multiple(mine, true, close)
@@ -111,12 +116,12 @@ def multiple(mine: np.ndarray, true: np.ndarray, close: Closeness) -> float | No
     return factor
 
 
-def meaning_of(factor: float, sizes: Mapping[int, str]) -> tuple[Words, float]:
+def meaning_of(factor: float, sizes: Sizes) -> tuple[Words, float]:
     """What a multiple probably is, and the rank of that explanation."""
-    for n, what in sizes.items():
+    for n, what in sizes.names.items():
         if abs(factor * n - 1) < 1e-4:
             return (f": 1/{n}, the mean over {what} for the sum", f" (1/{n}。{what} について、和でなく平均を取っています)"), 2.0
-        if abs(factor / n - 1) < 1e-4:
+        if sizes.averages and abs(factor / n - 1) < 1e-4:
             return (f": {n}, the sum over {what} for the mean", f" ({n}。{what} について、平均でなく和を取っています)"), 2.0
     return ("", ""), 11.0
 

@@ -73,7 +73,6 @@ _TEXTS: dict[str, Words] = {
         "すべての勾配が {factor} 倍になっています{meaning}",
     ),
     "all_negative": ("all gradients have the wrong sign", "すべての勾配の符号が逆です"),
-    "missing": ("the gradient of '{name}' was not returned", "'{name}' の勾配が返されていません"),
     # time
     "carried": (
         "what comes from the next time step is not added where this reads the step before: {line}",
@@ -173,9 +172,29 @@ _TEXTS: dict[str, Words] = {
         "積の微分に、もう一方の因子でなく、その因子自身を使っています: {line}",
     ),
     "square_half": ("the 2 in the derivative of a square is missing: {line}", "2 乗の微分の 2 が抜けています: {line}"),
-    "outputs_swapped": (
-        "the gradients of parts {i} and {j} of this split are exchanged: {line}",
-        "この分割の {i} 番と {j} 番の部分の勾配が入れ替わっています: {line}",
+    "parts_exchanged": (
+        "the gradients of the parts cut from one array go to each other's places (order {order}): {line}",
+        "1 つの配列から切り出した部分の勾配が、互いの場所に入っています (順序 {order}): {line}",
+    ),
+    "other_matrix": (
+        "the derivative of {op} goes through another matrix, '{name}': {line}",
+        "{op} の微分に、別の行列 '{name}' を使っています: {line}",
+    ),
+    "other_gate": (
+        "φ' of {op} is taken at another value, that of {at}: {line}",
+        "{op} の φ' に、別の値 ({at} の値) を入れています: {line}",
+    ),
+    "other_count": (
+        "it is divided by {n}, where the forward divides by {right}: {line}",
+        "順伝播では {right} で割るところを {n} で割っています: {line}",
+    ),
+    "late_factor": (
+        "the other factor is multiplied after the matrix product and not before it: {line}",
+        "もう一方の因子を、行列積の前でなく後に掛けています: {line}",
+    ),
+    "log_softmax_factor": (
+        "the factor y of softmax is missing: dx = g - y Σ g: {line}",
+        "softmax の因子 y が抜けています。dx = g - y Σ g です: {line}",
     ),
     "other_factor": (
         "the derivative of this product takes another value, that of {used} in {at}: {line}",
@@ -201,7 +220,7 @@ _TEXTS: dict[str, Words] = {
     "ok": ("right", "正しい"),
     "not_ok": ("WRONG", "誤り"),
     "explains": ("explains {names} exactly", "{names} の違いがちょうど説明できます"),
-    "together": ("together with the next", "次のものと合わせて"),
+    "next": ("the next nearest:", "その次に近いもの:"),
     "also": ("other faults would give the same numbers:", "同じ数値になる誤りはほかにもあります:"),
     "closest": (
         "no single fault gives these numbers. The nearest (cosine similarity {similarity:.3f}):",

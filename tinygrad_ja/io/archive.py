@@ -29,7 +29,8 @@ from ..core.tensor import Tensor
 from ..errors import error
 from .files import Fault, opened
 from .raw import CODES, host_array, plain_bytes
-from .safetensors import parse_json, read_arrays, read_header, write
+from .safetensors import read_arrays, read_header, write
+from .strict_json import parse_json
 
 KIND = "tinygrad_ja"
 _DEEPEST = 100

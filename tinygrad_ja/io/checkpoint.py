@@ -33,7 +33,7 @@ from ..backend.arrays import BY_TYPE, is_array
 from ..backend.devices import cuda_is_available
 from ..backend.random import Generator, default_generator, default_generators
 from ..core.tensor import Tensor
-from ..errors import Phrase, StateError, TinygradError, error, text
+from ..errors import Phrase, StateError, TinygradError, error, refusal, text
 from .archive import load, load_tree, save
 from .files import damaged
 
@@ -97,6 +97,9 @@ class Checkpoints:
         mode: str = "min",
     ) -> None:
         self.folder = Path(folder)
+        _require(
+            "parts", type(parts).__name__, isinstance(parts, Mapping), ("a dict of name: part", "「名前: 保存するもの」の dict")
+        )
         _require(
             "keep", keep, keep is None or (_is_count(keep) and keep >= 1), ("None or an int, keep >= 1", "None か 1 以上の整数")
         )
@@ -270,7 +273,9 @@ def _give(path: Path, access: _Access, value: Any) -> None:
         if not access.is_stream:
             raise
         reason = f"{type(failure).__name__}: {failure}"
-        raise damaged(path, "checkpoint", (f"it holds no random stream ({reason})", f"乱数列の状態が正しくありません ({reason})")) from failure
+        raise damaged(
+            path, "checkpoint", (f"it holds no random stream ({reason})", f"乱数列の状態が正しくありません ({reason})")
+        ) from failure
 
 
 def _default_streams(saved: Sequence[str] = ()) -> dict[str, _Access]:
@@ -379,11 +384,4 @@ def _is_dead(path: Path) -> bool:
 
 def _require(argument: str, value: Any, allowed: bool, rule: Phrase, method: str = "") -> None:
     if not allowed:
-        raise error(
-            "TG-A001",
-            op=f"Checkpoints.{method}" if method else "Checkpoints",
-            argument=argument,
-            value=value,
-            rule=rule,
-            fix=("check the setting.", "設定を確かめてください。"),
-        )
+        raise refusal(f"Checkpoints.{method}" if method else "Checkpoints", argument, value, rule)

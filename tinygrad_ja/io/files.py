@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ _GET_AGAIN = ("get the file again.", "ファイルを入手し直してくださ
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb", **options: Any) -> Iterator[Any]:
     """Open a file under a temporary name beside ``path``. When the block ends it is flushed to the disk and takes the name ``path``;
-    when the block fails it is removed. Whoever looks sees the old file or the whole new one, even after a power cut.
+    when the block fails it is removed. Whoever looks sees the old file or the whole new one, even after a power cut. An OSError (the disk is
+    full, the folder is missing or cannot be written) names ``path``.
 
     mode, options: as for ``open`` (text is written as UTF-8 unless told otherwise).
 
@@ -31,6 +33,8 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **options: Any) ->
     ('whole', 1)
     """
     folder, name = os.path.split(os.fspath(path))
+    if folder and not os.path.isdir(folder):  # before the error names a temporary file that nobody asked for
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
@@ -40,9 +44,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", **options: Any) ->
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as failure:
+        with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(failure, OSError) and failure.errno and failure.filename in (None, temporary):
+            raise OSError(failure.errno, failure.strerror, os.fspath(path)) from failure  # of the subclass for errno
         raise
     _flush_folder(folder or ".")
 
@@ -67,6 +73,13 @@ def damaged(path: str | os.PathLike[str], kind: str, fault: Phrase, fix: Phrase 
     [TG-F005] a.wav is not a whole and valid WAV file: the header ends after 3 bytes. Nothing was loaded. Fix: get the file again.
     """
     made = error("TG-F005", path=os.fspath(path), kind=kind, fault=_shortened(fault), fix=fix)
+    assert isinstance(made, StateError)
+    return made
+
+
+def too_large(path: str | os.PathLike[str], what: Phrase, value: int, limit: int) -> StateError:
+    """The error for a file of which ``what`` is above a limit, so that no more memory is asked for (TG-F008)."""
+    made = error("TG-F008", path=os.fspath(path), what=what, value=value, limit=limit)
     assert isinstance(made, StateError)
     return made
 
@@ -128,5 +141,5 @@ def check_size(path: str | os.PathLike[str], limit: int) -> int:
     """
     size = Path(path).stat().st_size
     if size > limit:
-        raise error("TG-F008", path=os.fspath(path), what=("its size in bytes", "バイト数"), value=size, limit=limit)
+        raise too_large(path, ("its size in bytes", "バイト数"), size, limit)
     return size

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.host import on_host
 from ..core.tensor import Tensor
 from ..errors import Phrase, error
 
@@ -34,7 +35,7 @@ def recurrent_weights(
     >>> tg.nn.LSTM(2, H).load_state_dict(state)
     <All keys matched successfully>
     """
-    given = {"wx": _array(wx), "wh": _array(wh), **({} if b is None else {"b": np.atleast_2d(_array(b))})}
+    given = {"wx": on_host(wx), "wh": on_host(wh), **({} if b is None else {"b": np.atleast_2d(on_host(b))})}
     columns = _columns(kind, gates)
     _check_shapes(len(columns), given)
     if kind == "GRU" and "b" in given and len(given["b"]) == 1:
@@ -55,10 +56,6 @@ def recurrent_weights(
         state[f"bias_ih{suffix}"] = biases[0]
         state[f"bias_hh{suffix}"] = biases[1] if len(biases) == 2 else np.zeros_like(biases[0])
     return {name: Tensor(np.ascontiguousarray(array)) for name, array in state.items()}
-
-
-def _array(value: Any) -> np.ndarray:
-    return np.asarray(value.numpy() if type(value) is Tensor else value)
 
 
 def _columns(kind: str, gates: str | None) -> list[int]:

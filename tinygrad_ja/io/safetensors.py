@@ -24,6 +24,7 @@ from ..backend.devices import Device, move, usable
 from ..core.tensor import Tensor
 from .files import Fault, opened, replacing
 from .raw import CODES, DTYPES, host_array, plain_bytes, read_array, unfit
+from .strict_json import parse_json
 
 _KIND = "safetensors"
 _HEADER_LIMIT = 100_000_000  # as in the reference implementation
@@ -162,32 +163,6 @@ def read_header(file: BinaryIO, size: int) -> Header:
     return Header(tensors, metadata)
 
 
-def parse_json(text: bytes) -> Any:
-    """What a JSON text says; raises Fault, also for a name that comes twice in one object, for NaN and for deep nesting."""
-    try:
-        return json.loads(text.decode(), object_pairs_hook=_without_repetition, parse_int=_short_int, parse_constant=_no_number)
-    except (ValueError, RecursionError) as failure:
-        raise Fault(f"the JSON text is not valid: {failure}", f"JSON が正しくありません: {failure}") from failure
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name comes twice in one object")
-    return found
-
-
-def _short_int(digits: str) -> int:
-    """Reading very long numbers would take very long."""
-    if len(digits) > 30:
-        raise ValueError(f"an integer of {len(digits)} digits")
-    return int(digits)
-
-
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
 def _metadata(content: Any) -> dict[str, str]:
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise Fault("__metadata__ is no object of texts", "__metadata__ が文字列のオブジェクトではありません")
@@ -203,7 +178,9 @@ def _entry(name: str, described: Any) -> Entry:
         )
     code, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
     if not isinstance(code, str) or code not in DTYPES:
-        raise Fault(f"{where} has the unknown dtype {reprlib.repr(code)}", f"{where} の dtype {reprlib.repr(code)} は未対応です")
+        raise Fault(
+            f"{where} has the unknown dtype {reprlib.repr(code)}", f"{where} の dtype {reprlib.repr(code)} は未対応です"
+        )
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
         raise Fault(f"{where} has a shape that is no list of sizes", f"{where} の形状が大きさのリストではありません")
     if not _are_sizes(offsets) or len(offsets) != 2:

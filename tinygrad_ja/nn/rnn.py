@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..errors import error, joined
+from ..errors import error, joined, refusal
 from ..ops import creation
 from ..ops.join import cat, stack, unbind
 from ..ops.random import dropout
@@ -22,7 +22,7 @@ from ..ops.shape import reshape, squeeze, transpose, unsqueeze
 from . import init
 from .module import Module
 from .parameter import Parameter
-from .rnn_cell import PEEPHOLES, check_nonlinearity, refusal
+from .rnn_cell import PEEPHOLES, check_nonlinearity
 from .utils.rnn import PackedSequence
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..errors import Phrase, error, joined
+from ..errors import error, joined, refusal
 from ..ops import creation
 from ..ops.gru import gru_cell
 from ..ops.rnn import NONLINEARITIES, lstm_cell, rnn_cell
@@ -16,12 +16,6 @@ from .module import Module
 from .parameter import Parameter
 
 PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
-
-
-def refusal(op: str, argument: str, value: Any, rule: Phrase) -> Exception:
-    """The error for a setting that makes no sense."""
-    fix = ("check the setting.", "設定を確かめてください。")
-    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
 
 
 def check_nonlinearity(op: str, nonlinearity: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, error, refusal
 from ..ops import creation
 from ..ops.exponential import sigmoid, tanh
 from ..ops.join import cat, split, stack, unbind
@@ -29,7 +29,7 @@ from ..ops.selection import index_add, index_select
 from . import init
 from .module import Module
 from .parameter import Parameter
-from .rnn_cell import check_nonlinearity, refusal
+from .rnn_cell import check_nonlinearity
 
 Children = tuple[int, ...]
 State = tuple[Tensor, Tensor]
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 def _unfit(op: str, tree: Any, rule: Phrase) -> Exception:
     text = repr(tree) if isinstance(tree, (int, list)) and len(str(tree)) < 80 else type(tree).__name__
     fix = ("correct the tree.", "木を直してください。")
-    return error("TG-A001", op=op, argument="tree", value=text, rule=rule, fix=fix)
+    return refusal(op, "tree", text, rule, fix)
 
 
 def children_of(op: str, tree: Any, rows: int) -> list[Children]:

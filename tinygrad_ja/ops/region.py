@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE
+from ..core.host import on_host
 from ..core.tensor import Tensor
 from ..errors import error
 from .comparison import keep
@@ -54,11 +55,6 @@ def box_iou(boxes1: Any, boxes2: Any) -> Any:
     return both / (areas - both)
 
 
-def _on_host(value: Any) -> np.ndarray:
-    array = value.array if type(value) is Tensor else value
-    return BY_TYPE[type(array)].to_host(array)
-
-
 def _on_device(made: np.ndarray, like: Any) -> Any:
     backend = BY_TYPE[type(like)]
     return backend.from_host(made, backend.index_of(like))
@@ -83,8 +79,8 @@ def nms(boxes: Any, scores: Any, iou_threshold: float) -> Any:
         fix = ("give one score for each box.", "箱ごとに点数を 1 つ渡してください。")
         shapes = f"boxes {tuple(boxes.shape)}, scores {tuple(scores.shape)}"
         raise error("TG-S002", op="nms", rule=("boxes (K, 4), scores (K)", "boxes (K, 4)、scores (K)"), shapes=shapes, fix=fix)
-    given = _on_host(boxes)
-    order = np.argsort(-_on_host(scores), kind="stable")
+    given = on_host(boxes)
+    order = np.argsort(-on_host(scores), kind="stable")
     low, high = given[:, :2], given[:, 2:]
     area = (high - low).prod(1)
     kept = []
@@ -107,10 +103,10 @@ def batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any
     tensor([1, 0])
     """
     _need_boxes("batched_nms", "boxes", boxes)
-    given = _on_host(boxes)
+    given = on_host(boxes)
     if not given.size:
         return nms(boxes, scores, iou_threshold)
-    classes = _on_host(idxs).astype(np.float64)
+    classes = on_host(idxs).astype(np.float64)
     apart = given.astype(np.float64) - given.min() + (classes * (float(given.max()) - float(given.min()) + 1))[:, None]
     return nms(_placed(apart, boxes), scores, iou_threshold)
 
@@ -127,7 +123,7 @@ def _regions(op: str, input: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
             "TG-S002", op=op, rule=rule, shapes=shapes, fix=("unsqueeze or convert it.", "unsqueeze か型変換をしてください。")
         )
     several = isinstance(boxes, (list, tuple))
-    parts = [_on_host(part) for part in (boxes if several else [boxes])]
+    parts = [on_host(part) for part in (boxes if several else [boxes])]
     width = 4 if several else 5
     if any([part.ndim != 2 or part.shape[1] != width for part in parts]) or (several and len(parts) != input.shape[0]):
         rule = (

@@ -11,7 +11,7 @@ from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
 from ..backend.devices import device_of, move
 from ..core.modes import enable_grad
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, error, refusal
 
 Params = Iterable[Any]
 """What an optimizer is made from: Tensors, pairs of name and Tensor, or dicts (groups)."""
@@ -61,19 +61,12 @@ class Optimizer:
             self.add_param_group(group)
 
     def _refusal(self, value: Any, rule: Phrase, fix: Phrase) -> Exception:
-        return error("TG-A001", op=type(self).__name__, argument="params", value=value, rule=rule, fix=fix)
+        return refusal(type(self).__name__, "params", value, rule, fix)
 
     def _require(self, argument: str, value: Any, allowed: bool, rule: Phrase) -> None:
         """Refuse a hyper-parameter; subclasses call this in ``__init__``."""
         if not allowed:
-            raise error(
-                "TG-A001",
-                op=type(self).__name__,
-                argument=argument,
-                value=value,
-                rule=rule,
-                fix=("check the setting.", "設定を確かめてください。"),
-            )
+            raise refusal(type(self).__name__, argument, value, rule)
 
     def _require_in_range(self, **settings: Any) -> None:
         """Refuse settings that are no numbers or negative, and betas outside of [0, 1)."""

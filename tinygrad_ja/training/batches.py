@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..backend.random import get_rng_state, set_rng_state
-from ..errors import error
+from .evaluation import no_batch
 
 
 class Batches:
@@ -34,17 +34,7 @@ class Batches:
         if self.done == 0:
             yield from self._counted()  # a loader restored at the end of an epoch gave the empty rest of it first
         if self.done == 0:
-            raise error(
-                "TG-A001",
-                op="Trainer",
-                argument="loader",
-                value=("no batch", "バッチなし"),
-                rule=("at least one batch in each epoch", "エポックごとに 1 つ以上のバッチ"),
-                fix=(
-                    "give a loader, not an iterator that is used up.",
-                    "使い終わったイテレータでなく、loader を渡してください。",
-                ),
-            )
+            raise no_batch("Trainer")
 
     def next_epoch(self) -> None:
         """Begin a new epoch."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import error
-from ..io.files import replacing
-from ..viz.figures import Words, japanese_font
+from ..viz.figures import Words, japanese_font, save_figure
 from ..viz.figures import matplotlib as load_matplotlib
 
 _DARK, _PALE, _OTHER = "#08519c", "#9ecae1", "#d94801"
@@ -54,7 +53,7 @@ def save_curve(
         if y_range is not None:
             axes.set_ylim(*y_range)
         _plain(axes)
-        return _save(figure, path)
+        return save_figure(figure, path)
 
 
 def save_curves(
@@ -88,7 +87,7 @@ def save_curves(
             axes.set_visible(False)
         if title:
             figure.suptitle(title)
-        return _save(figure, path)
+        return save_figure(figure, path)
 
 
 _WORDS = {
@@ -141,12 +140,6 @@ def _plain(axes: Any) -> None:
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    with replacing(path) as file:
-        figure.savefig(file, dpi=120, format="png")
-    return Path(path)
 
 
 def _running_mean(values: Sequence[float], window: int) -> list[float]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..backend.arrays import is_array
 from ..core.modes import no_grad
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, refusal
+from ..nn.evaluating import evaluating
 from ..nn.module import Module
 
 Measure = Callable[[Any], Any]
@@ -32,33 +32,20 @@ def evaluate(
     {'loss': 4.0, 'largest': 4.75}
     """
     means = Means("evaluate")
-    with evaluating(model):
+    with evaluating(model), no_grad():
         for batch in loader:
             means.add(values_of("evaluate", measure(batch)), (items or items_of)(batch), 0)
     made = means.take()
     if not made:
-        raise error(
-            "TG-A001",
-            op="evaluate",
-            argument="loader",
-            value=("no batch", "バッチなし"),
-            rule=("at least one batch", "バッチが 1 つ以上あること"),
-            fix=("give a loader, not an iterator that is used up.", "使い終わったイテレータでなく、loader を渡してください。"),
-        )
+        raise no_batch("evaluate")
     return made
 
 
-@contextlib.contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode without recording; then every module is in the mode again that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+def no_batch(op: str) -> Exception:
+    """The error for a loader that gives no batch."""
+    rule = ("at least one batch in each epoch", "エポックごとに 1 つ以上のバッチ")
+    fix = ("give a loader, not an iterator that is used up.", "使い終わったイテレータでなく、loader を渡してください。")
+    return refusal(op, "loader", ("no batch", "バッチなし"), rule, fix)
 
 
 def items_of(batch: Any) -> int:
@@ -91,14 +78,10 @@ def values_of(op: str, made: Any) -> dict[str, Any]:
 
 
 def _refused(op: str, value: str) -> Exception:
-    return error(
-        "TG-A001",
-        op=op,
-        argument=("what the function of a batch returns", "バッチの関数の戻り値"),
-        value=value,
-        rule=("the loss (one number), or a dict of numbers with 'loss'", "損失 (1 つの数)、または 'loss' を含む数の dict"),
-        fix=('return {"loss": loss, "accuracy": accuracy}.', '{"loss": loss, "accuracy": accuracy} の形で返してください。'),
-    )
+    argument = ("what the function of a batch returns", "バッチの関数の戻り値")
+    rule = ("the loss (one number), or a dict of numbers with 'loss'", "損失 (1 つの数)、または 'loss' を含む数の dict")
+    fix = ('return {"loss": loss, "accuracy": accuracy}.', '{"loss": loss, "accuracy": accuracy} の形で返してください。')
+    return refusal(op, argument, value, rule, fix)
 
 
 class Means:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import language
-from .table import aligned
+from ..table import aligned
 
 
 @dataclass

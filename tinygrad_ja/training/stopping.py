@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import error
+from ..errors import refusal
 
 
 class EarlyStopping:
@@ -72,11 +72,4 @@ class EarlyStopping:
 
 def _require(argument: str, value: Any, allowed: bool, rule: str) -> None:
     if not allowed:
-        raise error(
-            "TG-A001",
-            op="EarlyStopping",
-            argument=argument,
-            value=repr(value),
-            rule=rule,
-            fix=("check the setting.", "設定を確かめてください。"),
-        )
+        raise refusal("EarlyStopping", argument, repr(value), rule)

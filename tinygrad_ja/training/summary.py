@@ -12,13 +12,14 @@ import numpy as np
 from ..backend.devices import get_default_dtype
 from ..backend.random import get_rng_state, set_rng_state
 from ..core.modes import no_grad
+from ..core.nested import found
 from ..core.tensor import Tensor
 from ..errors import Phrase, error, language
 from ..nn.module import Module
 from ..nn.uninitialized import is_lazy
 from ..ops import creation
+from ..table import aligned, width
 from .multiplications import watching_products
-from .table import aligned, width
 
 
 @dataclass
@@ -96,14 +97,14 @@ _TEXTS: dict[str, dict[str, Any]] = {
         "activation MB": "activations, MB",
     },
     "ja": {
-        "columns": ("層", "出力", "パラメータ", "乗算"),
+        "columns": ("層", "出力", "パラメータ", "乗算回数"),
         "shared": "共有",
         "parameters": "パラメータ",
         "trainable": "  学習する",
         "frozen": "  学習しない",
-        "multiplications": "乗算",
+        "multiplications": "乗算回数",
         "parameter MB": "パラメータ (MB)",
-        "activation MB": "活性 (MB)",
+        "activation MB": "活性値 (MB)",
     },
 }
 
@@ -181,7 +182,10 @@ def _check(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], input_si
             "input_size",
             input_size,
             ("either inputs or input_size", "入力か input_size のどちらか一方"),
-            ("tg.summary(model, x), or tg.summary(model, input_size=(1, 3, 32, 32)).",) * 2,
+            (
+                "tg.summary(model, x), or tg.summary(model, input_size=(1, 3, 32, 32)).",
+                "tg.summary(model, x) か tg.summary(model, input_size=(1, 3, 32, 32)) としてください。",
+            ),
         )
     lazy = [name for name, value in [*model.named_parameters(), *model.named_buffers()] if is_lazy(value)]
     if lazy:
@@ -273,7 +277,7 @@ def _calls_noted(model: Module, by_module: dict[int, Row]) -> Iterator[list[Row]
 
     def leave(module: Module, args: Any, kwargs: Any, output: Any) -> None:
         row = running.pop()
-        tensors = list(_tensors(output))
+        tensors = list(found(output, Tensor))
         row.calls += 1
         row.outputs[:] = [tuple(x.shape) for x in tensors]
         if not module._modules:
@@ -287,14 +291,3 @@ def _calls_noted(model: Module, by_module: dict[int, Row]) -> Iterator[list[Row]
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The Tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))

@@ -24,15 +24,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, Phrase, error
+from ..backend.random import Stream, default_generator, drawing_from
+from ..core.modes import no_grad
+from ..errors import ArgumentError, Phrase, error, refusal
 from ..io import Checkpoints, load
+from ..nn.evaluating import evaluating
 from ..nn.module import Module
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..optim.optimizer import Optimizer
 from .batches import Batches
 from .clock import Clock, memory_text
 from .curves import save_curves
-from .evaluation import Means, detached, evaluating, items_of, values_of
+from .evaluation import Means, detached, items_of, values_of
 from .interruption import Interruption
 from .logs import CSVLog, JSONLog, Log
 from .progress import Progress
@@ -50,7 +53,8 @@ class Trainer:
     or a function of your own.
     loader: batches; iterated once an epoch. One with ``state_dict`` (a DataLoader) goes on after a stop where it was; of any other, the batches
     that were done are drawn once more and skipped.
-    validate: a function without arguments that returns a dict of numbers; they are logged as ``valid_...``.
+    validate: a function without arguments that returns a dict of numbers; they are logged as ``valid_...``. Its random numbers are its own:
+    how often it runs changes nothing in the training.
     parts: name -> what else a checkpoint has to hold so that a run goes on exactly (optimizers, generators, anything with ``state_dict``). The
     parts of an ``Update`` are known.
     folder: for ``checkpoint-*.safetensors``, ``best.safetensors`` (the weights of the best validation), ``log.csv``, ``log.jsonl`` and
@@ -105,6 +109,16 @@ class Trainer:
     ) -> None:
         if not isinstance(model, Module):
             raise error("TG-T007", op="Trainer", type=type(model).__name__)
+        _require(
+            "step",
+            type(step).__name__,
+            callable(step),
+            ("a function of a batch, such as Update", "バッチを受け取る関数 (Update など)"),
+        )
+        validates = validate is None or callable(validate)
+        _require(
+            "validate", type(validate).__name__, validates, ("a function: lambda: evaluate(...)", "関数: lambda: evaluate(...)")
+        )
         every = {"validate_every": validate_every, "log_every": log_every, "checkpoint_every": checkpoint_every}
         for argument, value in every.items():
             _require(argument, value, value is None or (isinstance(value, int) and value >= 1), ("None, int >= 1",) * 2)
@@ -289,7 +303,7 @@ class Trainer:
         values: dict[str, float] = {}
         if self.validate is not None:
             self._clock.enter("validation")
-            with evaluating(self.model):
+            with evaluating(self.model), no_grad(), drawing_from(self._validation_stream):
                 made = self.validate()
                 _require("validate", type(made).__name__, isinstance(made, Mapping), ("returns a dict", "dict を返すこと"))
                 values = {f"valid_{name}": float(value) for name, value in made.items()}
@@ -305,6 +319,11 @@ class Trainer:
         for schedule in self.schedules:
             if isinstance(schedule, ReduceLROnPlateau):
                 schedule.step(row[monitor])
+
+    @property
+    def _validation_stream(self) -> Stream:
+        """Random numbers of a validation: not those of the training, which goes on alike however often it is validated."""
+        return Stream(default_generator("cpu").initial_seed() + self.iteration)
 
     @property
     def _row_here(self) -> dict[str, float]:
@@ -344,7 +363,7 @@ class Trainer:
                     path.unlink()
         elif resume is True:
             rule = ("a Trainer with a folder", "folder のある Trainer")
-            raise _refusal("resume", resume, rule, ('Trainer(..., folder="runs/a").',) * 2)
+            raise refusal("Trainer", "resume", resume, rule, ('Trainer(..., folder="runs/a").',) * 2)
         if not self.model.training:
             self.model.train()
         for log in self.logs:
@@ -478,12 +497,6 @@ _NONE = object()
 _COUNTERS = ("iteration", "epoch", "_item_count", "_checked_at")
 
 
-def _refusal(
-    argument: str, value: Any, rule: Phrase, fix: Phrase = ("check the setting.", "設定を確かめてください。")
-) -> Exception:
-    return error("TG-A001", op="Trainer", argument=argument, value=value, rule=rule, fix=fix)
-
-
 def _require(argument: str, value: Any, allowed: bool, rule: Phrase) -> None:
     if not allowed:
-        raise _refusal(argument, value, rule)
+        raise refusal("Trainer", argument, value, rule)

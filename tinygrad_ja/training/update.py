@@ -117,7 +117,7 @@ class Update:
             raise error(
                 "TG-F003",
                 what="Update",
-                reason=("the gathered gradients have other shapes", "集めた勾配の形状が違います"),
+                reason=("the gathered gradients have other shapes", "ためている勾配の形状が違います"),
                 fix=("use the same model as when it was saved", "保存したときと同じモデルを使ってください。"),
             )
         for p, gradient in zip(params, gradients):

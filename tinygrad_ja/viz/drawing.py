@@ -43,7 +43,9 @@ class Drawing:
         text = texts.get(path.suffix.lower())
         if text is None:
             rule = ("a file name that ends with .svg or .html", ".svg か .html で終わるファイル名")
-            raise error("TG-A001", op="Drawing.save", argument="path", value=path, rule=rule, fix=f"{path.stem or 'tape'}.html")
+            name = f"{path.stem or 'tape'}.html"
+            fix = (f"{name}, for instance.", f"{name} などとしてください。")
+            raise error("TG-A001", op="Drawing.save", argument="path", value=path, rule=rule, fix=fix)
         with replacing(path, "w", newline="\n") as file:
             file.write(text())
         return path

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ..errors import error, language
+from ..io.files import replacing
 
 JAPANESE_FONTS = (
     "IPAexGothic",
@@ -34,6 +37,13 @@ def japanese_font() -> str | None:
     """The name of a font with Japanese characters that matplotlib can find, or None."""
     known = {font.name for font in matplotlib().font_manager.fontManager.ttflist}
     return next((name for name in JAPANESE_FONTS if name in known), None)
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str], kind: str = "png") -> Path:
+    """Write a figure, whole or not at all; returns the path. kind: ``"png"``, ``"svg"`` or ``"pdf"``."""
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120, format=kind)
+    return Path(path)
 
 
 class Words:

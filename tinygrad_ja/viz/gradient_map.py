@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE
+from ..core.host import on_host
 from ..core.tensor import Tensor
 from ..errors import Phrase, error
-from ..io.files import replacing
-from .figures import Words, matplotlib
+from .figures import Words, matplotlib, save_figure
 from .tape_copy import TapeCopy, single_root, walk_back
 
 KEPT_BYTES = 64 * 2**20
@@ -83,9 +82,7 @@ class BPTTMap:
             rule = ("a file name that ends with .png, .svg or .pdf", ".png、.svg、.pdf のどれかで終わるファイル名")
             raise error("TG-A001", op="BPTTMap.save", argument="path", value=path, rule=rule, fix=f"{path.stem or 'map'}.png")
         figure = self.plot(title=title)
-        with replacing(path) as file:
-            figure.savefig(file, dpi=120, format=kind)
-        return path
+        return save_figure(figure, path, kind)
 
     def _limits(self) -> tuple[float, float]:
         positive = self.matrix[np.isfinite(self.matrix) & (self.matrix > 0)]
@@ -242,7 +239,7 @@ def _walk_all(copy: TapeCopy, losses: Sequence[Tensor], W: Tensor, size: int) ->
             t = step_of[leaf.number]
             steps[t] = steps[t] + g if t in steps else g
         for t in sorted(steps):
-            g = _on_host(steps[t])
+            g = on_host(steps[t])
             matrix[s, t], reached[s, t] = np.linalg.norm(np.ravel(g).astype(np.float64)), True
             rows[s] += g
             if gradients is not None:
@@ -256,7 +253,7 @@ def _compare(made: BPTTMap, whole: TapeCopy, losses: Sequence[Tensor]) -> float:
     for s, (root, loss) in enumerate(zip(whole.roots, losses)):
         expected: Any = 0.0
         for _, g in walk_back(root, loss) if root is not None else ():
-            expected = _on_host(g)
+            expected = on_host(g)
         scale = made.matrix[s].sum()
         if np.isfinite(scale) and scale > 0:
             worst = max(worst, float(np.abs(made.rows[s].astype(np.float64) - expected).max() / scale))
@@ -269,7 +266,3 @@ def _compare(made: BPTTMap, whole: TapeCopy, losses: Sequence[Tensor]) -> float:
         fix = ("remove the hook, or use cells instead of the layer.", "フックを外すか、層の代わりにセルを使ってください。")
         raise error("TG-A003", op="bptt_map", reason=reason, fix=fix)
     return worst
-
-
-def _on_host(array: Any) -> Any:
-    return BY_TYPE[type(array)].to_host(array) if type(array) in BY_TYPE else array

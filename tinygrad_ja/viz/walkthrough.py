@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE, is_array
+from ..backend.arrays import is_array
+from ..core.host import on_host
 from ..core.operator import Operator
 from ..core.tape import LEAF, OUTPUT, Node
 from ..core.tensor import Tensor
@@ -39,8 +40,7 @@ def describe(value: Any) -> Value:
     """
     if isinstance(value, (bool, int, float)):
         return Value((), type(value).__name__, f"{value:.6g}", abs(float(value)))
-    array = value.array if type(value) is Tensor else value
-    array = BY_TYPE[type(array)].to_host(array) if is_array(array) else np.asarray(array)
+    array = on_host(value)
     if array.dtype.kind not in "fciub":
         return Value(array.shape, str(array.dtype), str(value)[:60])
     wide = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
@@ -274,6 +274,6 @@ class Names:
 
 
 def _wrong_names(value: Phrase) -> Exception:
-    rule = ("a Module, or a dict of name -> Tensor", "Module、または名前 -> Tensor の辞書")
+    rule = ("a Module, or a dict of name -> Tensor", "Module、または「名前: Tensor」の dict")
     fix = ('names=model or names={"W": W, "x": x}.', 'names=model や names={"W": W, "x": x} としてください。')
     return error("TG-A001", op="draw", argument="names", value=value, rule=rule, fix=fix)

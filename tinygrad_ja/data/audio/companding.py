@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import error
+from ...errors import refusal
 from ...ops.exponential import expm1, log1p
 from ...ops.piecewise import clamp, sign
 from ..arrays import array_of, converted, need_float
@@ -51,5 +51,5 @@ def mu_law_decoding(x_mu: Any, quantization_channels: int = 256) -> Any:
 def _mu(op: str, channels: int) -> int:
     if not isinstance(channels, int) or channels < 2:
         rule, fix = ("an int, 2 or more", "2 以上の整数"), ("256 is usual.", "ふつうは 256 です。")
-        raise error("TG-A001", op=op, argument="quantization_channels", value=channels, rule=rule, fix=fix)
+        raise refusal(op, "quantization_channels", channels, rule, fix)
     return channels - 1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
-from ...errors import Phrase, error
+from ...errors import Phrase, error, refusal
 from ...ops.exponential import log, log10
 from ...ops.extremum import amax
 from ...ops.linalg import matmul
@@ -47,7 +47,7 @@ def spectrogram(
     """
     array = need_float("spectrogram", waveform, "waveform")
     if array.ndim < 1:
-        rule, fix = ("(..., T)", "(..., T)"), ("pass samples along the last axis.", "最後の次元に標本を並べてください。")
+        rule, fix = ("(..., T)", "(..., T)"), ("pass samples along the last axis.", "最後の軸にサンプルを並べてください。")
         raise error("TG-S002", op="spectrogram", rule=rule, shapes=(), fix=fix)
     width = n_fft if win_length is None else win_length
     hop = width // 2 if hop_length is None else hop_length
@@ -223,4 +223,4 @@ def _check_scale(op: str, mel_scale: str) -> None:
 
 def _refusal(op: str, argument: str, value: Any, rule: Phrase) -> Exception:
     fix = ("pass such a value.", "規則に合う値を渡してください。")
-    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
+    return refusal(op, argument, value, rule, fix)

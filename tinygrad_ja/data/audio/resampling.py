@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import error
+from ...errors import refusal
 from ...ops.conv import conv1d
 from ...ops.padding import constant_pad_nd
 from ...ops.shape import reshape, transpose
@@ -30,18 +30,12 @@ def resample(waveform: Any, orig_freq: int, new_freq: int, lowpass_filter_width:
     array = need_float("resample", waveform, "waveform")
     rates = (orig_freq, new_freq)
     if not all([isinstance(rate, int) and rate >= 1 for rate in rates]):
-        rule, fix = (
-            ("positive ints", "正の整数"),
-            ("orig_freq=8000, new_freq=16000 for instance.", "orig_freq=8000 などと渡してください。"),
-        )
-        raise error("TG-A001", op="resample", argument="(orig_freq, new_freq)", value=rates, rule=rule, fix=fix)
+        fix = ("orig_freq=8000, new_freq=16000 for instance.", "orig_freq=8000 などと渡してください。")
+        raise refusal("resample", "(orig_freq, new_freq)", rates, ("positive ints", "正の整数"), fix)
     if lowpass_filter_width < 1 or not 0 < rolloff <= 1:
-        rule, fix = (
-            ("width >= 1, 0 < rolloff <= 1", "width >= 1、0 < rolloff <= 1"),
-            ("leave them out.", "指定しないでください。"),
-        )
+        rule = ("width >= 1, 0 < rolloff <= 1", "width >= 1、0 < rolloff <= 1")
         value = (lowpass_filter_width, rolloff)
-        raise error("TG-A001", op="resample", argument="(lowpass_filter_width, rolloff)", value=value, rule=rule, fix=fix)
+        raise refusal("resample", "(lowpass_filter_width, rolloff)", value, rule, ("leave them out.", "指定しないでください。"))
     if orig_freq == new_freq:
         return waveform
     common = math.gcd(orig_freq, new_freq)

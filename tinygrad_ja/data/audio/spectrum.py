@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import Phrase, error
+from ...errors import Phrase, error, refusal
 from ...ops.fourier import dft, dft_transpose
 from ...ops.join import cat
 from ...ops.padding import constant_pad_nd, pad
@@ -21,7 +21,6 @@ from ..arrays import array_of, need_float, placed
 
 _LEAST_ENVELOPE = 1e-11
 """Where the windows add up to less, as in PyTorch, nothing can be recovered."""
-
 
 _COUNT = ("an int, 1 or more", "1 以上の整数")
 
@@ -72,7 +71,7 @@ def stft(
     if center:
         signal = pad(signal, (n_fft // 2, n_fft // 2), pad_mode)
     if signal.shape[1] < n_fft:
-        rule = (f"a signal of {n_fft} samples or more (n_fft)", f"信号は n_fft = {n_fft} 標本以上")
+        rule = (f"a signal of {n_fft} samples or more (n_fft)", f"信号は n_fft = {n_fft} サンプル以上")
         fix = ("use a smaller n_fft, or center=True.", "n_fft を小さくするか、center=True としてください。")
         raise error("TG-S002", op="stft", rule=rule, shapes=tuple(array.shape), fix=fix)
     pieces = unfold(signal, 1, n_fft, frames.hop_length)
@@ -136,8 +135,8 @@ def istft(
 def _refuse_complex(op: str, return_complex: bool | None) -> None:
     if return_complex:
         rule = ("False: there are no complex tensors", "False (複素数のテンソルはありません)")
-        fix = ("take the parts from the last axis.", "最後の次元から実部と虚部を取り出してください。")
-        raise error("TG-A001", op=op, argument="return_complex", value=True, rule=rule, fix=fix)
+        fix = ("take the parts from the last axis.", "最後の軸から実部と虚部を取り出してください。")
+        raise refusal(op, "return_complex", True, rule, fix)
 
 
 def _frames(op: str, like: Any, n_fft: int, hop_length: int | None, win_length: int | None, window: Any) -> Frames:
@@ -168,7 +167,7 @@ def _whole(value: Any) -> bool:
 def _check(op: str, argument: str, value: Any, fine: bool, rule: Phrase) -> None:
     if not fine:
         fix = ("pass such a number.", "規則に合う数を渡してください。")
-        raise error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
+        raise refusal(op, argument, value, rule, fix)
 
 
 def _mirrored(spectrum: Any, n_fft: int) -> Any:
@@ -198,10 +197,8 @@ def _added_up(pieces: Any, frames: Frames, start: int, center: bool, length: int
     kept = slice(start, min(stop, whole))
     envelope = envelope[kept]
     if kept.stop <= start or float(array_of("istft", envelope).min()) < _LEAST_ENVELOPE:
-        rule = ("windows that cover every sample", "すべての標本を覆う窓")
+        rule = ("windows that cover every sample", "すべてのサンプルを覆う窓")
         fix = ("use a smaller hop_length, or center=True.", "hop_length を小さくするか、center=True としてください。")
-        raise error(
-            "TG-A001", op="istft", argument="(window, hop_length, center)", value=(n_fft, hop, center), rule=rule, fix=fix
-        )
+        raise refusal("istft", "(window, hop_length, center)", (n_fft, hop, center), rule, fix)
     made = signal[:, kept] / envelope
     return constant_pad_nd(made, (0, stop - whole)) if stop > whole else made

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
-from ...errors import error
+from ...errors import refusal
 from ...ops import creation
 
 
@@ -46,8 +46,8 @@ def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = N
 def _cosine(op: str, length: int, periodic: bool, weights: tuple[float, ...], dtype: Any, device: Any) -> Tensor:
     """w_0 - w_1 cos(2π n / N) + w_2 cos(4π n / N) - ..."""
     if not isinstance(length, int) or length < 0:
-        rule, fix = ("an int, 0 or more", "0 以上の整数"), ("pass the number of samples.", "標本の数を渡してください。")
-        raise error("TG-A001", op=op, argument="window_length", value=length, rule=rule, fix=fix)
+        rule, fix = ("an int, 0 or more", "0 以上の整数"), ("pass the number of samples.", "サンプル数を渡してください。")
+        raise refusal(op, "window_length", length, rule, fix)
     count = max(length if periodic else length - 1, 1)
     angle = 2 * np.pi * np.arange(length) / count
     made = sum([(-1) ** k * weight * np.cos(k * angle) for k, weight in enumerate(weights)], np.zeros(length))

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ...errors import error
+from ...errors import one_of
 from ..dataset import Dataset
 from .card import Card
 from .places import Folder, Places
 
 Transform = Callable[..., Any] | None
+
+
+class ItemDataset(Dataset):
+    """Examples in a list, ``items``; ``transform`` is applied to each."""
+
+    items: list[Any]
+    transform: Transform
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        item = self.items[index]
+        return item if self.transform is None else self.transform(item)
 
 
 class NamedDataset(Dataset):
@@ -39,32 +53,13 @@ class NamedDataset(Dataset):
         raise NotImplementedError
 
 
-class ItemDataset(NamedDataset):
-    """A named set whose examples are in a list, ``items``; ``transform`` is applied to each."""
-
-    items: list[Any]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        item = self.items[index]
-        return item if self.transform is None else self.transform(item)
-
-
-def choice(op: str, argument: str, value: Any, allowed: Iterable[str]) -> str:
-    """``value`` when it is one of ``allowed``; else ArgumentError (TG-A001)."""
-    names = list(allowed)
-    if value not in names:
-        rule = (f"one of {', '.join(names)}", f"{'、'.join(names)} のどれか")
-        fix = (f"for instance {argument}='{names[0]}'.", f"たとえば {argument}='{names[0]}' としてください。")
-        raise error("TG-A001", op=op, argument=argument, value=repr(value), rule=rule, fix=fix)
-    return value
+class NamedItems(ItemDataset, NamedDataset):
+    """A named set whose examples are in a list."""
 
 
 def part(op: str, items: list[Any], split: str, every: int = 10) -> list[Any]:
     """``"train"``, ``"test"`` or ``"all"`` of a set that has no split of its own: every tenth example is for the test."""
-    choice(op, "split", split, ("train", "test", "all"))
+    one_of(op, "split", split, ("train", "test", "all"))
     if split == "all":
         return items
     return [item for number, item in enumerate(items) if (number % every == every - 1) == (split == "test")]

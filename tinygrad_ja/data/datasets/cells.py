@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
+from ...errors import one_of
 from ...io.files import damaged
 from ..formats import read_image, read_lines, read_voc
-from .base import NamedDataset, Transform, choice, part
+from .base import NamedDataset, Transform, part
 from .card import Card, File
 from .places import Folder
 from .recipes import folder, github_zip
@@ -31,7 +32,10 @@ class BCCD(NamedDataset):
     card = Card(
         "bccd",
         "bccd",
-        ("blood cells with boxes, 364 images of 640x480, 3 classes", "血球と枠、640x480 の画像 364 枚、3 クラス"),
+        (
+            "blood cells with boxes, 364 images of 640x480, 3 classes",
+            "血球とバウンディングボックス、640x480 の画像 364 枚、3 クラス",
+        ),
         ("MIT, (c) 2017 shenggan", "MIT, (c) 2017 shenggan"),
         "https://github.com/Shenggan/BCCD_Dataset",
         (
@@ -67,7 +71,7 @@ class BCCD(NamedDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("BCCD", "split", split, ("train", "val", "trainval", "test"))
+        one_of("BCCD", "split", split, ("train", "val", "trainval", "test"))
         self.transforms = transforms
         places = self.places()
         self._images = places.path("JPEGImages")
@@ -115,7 +119,7 @@ class Nuclei(NamedDataset):
     card = Card(
         "nuclei",
         "nuclei_dsb2018",
-        ("nuclei with instance maps, 334 images of 256x256", "細胞核と個体ごとの領域、256x256 の画像 334 枚"),
+        ("nuclei with instance maps, 334 images of 256x256", "細胞核と個体番号、256x256 の画像 334 枚"),
         ("CC0 1.0 (public domain)", "CC0 1.0 (パブリックドメイン)"),
         "https://bbbc.broadinstitute.org/BBBC038",
         (

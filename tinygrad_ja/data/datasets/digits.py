@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
+from ...errors import one_of
 from ...io.files import damaged
 from ..formats import parse_wav, read_archive, read_idx
-from .base import NamedDataset, Transform, choice
+from .base import NamedDataset, Transform
 from .card import Card, File
 from .places import Folder
 from .recipes import github_zip, same, tar
@@ -104,7 +105,7 @@ class FSDD(NamedDataset):
     card = Card(
         "fsdd",
         "fsdd",
-        ("spoken digits, 3,000 recordings at 8 kHz", "話された数字、8 kHz の録音 3,000 個"),
+        ("spoken digits, 3,000 recordings at 8 kHz", "数字を話す音声、8 kHz の録音 3,000 件"),
         ("CC BY-SA 4.0", "CC BY-SA 4.0"),
         "https://github.com/Jakobovski/free-spoken-digit-dataset",
         (
@@ -127,7 +128,7 @@ class FSDD(NamedDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("FSDD", "split", split, ("train", "test"))
+        one_of("FSDD", "split", split, ("train", "test"))
         path = self.places().path("recordings.tar.gz")
         self._archive = read_archive(path)
         takes = [_TAKE.fullmatch(name) for name in sorted(self._archive)]

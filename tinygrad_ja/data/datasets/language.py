@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...errors import one_of
 from ...io.files import damaged
 from ..formats import read_json_lines, read_lines, read_table, read_trees
-from .base import ItemDataset, Transform, choice
+from .base import NamedItems, Transform
 from .card import Card, File
 from .places import Folder
 from .recipes import first_lines, github, same, utterances
 
 
-class Analogies(ItemDataset):
+class Analogies(NamedItems):
     """Questions "a is to b as c is to?" for word vectors: 19,544 in 14 sections. Example: (a, b, c, d), four str.
 
     ``sections`` maps the name of a section to the range of its examples. Licence: Apache 2.0. Mikolov et al., Efficient estimation of word
@@ -55,7 +56,7 @@ class Analogies(ItemDataset):
             self.sections[section] = range(start, len(self.items))
 
 
-class WordSim353(ItemDataset):
+class WordSim353(NamedItems):
     """Similarity of words as people judge it: 353 pairs. Example: (word, word, score), the score a float from 0 to 10.
 
     Licence: offered for download by its authors without a clear one. Finkelstein et al., Placing search in context, 2002.
@@ -113,7 +114,7 @@ def _sst(split: str, size: int, sha256: str, lines: int) -> File:
     return File(f"{split}.txt", size, sha256, (first_lines(lines, url),))
 
 
-class SentimentTrees(ItemDataset):
+class SentimentTrees(NamedItems):
     """Stanford Sentiment Treebank: sentences of film reviews as trees with a label on every node. Example: a ``formats.Tree`` (words,
     children, labels), whose ``children`` the layers of ``nn`` over trees take.
 
@@ -125,7 +126,7 @@ class SentimentTrees(ItemDataset):
     card = Card(
         "sst",
         "sst_trees",
-        ("sentiment trees, 8,544 + 1,101 + 2,210", "感情ラベルつきの木 8,544 + 1,101 + 2,210 本"),
+        ("sentiment trees, 8,544 + 1,101 + 2,210", "感情ラベル付きの木 8,544 + 1,101 + 2,210 本"),
         ("unclear: released for download without a licence text", "不明 (ライセンス文なしで公開)"),
         "https://nlp.stanford.edu/sentiment/",
         (
@@ -145,7 +146,7 @@ class SentimentTrees(ItemDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("SentimentTrees", "split", split, ("train", "dev", "test"))
+        one_of("SentimentTrees", "split", split, ("train", "dev", "test"))
         self.items = read_trees(self.places().path(f"{split}.txt"))
 
 
@@ -165,21 +166,22 @@ class Dialogue(NamedTuple):
     turns: list[Turn]
 
 
+_SPANS = (
+    (1, 37),
+    (38, 52),
+    (57, 58),
+    (59, 60),
+    (61, 66),
+    (67, 68),
+    (69, 70),
+    (86, 93),
+    (95, 104),
+    (105, 117),
+    (119, 120),
+    (121, 127),
+)
 _FILES = {
-    "train": [
-        *range(1, 37),
-        *range(38, 52),
-        57,
-        59,
-        *range(61, 66),
-        67,
-        69,
-        *range(86, 93),
-        *range(95, 104),
-        *range(105, 117),
-        119,
-    ]
-    + [*range(121, 127)],
+    "train": [number for span in _SPANS for number in range(*span)],
     "dev": [*range(1, 15), 16, 19, 20],
     "test": [*range(1, 12), 13, 14, 15, 17, 18, 20, 21, 24, 25, 30, 32, 33, 34],
 }
@@ -191,7 +193,7 @@ def _sgd(split: str, size: int, sha256: str, each: int, total: int) -> File:
     return File(f"sgd/{split}.jsonl.gz", size, sha256, (utterances(urls, each, total),))
 
 
-class SchemaGuidedDialogues(ItemDataset):
+class SchemaGuidedDialogues(NamedItems):
     """Conversations of a user with an assistant (Schema-Guided Dialogue, DSTC8), utterances only. Example: a ``Dialogue`` (id, services,
     turns), each turn a ``Turn`` (speaker, text).
 
@@ -202,7 +204,7 @@ class SchemaGuidedDialogues(ItemDataset):
     card = Card(
         "sgd",
         "dialogue",
-        ("multi-turn dialogues, 5,000 + 500 + 500", "複数回のやり取りの対話 5,000 + 500 + 500"),
+        ("multi-turn dialogues, 5,000 + 500 + 500", "複数ターンの対話 5,000 + 500 + 500 件"),
         ("CC BY-SA 4.0", "CC BY-SA 4.0"),
         "https://github.com/google-research-datasets/dstc8-schema-guided-dialogue",
         (
@@ -221,7 +223,7 @@ class SchemaGuidedDialogues(ItemDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("SchemaGuidedDialogues", "split", split, ("train", "dev", "test"))
+        one_of("SchemaGuidedDialogues", "split", split, ("train", "dev", "test"))
         path = self.places().path(f"sgd/{split}.jsonl.gz")
         self.items = [_dialogue(row, number, path) for number, row in enumerate(read_json_lines(path), 1)]
 

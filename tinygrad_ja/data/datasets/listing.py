@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ...errors import error, language
+from ...errors import language, refusal
+from ...table import aligned
 from . import DATASETS
 from .places import Folder, Places, cache_folder, is_here
 
-_HEAD = (("name", "size", "here", "what", "licence"), ("名前", "大きさ", "有無", "内容", "ライセンス"))
+_HEAD = (("name", "size", "here", "what", "licence"), ("名前", "大きさ", "手元", "内容", "ライセンス"))
 _HERE = (("no", "yes"), ("なし", "あり"))
 _FOOT = (
     "Looked for in --root, then TINYGRAD_JA_DATA, then {cache}. Get one: python -m tinygrad_ja data NAME",
@@ -26,9 +27,7 @@ def listing(root: Folder | None = None) -> str:
         card = kind.card
         here = _HERE[japanese][is_here(card, root)]
         rows.append((card.name, _amount(card.size), here, card.about[japanese], card.licence[japanese]))
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(_padded(cell, width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, _FOOT[japanese].format(cache=cache_folder())])
+    return "\n".join([*aligned(rows, left=5), _FOOT[japanese].format(cache=cache_folder())])
 
 
 def get(name: str, root: Folder | None = None, verify: bool = False) -> str:
@@ -39,7 +38,7 @@ def get(name: str, root: Folder | None = None, verify: bool = False) -> str:
     if name not in DATASETS:
         rule = (f"one of {', '.join(DATASETS)}", f"{'、'.join(DATASETS)} のどれか")
         fix = ("python -m tinygrad_ja data lists them.", "python -m tinygrad_ja data で一覧が出ます。")
-        raise error("TG-A001", op="data", argument="NAME", value=repr(name), rule=rule, fix=fix)
+        raise refusal("data", "NAME", repr(name), rule, fix)
     card = DATASETS[name].card
     places = Places(card, root, verify=verify)
     for file in card.files:
@@ -50,12 +49,3 @@ def get(name: str, root: Folder | None = None, verify: bool = False) -> str:
 
 def _amount(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _width(text: str) -> int:
-    """Columns on a terminal: a Japanese character takes two."""
-    return sum(2 if ord(letter) > 0x2E80 else 1 for letter in text)
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import one_of
 from ...io.files import damaged
 from ..formats import read_lines, read_pairs
-from .base import ItemDataset, Transform, choice, part
+from .base import NamedItems, Transform, part
 from .card import Card, File
 from .places import Folder
 from .recipes import github, same
@@ -19,7 +20,7 @@ def _enja(path: str, size: int, sha256: str) -> File:
     return File(path, size, sha256, (same(github(*_ENJA, path)),))
 
 
-class SmallParallelEnJa(ItemDataset):
+class SmallParallelEnJa(NamedItems):
     """Short English and Japanese sentences, 4 to 16 words, tokens separated by spaces. Example: (English, Japanese), both str.
 
     split: ``"train"`` (50,000), ``"dev"`` (500) or ``"test"`` (500). transform: a function of the pair. ``vocabulary`` reads the lists of
@@ -58,7 +59,7 @@ class SmallParallelEnJa(ItemDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("SmallParallelEnJa", "split", split, ("train", "dev", "test"))
+        one_of("SmallParallelEnJa", "split", split, ("train", "dev", "test"))
         places = self.places()
         self.items = read_pairs(places.path(f"{split}.en"), places.path(f"{split}.ja"))
 
@@ -67,18 +68,26 @@ class SmallParallelEnJa(ItemDataset):
 
         ``<unk>``, ``<s>`` and ``</s>`` stand first.
         """
-        choice("vocabulary", "language", language, ("en", "ja"))
-        choice("vocabulary", "size", size, ("4k", "all"))
+        one_of("vocabulary", "language", language, ("en", "ja"))
+        one_of("vocabulary", "size", size, ("4k", "all"))
         return read_lines(self.places().path(f"train.{language}.vocab.{size}"))
 
 
-class QuestionDataset(ItemDataset):
+class QuestionDataset(NamedItems):
     """Short texts with answers, such as ``("16+75", "91")``. The longest question and answer have ``widths`` characters."""
 
     widths: tuple[int, int]
 
-    def _read(self, path: str, split: str) -> None:
-        place = self.places().path(path)
+    def __init__(
+        self,
+        root: Folder | None = None,
+        split: str = "train",
+        transform: Transform = None,
+        download: bool = True,
+        verify: bool = False,
+    ) -> None:
+        super().__init__(root, download, verify, transform)
+        place = self.places().path(self.card.files[0].path)
         lines = read_lines(place)
         question, answer = self.widths
         if any(len(line) != question + 1 + answer or line[question] != "_" for line in lines):
@@ -99,7 +108,7 @@ class Addition(QuestionDataset):
     card = Card(
         "addition",
         "dlfs2_seq",
-        ("sums as text, 50,000 pairs", "文字列の足し算 50,000 組"),
+        ("sums as text, 50,000 pairs", "足し算の文字列 50,000 組"),
         ("MIT, (c) 2018 Koki Saitoh", "MIT, (c) 2018 斎藤康毅"),
         "https://github.com/oreilly-japan/deep-learning-from-scratch-2",
         (
@@ -111,17 +120,6 @@ class Addition(QuestionDataset):
             ),
         ),
     )
-
-    def __init__(
-        self,
-        root: Folder | None = None,
-        split: str = "train",
-        transform: Transform = None,
-        download: bool = True,
-        verify: bool = False,
-    ) -> None:
-        super().__init__(root, download, verify, transform)
-        self._read("addition.txt", split)
 
 
 class Dates(QuestionDataset):
@@ -135,7 +133,7 @@ class Dates(QuestionDataset):
     card = Card(
         "dates",
         "dlfs2_seq",
-        ("dates as text, 50,000 pairs", "文字列の日付 50,000 組"),
+        ("dates as text, 50,000 pairs", "日付の書式の変換 50,000 組"),
         ("MIT, (c) 2018 Koki Saitoh", "MIT, (c) 2018 斎藤康毅"),
         "https://github.com/oreilly-japan/deep-learning-from-scratch-2",
         (
@@ -147,14 +145,3 @@ class Dates(QuestionDataset):
             ),
         ),
     )
-
-    def __init__(
-        self,
-        root: Folder | None = None,
-        split: str = "train",
-        transform: Transform = None,
-        download: bool = True,
-        verify: bool = False,
-    ) -> None:
-        super().__init__(root, download, verify, transform)
-        self._read("date.txt", split)

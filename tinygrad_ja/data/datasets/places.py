@@ -11,7 +11,7 @@ from .card import Card, File
 from .checksum import check_stored
 
 if TYPE_CHECKING:
-    from .fetch import Fetcher
+    from .download import Downloader
 
 Folder = str | os.PathLike[str]
 
@@ -51,7 +51,7 @@ class Places:
         self._root = root
         self._download = download
         self._verify = verify
-        self._fetcher: Fetcher | None = None
+        self._downloader: Downloader | None = None
 
     def path(self, path: str) -> Path:
         """Where a file of the set is. Raises StateError: TG-F006 when it is nowhere, TG-F007 when its checksum is another."""
@@ -72,11 +72,11 @@ class Places:
         return self._fetched(file, target)
 
     def _fetched(self, file: File, folder: Path) -> Path:
-        from .fetch import Fetcher, Unreachable
+        from .download import Downloader, Unreachable
 
-        self._fetcher = self._fetcher or Fetcher(self.card)
+        self._downloader = self._downloader or Downloader(self.card)
         try:
-            return self._fetcher.fetch(file, folder)
+            return self._downloader.fetch(file, folder)
         except Unreachable as failure:
             reason = (f"it cannot be fetched ({failure})", f"取得できません ({failure})")
             raise _missing(self.card, file, folder, reason) from failure

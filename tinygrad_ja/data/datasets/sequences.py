@@ -56,7 +56,7 @@ class AirPassengers(SeriesDataset):
     card = Card(
         "airpassengers",
         "timeseries",
-        ("airline passengers per month, 144 values", "月ごとの航空旅客数 144 個"),
+        ("airline passengers per month, 144 values", "月ごとの航空旅客数、144 か月"),
         _LICENCE,
         _SOURCE,
         _series("AirPassengers.csv", 3032, "bdb98adbd418a6de6842a742e0602f363c3b841c26677e7e61a1e055e9509bd8"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from ...errors import one_of
 from ..formats import read_text
-from .base import ItemDataset, Transform, choice
+from .base import NamedItems, Transform
 from .card import Card, File
 from .places import Folder
 from .recipes import between, github, packed, same
 
 
-class TextDataset(ItemDataset):
+class TextDataset(NamedItems):
     """A text. Example: a line, str without its end. ``text`` is the whole as one str, for models of characters or of a long stream."""
 
     text: str
@@ -57,7 +58,7 @@ class TinyShakespeare(TextDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("TinyShakespeare", "split", split, ("train", "valid", "test", "all"))
+        one_of("TinyShakespeare", "split", split, ("train", "valid", "test", "all"))
         text = read_text(self.places().path("input.txt"))
         first, second = len(text) * 90 // 100, len(text) * 95 // 100
         self._hold({"train": text[:first], "valid": text[first:second], "test": text[second:], "all": text}[split])
@@ -150,7 +151,7 @@ class Novels(TextDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("Novels", "title", title, self.titles)
+        one_of("Novels", "title", title, self.titles)
         self._hold(read_text(self.places().path(f"gutenberg/{title}.txt.gz")))
 
 
@@ -189,5 +190,5 @@ class WikiText2(TextDataset):
         verify: bool = False,
     ) -> None:
         super().__init__(root, download, verify, transform)
-        choice("WikiText2", "split", split, ("valid", "test"))
+        one_of("WikiText2", "split", split, ("valid", "test"))
         self._hold(read_text(self.places().path(f"wikitext-2/{split}.txt.gz")))

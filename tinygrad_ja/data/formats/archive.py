@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ...errors import StateError
-from ...io.files import damaged
-from .content import EXPANSION, Path, read_content, too_large
+from ...io.files import damaged, too_large
+from .content import EXPANSION, Path, read_content
 
 MEMBERS = 100_000
 """The most members of an archive."""
@@ -115,13 +115,13 @@ def _check_member(member: str, place: Place, places: dict[str, Place], length: i
     parts = re.split(r"[/\\]", member)
     if not member or ".." in parts or parts[0] == "" or ":" in parts[0] or "\0" in member:
         raise _Refused(
-            f"the name {member[:80]!r} could leave the archive", f"名前 {member[:80]!r} はアーカイブの外を指しえます"
+            f"the name {member[:80]!r} could leave the archive", f"名前 {member[:80]!r} はアーカイブの外を指すおそれがあります"
         )
     if member in places or len(places) >= MEMBERS:
-        raise _Refused(f"{member[:80]!r} is there twice, or one too many", f"{member[:80]!r} が二つあるか、数が多すぎます")
+        raise _Refused(f"{member[:80]!r} is there twice, or one too many", f"{member[:80]!r} が 2 つあるか、数が多すぎます")
     most = EXPANSION * place.stored if place.compressed else place.stored
     if min(place.start, place.size) < 0 or place.start + place.stored > length or place.size > most:
-        raise _Refused(f"{member[:80]!r} is larger than it can be", f"{member[:80]!r} の大きさがありえません")
+        raise _Refused(f"{member[:80]!r} is larger than it can be", f"{member[:80]!r} の大きさは正しくありません")
 
 
 def _zip_places(data: bytes) -> Iterator[tuple[str, Place]]:
@@ -135,9 +135,7 @@ def _zip_places(data: bytes) -> Iterator[tuple[str, Place]]:
             )
         header = data[info.header_offset : info.header_offset + 30]
         if len(header) < 30 or header[:4] != b"PK\3\4":
-            raise _Refused(
-                f"the header of {info.filename[:80]!r} is not there", f"{info.filename[:80]!r} のヘッダーがありません"
-            )
+            raise _Refused(f"the header of {info.filename[:80]!r} is not there", f"{info.filename[:80]!r} のヘッダがありません")
         start = info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         yield info.filename, Place(start, info.compress_size, info.file_size, info.compress_type == _DEFLATED, info.CRC)
 
@@ -149,7 +147,8 @@ def _tar_places(data: bytes) -> Iterator[tuple[str, Place]]:
                 continue
             if not info.isreg() or info.issparse():
                 raise _Refused(
-                    f"{info.name[:80]!r} is a link, a device or sparse", f"{info.name[:80]!r} はリンクか装置か疎なファイルです"
+                    f"{info.name[:80]!r} is a link, a device or sparse",
+                    f"{info.name[:80]!r} はリンクかデバイスか疎なファイルです",
                 )
             yield info.name, Place(info.offset_data, info.size, info.size, False, None)
 

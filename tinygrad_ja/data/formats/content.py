@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ...errors import Phrase, StateError, error
-from ...io.files import damaged
+from ...errors import StateError
+from ...io.files import damaged, too_large
 
 Path = str | os.PathLike[str]
 
@@ -24,13 +24,6 @@ LIMIT = 1 << 30
 EXPANSION = 1032
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 16
-
-
-def too_large(name: Path, what: Phrase, value: int, limit: int) -> StateError:
-    """The error for a file that is above a limit (TG-F008)."""
-    made = error("TG-F008", path=os.fspath(name), what=what, value=value, limit=limit)
-    assert isinstance(made, StateError)
-    return made
 
 
 class Contents:

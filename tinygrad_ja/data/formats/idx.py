@@ -46,7 +46,7 @@ def _header(contents: Contents) -> tuple[np.dtype, tuple[int, ...]]:
     if expected != contents.size:
         fault = (
             f"the header tells of {expected} bytes, but there are {contents.size}",
-            f"ヘッダーによると {expected} バイトのはずですが、{contents.size} バイトあります",
+            f"ヘッダによると {expected} バイトのはずですが、{contents.size} バイトあります",
         )
         raise damaged(contents.name, "IDX", fault)
     return dtype, shape

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import StateError, error
-from ...io.files import damaged
-from .content import EXPANSION, Path, read_content, too_large
+from ...io.files import damaged, too_large
+from .content import EXPANSION, Path, read_content
 
 FORMATS = ("PNG", "JPEG")
 """The formats that are read; others have decoders that few have looked at."""
@@ -48,8 +48,9 @@ def parse_image(data: bytes, name: Path, mode: str | None = None, pixels: int = 
         except StateError:
             raise
         except Exception as failure:  # whatever a decoder raises on damaged bytes
-            fault = (f"Pillow cannot read it ({failure})", f"Pillow で読めません ({failure})")
-            raise damaged(name, "PNG or JPEG", fault) from failure
+            why = "unknown format" if type(failure).__name__ == "UnidentifiedImageError" else failure
+            fault = (f"Pillow cannot read it ({why})", f"Pillow で読めません ({why})")
+            raise damaged(name, "PNG/JPEG", fault) from failure
     if array.dtype != np.uint8:
         array = array.astype(np.uint16)
     if array.ndim == 2:

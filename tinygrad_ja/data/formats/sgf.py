@@ -100,13 +100,13 @@ class _Reader:
         while depth or last == "start":
             sign = self.sign()
             if last not in _FOLLOWS.get(sign, ()):
-                raise self.fault("a bracket or a node is out of place", "括弧か節点の位置が正しくありません")
+                raise self.fault("a bracket or a node is out of place", "括弧かノードの位置が正しくありません")
             depth += {"(": 1, ";": 0, ")": -1}[sign]
             on_main = on_main and sign != ")"
             if sign == ";":
                 self.nodes += 1
                 if self.nodes > _NODES:
-                    raise self.fault(f"it has more than {_NODES} nodes", f"節点が {_NODES} を超えています")
+                    raise self.fault(f"it has more than {_NODES} nodes", f"ノードが {_NODES} 個を超えています")
                 node = self.properties()
                 if on_main:
                     yield node
@@ -136,7 +136,7 @@ class _Reader:
             if not key or key in node or len(node) == _MOST:
                 raise self.fault(
                     f"the property {found[0]!r} has no name, is there twice or is one too many",
-                    f"プロパティ {found[0]!r} に名前がないか、二つあるか、数が多すぎます",
+                    f"プロパティ {found[0]!r} に名前がないか、2 つあるか、数が多すぎます",
                 )
             node[key] = self.values()
 
@@ -212,7 +212,7 @@ class _Line:
         for colour in "BW":
             self.moves.extend(Move(colour, self.point(value)) for value in node.get(colour, ()))
         if len(self.moves) > _MOST:
-            raise _fault(self.name, f"it has more than {_MOST} moves", f"着手が {_MOST} を超えています")
+            raise _fault(self.name, f"it has more than {_MOST} moves", f"着手が {_MOST} 手を超えています")
 
     def point(self, value: str) -> Point | None:
         """``"pd"`` -> (15, 3); empty, or ``"tt"`` on boards up to 19, is a pass."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from array import array
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ...errors import StateError
-from ...io.files import damaged
+from ...io.files import Fault, damaged
+from ...io.strict_json import parse_json
 from .content import LIMIT, Contents, Path, read_content, read_lines
-
-_DIGITS = 40  # of an integer: Python takes a time that grows with the square
 
 
 def read_table(path: Path, delimiter: str = ",", limit: int = 1 << 26) -> Iterator[list[str]]:
@@ -119,8 +117,8 @@ def read_pairs(source: Path, target: Path, limit: int = 1 << 26) -> list[tuple[s
 def read_json_lines(path: Path, limit: int = LIMIT, line_limit: int = 1 << 20) -> Iterator[Any]:
     """The values in a file of JSON lines, plain or gzip, one after the other; only one line is in memory.
 
-    Raises StateError with the number of the line: not JSON, not UTF-8, longer than ``line_limit`` bytes, nested too deeply, a number that
-    is not finite (TG-F005; TG-F008 above ``limit`` bytes).
+    Raises StateError with the number of the line: not JSON, not UTF-8, longer than ``line_limit`` bytes, nested too deeply, a name twice in
+    one object, a number that is not finite (TG-F005; TG-F008 above ``limit`` bytes).
 
     >>> import tempfile; from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "a.jsonl"); _ = path.write_text('{"a": 1}\\n[2, 3]\\n')
@@ -131,7 +129,10 @@ def read_json_lines(path: Path, limit: int = LIMIT, line_limit: int = 1 << 20) -
         contents = Contents(file, path, limit)
         for number, line in enumerate(_byte_lines(contents, line_limit), 1):
             if line.strip():
-                yield _value(line, path, number)
+                try:
+                    yield parse_json(line)
+                except Fault as failure:
+                    raise _fault(path, "JSON lines", number, *failure.phrase) from failure
         contents.finish()
 
 
@@ -149,32 +150,6 @@ def _byte_lines(contents: Contents, longest: int) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
-
-
-def _check_length(line: bytes, longest: int, contents: Contents, number: int) -> None:
-    if len(line) > longest:
-        raise _fault(contents.name, "JSON lines", number, f"longer than {longest} bytes", f"{longest} バイトより長い行です")
-
-
-def _value(line: bytes, path: Path, number: int) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"), parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
-    except (ValueError, RecursionError) as failure:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        reason = str(failure)[:200]
-        raise _fault(path, "JSON lines", number, reason, reason) from failure
-
-
-def _integer(text: str) -> int:
-    return int(text) if len(text) <= _DIGITS else _refuse("a number of so many digits")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text[:40]} is not allowed")
 
 
 def _fault(name: Path, kind: str, line: int, en: str, ja: str) -> StateError:

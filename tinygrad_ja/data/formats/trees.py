@@ -51,9 +51,8 @@ def _tree(line: str, number: int, name: Path, classes: int) -> Tree:
     words: list[str] = []
     leaves: list[int] = []  # labels
     inner: list[int] = []
-    children: list[
-        list[int]
-    ] = []  # of the inner nodes; leaf k as k, inner node k as -1 - k, since the number of leaves is not known yet
+    # of the inner nodes; leaf k as k, inner node k as -1 - k, since the number of leaves is not known yet
+    children: list[list[int]] = []
     top: list[int] = []
     opened: list[tuple[int, list[int]]] = []
     at = 0

@@ -67,7 +67,9 @@ def parse_voc(data: bytes, name: Path, degenerate: str = "refuse") -> Annotation
     flat = [not _has_area(box) for _, box in kept]
     if any(flat) and degenerate != "drop":
         raise _fault(
-            name, f"the box of object {flat.index(True)} has no area", f"物体 {flat.index(True)} の枠に面積がありません"
+            name,
+            f"the box of object {flat.index(True)} has no area",
+            f"物体 {flat.index(True)} のバウンディングボックスに面積がありません",
         )
     kept = [pair for pair in kept if _has_area(pair[1])]
     return Annotation(
@@ -125,7 +127,7 @@ class _Reader:
         key = path.removeprefix(_OBJECT) if inside else path
         if key in _WANTED:
             if key in fields:
-                raise _fault(self.name, f"'{key}' is there twice", f"'{key}' が二つあります")
+                raise _fault(self.name, f"'{key}' is there twice", f"'{key}' が 2 つあります")
             fields[key] = text
 
     def characters(self, text: str) -> None:
@@ -157,7 +159,7 @@ def _box(found: dict[str, str], width: float, height: float, name: Path) -> list
         raise _fault(name, "an object has no name", "名前のない物体があります")
     box = [_number(found, f"/bndbox/{side}", name) for side in _SIDES]
     if max(box[::2]) > width or max(box[1::2]) > height:
-        raise _fault(name, f"the box {box} leaves the image", f"枠 {box} が画像からはみ出しています")
+        raise _fault(name, f"the box {box} leaves the image", f"ボックス {box} が画像からはみ出しています")
     return box
 
 

@@ -65,7 +65,7 @@ def parse_wav(data: bytes, name: Path) -> Sound:
         )
     samples = _samples(chunks[b"data"], layout).reshape(-1, layout.channels).T
     if layout.tag == FLOAT and not np.isfinite(samples).all():
-        raise _fault(name, "a sample is not a finite number", "有限でない標本値があります")
+        raise _fault(name, "a sample is not a finite number", "有限でないサンプル値があります")
     return Sound(np.ascontiguousarray(samples), layout.rate, 8 * layout.width)
 
 
@@ -98,7 +98,7 @@ def _chunks(data: bytes, name: Path) -> dict[bytes, memoryview]:
 
 def _layout(header: memoryview, name: Path) -> _Format:
     if len(header) < 16:
-        raise _fault(name, "its header is cut off", "ヘッダーが途中で切れています")
+        raise _fault(name, "its header is cut off", "ヘッダが途中で切れています")
     tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", header)
     if tag == EXTENSIBLE and len(header) >= 40 and header[26:40] == _GUID:
         tag = int.from_bytes(header[24:26], "little")
@@ -110,7 +110,7 @@ def _layout(header: memoryview, name: Path) -> _Format:
         )
     if not (1 <= channels <= _CHANNELS and rate >= 1 and frame == channels * bits // 8):
         raise _fault(
-            name, "channels, rate and frame size do not fit", "チャンネル数、標本化周波数、フレームの大きさが合いません"
+            name, "channels, rate and frame size do not fit", "チャンネル数、サンプリング周波数、フレームの大きさが合いません"
         )
     return _Format(tag, channels, rate, bits // 8)
 
@@ -120,17 +120,25 @@ def _samples(data: memoryview, layout: _Format) -> np.ndarray:
         with np.errstate(over="ignore"):  # a float64 above float32 becomes infinite, which is refused
             return np.frombuffer(data, f"<f{layout.width}").astype(np.float32)
     if layout.width == 1:
-        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        return _scaled(np.frombuffer(data, np.uint8), 128, 128)
     if layout.width == 3:
         return _from_24_bits(data)
-    return np.frombuffer(data, f"<i{layout.width}").astype(np.float32) / np.float32(2 ** (8 * layout.width - 1))
+    return _scaled(np.frombuffer(data, f"<i{layout.width}"), 0, 2 ** (8 * layout.width - 1))
+
+
+def _scaled(integers: np.ndarray, middle: int, largest: int) -> np.ndarray:
+    """(x - middle) / largest as float32, with one array in memory."""
+    samples = integers.astype(np.float32)
+    samples -= middle
+    samples /= largest
+    return samples
 
 
 def _from_24_bits(data: memoryview) -> np.ndarray:
     """The three bytes become the upper ones of an int32."""
     wide = np.zeros((len(data) // 3, 4), np.uint8)
     wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-    return wide.view("<i4").reshape(-1).astype(np.float32) / np.float32(2**31)
+    return _scaled(wide.view("<i4").reshape(-1), 0, 2**31)
 
 
 def _fault(name: Path, en: str, ja: str) -> StateError:

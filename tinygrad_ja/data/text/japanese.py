@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ...errors import error
+from ...errors import error, one_of, refusal
 from .stored import writable
-from .tokenizer import Form, Tokenizer, refusal
+from .tokenizer import Form, Tokenizer
 
 _PIECE = 1000
 """Characters that are given to SudachiPy at once. It takes 49,149 bytes, and its normal form, in which one character may become 18, 65,535."""
@@ -53,16 +53,9 @@ class JapaneseTokenizer(Tokenizer):
         normalize: Form | None = None,
     ) -> None:
         super().__init__(lower, normalize)
-        choices = {
-            "mode": (mode, ("A", "B", "C")),
-            "dictionary": (dictionary, ("core", "small", "full")),
-            "form": (form, (*_FORMS,)),
-        }
-        for argument, (value, allowed) in choices.items():
-            if value not in allowed:
-                rule = (f"one of {', '.join(allowed)}", f"{'、'.join(allowed)} のどれか")
-                raise refusal("JapaneseTokenizer", argument, value, rule, ("leave it out.", "指定しないでください。"))
-        self.mode, self.dictionary, self.form = mode, dictionary, form
+        self.mode = one_of("JapaneseTokenizer", "mode", mode, ("A", "B", "C"))
+        self.dictionary = one_of("JapaneseTokenizer", "dictionary", dictionary, ("core", "small", "full"))
+        self.form = one_of("JapaneseTokenizer", "form", form, _FORMS)
         self._cutter()
 
     def _cutter(self) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...backend.random import Generator
-from ...errors import error
+from ...errors import error, refusal
 from ...ops.comparison import where
 from ..arrays import array_of, cpu_stream, placed
-from .tokenizer import refusal
 from .vocabulary import Vocabulary
 
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import error
-from ...io.files import Fault, opened, replacing
+from ...io.files import Fault, opened, replacing, too_large
+from ...io.strict_json import parse_json
 
 Path = str | os.PathLike[str]
 
@@ -29,33 +29,11 @@ def read_json(path: Path, kind: str, version: str, build: Callable[[dict[str, An
     """
     with opened(path, kind) as (file, size):
         if size > limit:
-            raise error("TG-F008", path=os.fspath(path), what=("its size in bytes", "バイト数"), value=size, limit=limit)
-        content = _parsed(file.read(size))
+            raise too_large(path, ("its size in bytes", "バイト数"), size, limit)
+        content = parse_json(file.read(size))
         if not isinstance(content, dict) or content.get("format") != version:
             raise Fault(f"its format is not '{version}'", f"形式が '{version}' ではありません")
         return build(content)
-
-
-def _parsed(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except UnicodeDecodeError as failure:
-        raise Fault(f"byte {failure.start} is not UTF-8", f"{failure.start} バイト目が UTF-8 ではありません") from failure
-    except RecursionError as failure:
-        raise Fault("its lists are nested too deep", "リストの入れ子が深すぎます") from failure
-    except ValueError as failure:
-        raise Fault(f"it is not JSON ({failure})", f"JSON ではありません ({failure})") from failure
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise Fault("a name stands twice in one object", "1 つのオブジェクトに同じ名前が 2 度あります")
-    return made
-
-
-def _refuse_constant(name: str) -> Any:
-    raise Fault(f"{name} is not JSON", f"{name} は JSON にありません")
 
 
 def texts(content: dict[str, Any], name: str, unique: bool = True) -> list[str]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from ...errors import refusal
 from ...io.files import Fault
 from .stored import LIMIT, Path, read_json, texts, write_json
-from .tokenizer import FORMS, Form, Tokenizer, refusal
+from .tokenizer import FORMS, Form, Tokenizer
 
 _CHUNKS = re.compile(r" ?[^\W\d_]{1,32}| ?\d{1,32}| ?[^\w\s]{1,32}| ?_{1,32}|\s")
 """What no token reaches over: a word with the space before it, digits, marks. 32 characters at most, so that no text takes quadratic time."""

@@ -8,17 +8,12 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from ...errors import Phrase, error
+from ...errors import one_of, refusal
 
 Form = Literal["NFC", "NFKC", "NFD", "NFKD"]
 """A normal form of Unicode."""
 
 FORMS = (None, *get_args(Form))
-
-
-def refusal(op: str, argument: str, value: object, rule: Phrase, fix: Phrase) -> Exception:
-    """The error for an argument that is not allowed."""
-    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
 
 
 class Tokenizer:
@@ -45,7 +40,7 @@ class Tokenizer:
                 ("a str", "str"),
                 ("pass one text; decode bytes first.", "テキストを 1 つ渡してください。bytes は先に decode します。"),
             )
-            raise refusal(type(self).__name__, "text", f"a {type(text).__name__}", rule, fix)
+            raise refusal(type(self).__name__, "text", (f"a {type(text).__name__}", type(text).__name__), rule, fix)
         if self.normalize is not None:
             text = unicodedata.normalize(self.normalize, text)
         return text.lower() if self.lower else text
@@ -110,10 +105,7 @@ class CharacterTokenizer(Tokenizer):
 
     def __init__(self, lower: bool = False, normalize: Form | None = None, whitespace: str = "keep") -> None:
         super().__init__(lower, normalize)
-        if whitespace not in ("keep", "drop", "collapse"):
-            rule = ("'keep', 'drop' or 'collapse'", "'keep'、'drop'、'collapse' のどれか")
-            raise refusal("CharacterTokenizer", "whitespace", whitespace, rule, ("leave it out.", "指定しないでください。"))
-        self.whitespace = whitespace
+        self.whitespace = one_of("CharacterTokenizer", "whitespace", whitespace, ("keep", "drop", "collapse"))
 
     def split(self, text: str) -> list[str]:
         """The characters."""

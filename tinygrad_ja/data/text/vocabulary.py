@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.devices import Device, move
+from ...backend.devices import Device
+from ...core.host import on_host
 from ...core.tensor import Tensor
-from ...errors import error
+from ...errors import error, refusal
 from ...io.files import Fault
 from ...ops.creation import tensor
 from .stored import LIMIT, Path, read_json, texts, writable, write_json
-from .tokenizer import refusal
 
 SPECIALS: Mapping[str, str] = {"pad": "<pad>", "unk": "<unk>", "bos": "<bos>", "eos": "<eos>"}
 """Roles of special tokens and their names; their numbers are 0, 1, 2, 3."""
@@ -60,7 +60,7 @@ class Vocabulary:
                     "tokenize each text first; for one list, [tokens].",
                     "先にトークンに分けてください。リスト 1 つなら [tokens]。",
                 )
-                raise refusal("Vocabulary", "sentences", f"with {str(sentence)[:20]!r}", rule, fix)
+                raise refusal("Vocabulary", "sentences", f"[{str(sentence)[:20]!r}, ...]", rule, fix)
             found.update(sentence)
         self._fill(found, min_count, max_size, _checked_specials(specials))
 
@@ -76,7 +76,8 @@ class Vocabulary:
     def _fill(self, found: Counter[str], min_count: int, max_size: int | None, specials: dict[str, str]) -> None:
         if not all([isinstance(token, str) for token in found]) or not writable(list(found)):
             rule = ("tokens of type str, valid Unicode", "トークンは正しい Unicode の str")
-            raise refusal("Vocabulary", "sentences", "with another token", rule, ("convert the tokens.", "変換してください。"))
+            value = ("other tokens", "ほかのトークン")
+            raise refusal("Vocabulary", "sentences", value, rule, ("convert the tokens.", "変換してください。"))
         if max_size is not None and max_size < len(specials):
             rule = (f"at least {len(specials)}, the special tokens", f"特殊トークンの数 {len(specials)} 以上")
             raise refusal("Vocabulary", "max_size", max_size, rule, ("leave it out.", "指定しないでください。"))
@@ -252,7 +253,7 @@ def _shortened(sentence: Iterable[str], room: int | None) -> Iterable[str]:
 
 def _listed(numbers: Any) -> list[int]:
     """Ints from a sequence, an array or a Tensor of one axis."""
-    array = move(numbers.array, Device("cpu")) if type(numbers) is Tensor else np.asarray(numbers)
+    array = on_host(numbers)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         rule, fix = ("ints, (T,)", "整数 (T,)"), ("decode one sentence at a time.", "1 文ずつ渡してください。")
         raise error("TG-S002", op="Vocabulary.decode", rule=rule, shapes=f"{array.shape} ({array.dtype})", fix=fix)

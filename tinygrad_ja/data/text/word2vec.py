@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.devices import Device, move
 from ...backend.random import Generator
+from ...core.host import on_host
 from ...core.tensor import Tensor
+from ...errors import refusal
 from ..arrays import cpu_stream
-from .tokenizer import refusal
 
 
 def skipgram_pairs(
@@ -103,7 +103,7 @@ def _joined(op: str, sentences: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(op: str, row: Any) -> np.ndarray:
-    array = move(row.array, Device("cpu")) if type(row) is Tensor else np.asarray(row)
+    array = on_host(row)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         rule, fix = (
             ("ints, (T,), or a list of such", "整数 (T,)、またはそのリスト"),

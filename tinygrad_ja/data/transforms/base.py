@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.random import Generator
-from ...errors import error
+from ...errors import error, refusal
 from ...ops.join import stack
 from ..arrays import array_of, cpu_stream
 from .boxes import checked_boxes, nonempty, only
@@ -68,7 +68,7 @@ class Transform:
                 f"a mask as large as the picture, (..., {size[0]}, {size[1]})",
                 f"画像と同じ大きさのマスク (..., {size[0]}, {size[1]})",
             )
-            fix = ('pass a dict such as {"boxes": ...}.', '{"boxes": ...} のような辞書を渡してください。')
+            fix = ('pass a dict such as {"boxes": ...}.', '{"boxes": ...} のような dict を渡してください。')
             raise error("TG-S002", op=type(self).__name__, rule=rule, shapes=f"target {tuple(target.shape)}", fix=fix)
         return target if params is None else self.transform_target({"mask": target}, params)["mask"]
 
@@ -125,7 +125,7 @@ def probability(op: str, p: float) -> float:
     """A probability, checked."""
     if not isinstance(p, (int, float)) or not 0 <= p <= 1:
         rule, fix = ("0 <= p <= 1", "0 以上 1 以下"), ("p=0.5.", "p=0.5 などとしてください。")
-        raise error("TG-A001", op=op, argument="p", value=p, rule=rule, fix=fix)
+        raise refusal(op, "p", p, rule, fix)
     return float(p)
 
 
@@ -148,7 +148,7 @@ def _several(op: str, transforms: Sequence[Callable[..., Any]]) -> list[Callable
             ("a list of transforms, not empty", "空でない変換のリスト"),
             (f"{op}([...]).", f"{op}([...]) としてください。"),
         )
-        raise error("TG-A001", op=op, argument="transforms", value=transforms, rule=rule, fix=fix)
+        raise refusal(op, "transforms", transforms, rule, fix)
     return made
 
 
@@ -193,7 +193,7 @@ class RandomChoice(Transform):
         if len(self.p) != len(self.transforms) or min(self.p) < 0 or sum(self.p) <= 0:
             rule = ("a number >= 0 for each transform, not all 0", "変換ごとに 0 以上の数。すべて 0 は不可")
             fix = ("leave it out.", "指定しないでください。")
-            raise error("TG-A001", op="RandomChoice", argument="p", value=p, rule=rule, fix=fix)
+            raise refusal("RandomChoice", "p", p, rule, fix)
 
     def __call__(self, image: Any, target: Any = None) -> Any:
         place = self.uniform(0.0, sum(self.p))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.devices import Device, move
+from ...core.host import on_host
 from ...errors import error
 from ...ops.join import stack
 from ...ops.piecewise import clamp, maximum, minimum
@@ -23,7 +23,10 @@ def checked_boxes(op: str, target: dict[str, Any]) -> Any:
     array = array_of(op, boxes, "boxes")
     rows = {name: _count(value) for name, value in {**target, "boxes": boxes}.items() if name in PER_BOX}
     if array.ndim != 2 or array.shape[1] != 4 or set(rows.values()) != {array.shape[0]}:
-        rule = ("boxes (K, 4), and K rows in everything that belongs to them", "boxes は (K, 4)。箱に対応する他の項目も K 行")
+        rule = (
+            "boxes (K, 4), and K rows in everything that belongs to them",
+            "boxes は (K, 4)。それに対応するほかの項目も K 行",
+        )
         fix = ("check the target.", "target を確かめてください。")
         raise error("TG-S002", op=op, rule=rule, shapes=f"boxes {tuple(array.shape)}, rows {rows}", fix=fix)
     return boxes if array.dtype.kind == "f" else converted(boxes, np.dtype(np.float32))
@@ -43,7 +46,7 @@ def nonempty(boxes: Any, least: float = 0.0) -> Any:
 
 def only(target: dict[str, Any], kept: Any) -> dict[str, Any]:
     """The target with those of its boxes, and of what belongs to them, for which ``kept`` (K,) is True."""
-    host = move(kept, Device("cpu"))
+    host = on_host(kept)
     if host.all():
         return target
     numbers = np.flatnonzero(host).tolist()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.random import Generator
-from ...errors import error
+from ...errors import error, refusal
 from ...ops.comparison import where
 from ...ops.extremum import amax, amin
 from ...ops.join import cat
@@ -20,7 +20,7 @@ from ...ops.reduce import mean
 from ...ops.selection import index_select
 from ..arrays import array_of, converted, placed
 from .base import Transform, probability
-from .geometry import as_floats, refusal
+from .geometry import as_floats
 from .values import to_dtype
 
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601

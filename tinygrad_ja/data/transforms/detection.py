@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.devices import Device, move
 from ...backend.random import Generator
-from ...errors import error
+from ...core.host import on_host
+from ...errors import error, refusal
 from ...ops.region import box_iou
 from ..arrays import array_of
 from . import geometry
 from .base import Geometric, Transform, probability
 from .boxes import checked_boxes, mapped, nonempty, only
 from .framing import Frame, FrameCrop, span
-from .geometry import refusal, size_of
+from .geometry import size_of
 
 
 class RandomZoomOut(Geometric):
@@ -99,8 +99,7 @@ class RandomIoUCrop(FrameCrop):
             rule = ("a target with boxes", "boxes のある target")
             fix = ('call it with (image, {"boxes": ...}).', '(image, {"boxes": ...}) として呼び出してください。')
             raise error("TG-A003", op="RandomIoUCrop", reason=rule, fix=fix)
-        boxes = array_of("RandomIoUCrop", checked_boxes("RandomIoUCrop", target), "boxes")
-        boxes = move(boxes, Device("cpu"))
+        boxes = on_host(checked_boxes("RandomIoUCrop", target))
         if not len(boxes):
             return None
         for _ in range(40):

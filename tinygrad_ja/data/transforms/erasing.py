@@ -10,10 +10,11 @@ import numpy as np
 
 from ...backend.random import Generator
 from ...core.tensor import Tensor
+from ...errors import refusal
 from ..arrays import array_of, placed
 from .base import Transform, probability
 from .framing import Frame, span
-from .geometry import need_channels, refusal, size_of
+from .geometry import need_channels, size_of
 
 
 def erase(image: Any, top: int, left: int, height: int, width: int, value: Any) -> Any:

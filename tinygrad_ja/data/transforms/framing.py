@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...backend.random import Generator
+from ...errors import one_of, refusal
 from . import geometry
 from .base import Geometric, probability
 from .boxes import clipped, mapped, mirrored
-from .geometry import INTERPOLATIONS, PADDING_MODES, one_of, refusal, size_of
+from .geometry import INTERPOLATIONS, PADDING_MODES, size_of
 
 
 class RandomHorizontalFlip(Geometric):
@@ -160,7 +161,10 @@ class RandomCrop(Geometric):
             left, top, right, bottom = left + more_columns, top + more_rows, right + more_columns, bottom + more_rows
         free_rows, free_columns = rows + top + bottom - height, columns + left + right - width
         if free_rows < 0 or free_columns < 0:
-            rule = (f"at most the picture with its border, {(rows, columns)}", f"枠を含む画像の大きさ {(rows, columns)} 以下")
+            rule = (
+                f"at most the picture with its border, {(rows, columns)}",
+                f"パディングを含む画像の大きさ {(rows, columns)} 以下",
+            )
             fix = ("pass pad_if_needed=True, or a smaller size.", "pad_if_needed=True を渡すか、size を小さくしてください。")
             raise refusal("RandomCrop", "size", self.size, rule, fix)
         frame = Frame(self.integer(0, free_rows), self.integer(0, free_columns), height, width)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...backend.arrays import ARRAY_MODULES
-from ...errors import Phrase, error
+from ...errors import error, one_of, refusal
 from ...ops.interpolate import interpolate
 from ...ops.join import cat
 from ...ops.padding import constant_pad_nd
@@ -22,19 +21,6 @@ from ..arrays import array_of, converted
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
-
-
-def refusal(op: str, argument: str, value: Any, rule: Phrase, fix: Phrase) -> Exception:
-    """The error for an argument that is not allowed."""
-    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
-
-
-def one_of(op: str, argument: str, value: Any, allowed: Sequence[str]) -> Any:
-    """The value, when it is one of those that are allowed."""
-    if value not in allowed:
-        rule = (f"one of {', '.join(allowed)}", f"{'、'.join(allowed)} のどれか")
-        raise refusal(op, argument, repr(value), rule, ("leave it out.", "指定しないでください。"))
-    return value
 
 
 def size_of(image: Any) -> tuple[int, int]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...backend.random import Generator
-from ...errors import error
+from ...errors import error, refusal
 from ...ops.rearrange import roll
 from ...ops.selection import one_hot
 from ..arrays import array_of, converted, need_float
 from .base import Transform
 from .erasing import erase
-from .geometry import refusal, size_of
+from .geometry import size_of
 
 
 class MixUp(Transform):

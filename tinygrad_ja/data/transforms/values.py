@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...core.tensor import Tensor
-from ...errors import error
+from ...errors import error, refusal
 from ...ops.piecewise import clamp
 from ..arrays import array_of, converted, need_float, placed
 from .base import Transform
-from .geometry import need_channels, refusal
+from .geometry import need_channels
 
 
 def to_image(picture: Any) -> Tensor:

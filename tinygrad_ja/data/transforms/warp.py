@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.random import Generator
+from ...errors import one_of, refusal
 from ...ops.grid import affine_grid, grid_sample
 from ...ops.join import cat
 from ...ops.shape import expand, reshape
@@ -16,7 +17,7 @@ from ..arrays import array_of, placed
 from .base import Geometric
 from .boxes import bounding, clipped
 from .framing import span
-from .geometry import as_before, as_floats, need_channels, one_of, refusal, size_of
+from .geometry import as_before, as_floats, need_channels, size_of
 
 _WAYS = ("nearest", "bilinear")
 
@@ -49,9 +50,8 @@ def warp(image: Any, matrix: np.ndarray, interpolation: str = "nearest", fill: A
     """The picture moved by a map of places (3, 3) round its middle; where nothing comes from, ``fill``, a number or one for each channel."""
     rows, columns = size_of(image)
     half = np.diag([columns / 2, rows / 2, 1.0])
-    back = (
-        np.linalg.inv(half) @ np.linalg.inv(matrix) @ half
-    )  # from -1 to 1, as affine_grid counts, from the new picture to the old
+    # places from -1 to 1, as affine_grid counts, from the new picture to the old
+    back = np.linalg.inv(half) @ np.linalg.inv(matrix) @ half
     shape = tuple(image.shape)
     channels = shape[-3] if len(shape) > 2 else 1
     pixels = as_floats(reshape(image, (-1, channels, rows, columns)))
@@ -61,9 +61,8 @@ def warp(image: Any, matrix: np.ndarray, interpolation: str = "nearest", fill: A
     made = grid_sample(pixels, grid, interpolation, "zeros", align_corners=False)
     if np.any(np.asarray(fill) != 0):
         ones = placed(np.ones((1, 1, rows, columns), dtype), image)
-        made = made + (1 - grid_sample(ones, grid[:1], interpolation, "zeros", align_corners=False)) * _filling(
-            image, fill, dtype
-        )
+        seen = grid_sample(ones, grid[:1], interpolation, "zeros", align_corners=False)
+        made = made + (1 - seen) * _filling(image, fill, dtype)
     return reshape(as_before(made, image), shape)
 
 
@@ -157,11 +156,8 @@ class RandomRotation(_Warp):
     ) -> None:
         super().__init__(generator)
         self.degrees = _either_side("RandomRotation", "degrees", degrees)
-        self.interpolation, self.center, self.fill = (
-            one_of("RandomRotation", "interpolation", interpolation, _WAYS),
-            center,
-            fill,
-        )
+        self.interpolation = one_of("RandomRotation", "interpolation", interpolation, _WAYS)
+        self.center, self.fill = center, fill
 
     def make_params(self, image: Any, target: Any) -> Any:
         """The matrix, and the size."""
@@ -203,7 +199,8 @@ class RandomAffine(_Warp):
         both = isinstance(sheared, (tuple, list)) and len(sheared) == 4
         parts = (sheared[:2], sheared[2:]) if both else (sheared, (0.0, 0.0))  # type: ignore[index]
         self.shear = tuple([_either_side("RandomAffine", "shear", part) for part in parts])
-        self.interpolation, self.center, self.fill = one_of("RandomAffine", "interpolation", interpolation, _WAYS), center, fill
+        self.interpolation = one_of("RandomAffine", "interpolation", interpolation, _WAYS)
+        self.center, self.fill = center, fill
 
     def make_params(self, image: Any, target: Any) -> Any:
         """The matrix, and the size."""

@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend.arrays import is_array
+from ...backend.arrays import BY_TYPE
 from ...backend.random import get_rng_state
 from ...core.modes import no_grad
+from ...core.nested import found, mapped
 from ...core.operator import Operator
 from ...core.tensor import Tensor
 from ...core.trace import Step, Trace, Value
-from ...core.traced import Traced, found
+from ...core.traced import Traced
 from ...errors import Phrase, error
+from ...nn.evaluating import evaluating
 from ...nn.module import Module
 from ...nn.uninitialized import is_lazy
 from ..files import replacing
-from . import (  # noqa: F401 - fill the table  # noqa: F401
+from . import (  # noqa: F401 - fill the table
     export_activation,
     export_elementwise,
     export_index,
@@ -134,7 +136,7 @@ def _names(argument: str, given: Sequence[str] | None, usual: str, count: int) -
         return [f"{usual}_{number}" if number else usual for number in range(count)]
     names = list(given)
     if len(names) != count or len(set(names)) != count or not all(isinstance(name, str) and name for name in names):
-        rule = (f"{count} different names, one for each Tensor", f"Tensor ごとに 1 つ、相異なる名前 {count} 個")
+        rule = (f"{count} different names, one for each Tensor", f"Tensor ごとに 1 つ、互いに異なる名前 {count} 個")
         fix = (f"{argument}=None, or give {count}.", f"{argument}=None とするか、{count} 個渡してください。")
         raise error("TG-A001", op="export_onnx", argument=argument, value=names, rule=rule, fix=fix)
     return names
@@ -142,34 +144,21 @@ def _names(argument: str, given: Sequence[str] | None, usual: str, count: int) -
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The Tensors in nested tuples, lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
-    elif is_array(value):
-        raise refuse(
-            (
-                f"an array of shape {value.shape} among args would become a constant",
-                f"args の配列 {value.shape} は定数になってしまいます",
-            ),
-            ("give tg.from_numpy(array).", "tg.from_numpy(array) を渡してください。"),
-        )
+    for part in found(value, Tensor, *BY_TYPE):
+        if type(part) is not Tensor:
+            raise refuse(
+                (
+                    f"an array of shape {part.shape} among args would become a constant",
+                    f"args の配列 {part.shape} は定数になってしまいます",
+                ),
+                ("give tg.from_numpy(array).", "tg.from_numpy(array) を渡してください。"),
+            )
+        yield part
 
 
 def with_tensors(value: Any, given: Iterator[Tensor]) -> Any:
     """``value`` with its Tensors replaced, in order, by those of ``given``."""
-    if isinstance(value, Tensor):
-        return next(given)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[with_tensors(part, given) for part in value])
-    if isinstance(value, (tuple, list)):
-        return type(value)([with_tensors(part, given) for part in value])
-    if isinstance(value, dict):
-        return {key: with_tensors(part, given) for key, part in value.items()}
-    return value
+    return mapped(value, lambda part: type(part) is Tensor, lambda part: next(given))
 
 
 def _named_inputs(args: tuple[Any, ...], input_names: Sequence[str] | None) -> dict[str, Tensor]:
@@ -193,11 +182,12 @@ def record(model: Callable[..., Any], args: tuple[Any, ...], inputs: Mapping[str
     names = {}
     if isinstance(model, Module):
         if any(is_lazy(x) for x in [*model.parameters(), *model.buffers()]):
-            with no_grad(), _evaluating(model):
+            with no_grad(), evaluating(model):
                 model(*args)
         names = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     drawn = get_rng_state()
-    with no_grad(), _evaluating(model), Trace(names, _place_of(model), _has_no_nodes) as trace, _keeping_state(model):
+    mode = evaluating(model) if isinstance(model, Module) else contextlib.nullcontext()
+    with no_grad(), mode, Trace(names, _place_of(model), _has_no_nodes) as trace, _keeping_state(model):
         traced = iter([trace.input(x, name) for name, x in inputs.items()])
         made = list(tensors_in(model(*with_tensors(args, traced))))
         for y in made:
@@ -219,21 +209,6 @@ def record(model: Callable[..., Any], args: tuple[Any, ...], inputs: Mapping[str
             ("return a Tensor, or a tuple, list or dict of them.", "Tensor か、その tuple、list、dict を返してください。"),
         )
     return trace
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode for a block. The flags come back."""
-    if not isinstance(model, Module):
-        yield
-        return
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 @contextlib.contextmanager

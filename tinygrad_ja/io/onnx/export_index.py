@@ -221,10 +221,10 @@ def _first_largest(graph: Graph, input: Value, bag: Value, count: int) -> str:
     length = rows // max(count, 1)
     if bag.array is None or not np.array_equal(bag.array, np.arange(count).repeat(length)):
         raise Refusal(
-            ("the bags have different lengths", "袋の長さが違います"),
+            ("the bags have different lengths", "bag の長さが違います"),
             (
                 "give bags of one length as a matrix (B, N), without padding_idx.",
-                "長さの等しい袋を行列 (B, N) で渡してください (padding_idx なし)。",
+                "長さの等しい bag を行列 (B, N) で渡してください (padding_idx なし)。",
             ),
         )
     found = graph.add("ArgMax", graph.reshape(input, (count, length, width)), axis=1, keepdims=0)

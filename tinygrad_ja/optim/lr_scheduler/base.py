@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import Phrase, error, text
+from ...errors import Phrase, error, refusal, text
 from ..optimizer import Optimizer
 
 _PYTORCHS = frozenset(
@@ -47,14 +47,7 @@ class LRScheduler:
     def _require(self, argument: str, value: Any, allowed: bool, rule: Phrase) -> None:
         """Refuse a setting."""
         if not allowed:
-            raise error(
-                "TG-A001",
-                op=type(self).__name__,
-                argument=argument,
-                value=value,
-                rule=rule,
-                fix=("check the setting.", "設定を確かめてください。"),
-            )
+            raise refusal(type(self).__name__, argument, value, rule)
 
     def _per_group(self, argument: str, value: Any) -> list[Any]:
         """``value`` for each group: one number for all, or a list of as many as there are groups."""

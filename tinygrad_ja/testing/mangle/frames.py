@@ -139,7 +139,10 @@ def in_protobuf(data: bytes, draw: Random, change: Callable[[bytes], bytes]) -> 
         inside = in_protobuf(content, draw, change) if _is_message(content) else change(content)
         fields[chosen] = key, inside
     else:
-        fields[chosen] = key, _varint(draw.choice([0, 1, 2, 7, 255, 1 << 31, (1 << 63) - 1, (1 << 64) - 1])) if key & 7 == 0 else content
+        fields[chosen] = (
+            key,
+            _varint(draw.choice([0, 1, 2, 7, 255, 1 << 31, (1 << 63) - 1, (1 << 64) - 1])) if key & 7 == 0 else content,
+        )
     return b"".join([_field(key, content) for key, content in fields])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 def onnx() -> list[bytes]:
     """Models as the package ``onnx`` writes them."""
-    return [model.SerializeToString() for model in (_network(), _recurrence(), _with_function(), _shapes())]
+    return [model.SerializeToString() for model in (_network(), _recurrence(), _with_function(), _shapes(), _large())]
 
 
 def _made(nodes: list[Any], inputs: list[Any], constants: dict[str, Any], **options: Any) -> Any:
@@ -58,7 +58,9 @@ def _recurrence() -> Any:
         [_value("i", [], 7), _value("c", [], 9), _value("v", [2, 2])],
         [_value("d", [], 9), _value("u", [2, 2])],
     )
-    branches = [helper.make_graph([node(name, ["l"], [f"z{name}"])], name, [], [_value(f"z{name}", None)]) for name in ("Neg", "Exp")]
+    branches = [
+        helper.make_graph([node(name, ["l"], [f"z{name}"])], name, [], [_value(f"z{name}", None)]) for name in ("Neg", "Exp")
+    ]
     nodes = [
         node("LSTM", ["x", "wx", "wh"], ["h"], hidden_size=2),
         node("Squeeze", ["h", "axes"], ["s"]),
@@ -116,6 +118,24 @@ def _shapes() -> Any:
         node("ReduceSum", ["i"], ["y"], keepdims=0),
     ]
     nodes.insert(1, node("Unsqueeze", ["r", "axes"], ["r4"]))
-    constants = {"s": [2, 3], "e": [2, 3], "p": [0, 1, 0, 1], "one": [1], "many": [3], "zero": 0, "many0": 5, "zero1": 1, "axes": [0, 1]}
+    constants = {
+        "s": [2, 3],
+        "e": [2, 3],
+        "p": [0, 1, 0, 1],
+        "one": [1],
+        "many": [3],
+        "zero": 0,
+        "many0": 5,
+        "zero1": 1,
+        "axes": [0, 1],
+    }
     arrays = {name: np.array(values, np.int64) for name, values in constants.items()}
     return _made(nodes, [_value("x", [6])], {**arrays, "scale": np.array([1, 1, 2, 1.5], np.float32)})
+
+
+def _large() -> Any:
+    """A constant that is much larger than all else."""
+    from onnx import helper
+
+    nodes = [helper.make_node("Gather", ["w", "x"], ["y"], axis=0)]
+    return _made(nodes, [_value("x", ["N"], 7)], {"w": np.zeros((1000, 200), np.float32)})

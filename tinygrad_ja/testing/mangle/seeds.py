@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import pickle
+import random
 import struct
 import tarfile
 import tempfile
 import wave
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ... import nn, optim
+from ...backend.random import get_rng_state, manual_seed, set_rng_state
 from ...core.tensor import Tensor
 from ...data.text import SubwordTokenizer, Vocabulary
 from ...io import Checkpoints, save, save_safetensors, save_torch
@@ -37,12 +41,18 @@ def idx() -> list[bytes]:
 
 def wav() -> list[bytes]:
     """Integers of 8, 16 and 24 bits, floats, an extensible header, a chunk that nobody reads."""
-    whole = [_waves(width, channels, frames) for width, channels, frames in ((1, 1, 90), (2, 2, 50), (3, 1, 40), (1, 1, 300_000), (3, 2, 60_000))]
+    whole = [
+        _waves(width, channels, frames)
+        for width, channels, frames in ((1, 1, 90), (2, 2, 50), (3, 1, 40), (1, 1, 300_000), (3, 2, 60_000))
+    ]
     samples = np.linspace(-1, 1, 40, dtype="<f4").tobytes()
     described = struct.pack("<HHIIHH", 3, 1, 8000, 32_000, 4, 32)
     guid = bytes.fromhex("000000001000800000aa00389b71")
     extensible = struct.pack("<HHIIHHHHIH", 0xFFFE, 1, 8000, 16_000, 2, 16, 22, 16, 4, 1) + guid
-    whole += [_riff(("fmt ", described), ("LIST", b"INFOISFT"), ("data", samples)), _riff(("fmt ", extensible), ("data", b"\1\2" * 20))]
+    whole += [
+        _riff(("fmt ", described), ("LIST", b"INFOISFT"), ("data", samples)),
+        _riff(("fmt ", extensible), ("data", b"\1\2" * 20)),
+    ]
     return [*whole, gzip.compress(whole[1], mtime=0)]
 
 
@@ -50,7 +60,7 @@ def _waves(width: int, channels: int, frames: int) -> bytes:
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setparams((channels, width, 8000, 0, "NONE", ""))
-        file.writeframes(bytes(range(256)) * (width * channels * frames // 256 + 1))
+        file.writeframes((bytes(range(256)) * (width * channels * frames // 256 + 1))[: width * channels * frames])
     return buffer.getvalue()
 
 
@@ -62,7 +72,9 @@ def _riff(*chunks: tuple[str, bytes]) -> bytes:
 def voc() -> list[bytes]:
     """An annotation with two objects, and one with none."""
     box = "<bndbox><xmin>1</xmin><ymin>2.5</ymin><xmax>9</xmax><ymax>10</ymax></bndbox>"
-    things = "".join([f"<object><name>{name}</name><difficult>{i}</difficult>{box}</object>\n" for i, name in enumerate(["cat", "犬"])])
+    things = "".join(
+        [f"<object><name>{name}</name><difficult>{i}</difficult>{box}</object>\n" for i, name in enumerate(["cat", "犬"])]
+    )
     head = '<?xml version="1.0"?>\n<annotation verified="no"><filename>a.jpg</filename><!-- two --><size><width>20</width>'
     size = "<height>10</height><depth>3</depth></size>"
     return [f"{head}{size}{things}</annotation>".encode(), f"{head}{size}</annotation>\n".encode()]
@@ -82,7 +94,13 @@ def sgf() -> list[bytes]:
 
 def json_lines() -> list[bytes]:
     """Objects, lists and numbers, one a line."""
-    rows = [{"text": "a\n\u3042", "label": 1, "scores": [0.5, -1e-3]}, [1, None, True], "word", 12345678901234567890, {"a": {"b": []}}]
+    rows = [
+        {"text": "a\n\u3042", "label": 1, "scores": [0.5, -1e-3]},
+        [1, None, True],
+        "word",
+        12345678901234567890,
+        {"a": {"b": []}},
+    ]
     whole = "".join([json.dumps(row) + "\n" for row in rows]).encode()
     return [whole, gzip.compress(whole * 10, mtime=0)]
 
@@ -162,8 +180,9 @@ def safetensors() -> list[bytes]:
     """Weights of a layer, arrays without dimensions or elements, many names, one array that is much larger than the header."""
     mixed = {"a": np.float32(1.5), "b": np.zeros((0, 3)), "c": np.arange(6).reshape(2, 3), "d": np.ones(3, np.float16)}
     flags = {f"layer.{i}": np.array([i % 2 == 0]) for i in range(20)}
-    groups = [nn.Linear(2, 3).state_dict(), mixed, flags, {"large": np.zeros(250_000, np.float32)}]
-    whole = [_written(lambda path, group=group: save_safetensors(group, path, {"about": "あ"})) for group in groups]
+    layer = {"weight": arange(6.0).reshape(3, 2), "bias": arange(3.0)}
+    groups = [layer, mixed, flags, {"large": np.zeros(250_000, np.float32)}]
+    whole = [_written(partial(save_safetensors, group, metadata={"about": "あ"})) for group in groups]
     return [*whole, _brain_floats()]
 
 
@@ -177,11 +196,26 @@ def archive() -> list[bytes]:
     """Nested state with everything that ``tg.save`` knows."""
     plain = [None, True, 2**70, -3, 0.5, float("nan"), "text\n\u3042", (1, ("b",)), {3: "int", "$key": [], "a": {"b": {}}}]
     state = {"w": arange(6.0), "nested": {"k": (arange(2), [arange(3)])}, "plain": plain}
-    return [_written(lambda path: save(state, path)), _written(lambda path: save([arange(200_000.0)], path))]
+    return [_written(partial(save, state)), _written(partial(save, [arange(200_000.0)]))]
+
+
+@contextlib.contextmanager
+def fixed_streams() -> Iterator[None]:
+    """In the block the process's random numbers start from 0; afterwards they go on as if nothing had been."""
+    python, numpy, own = random.getstate(), np.random.get_state(), get_rng_state()
+    random.seed(0)
+    np.random.seed(0)
+    manual_seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        set_rng_state(own)
 
 
 def checkpoint_parts() -> dict[str, Any]:
-    """A model and its optimizer, which has moments after one step."""
+    """A model and its optimizer, which has moments after one step, and a generator."""
     model = nn.Linear(2, 2)
     optimizer = optim.Adam(model.parameters(), lr=0.1)
     model(Tensor(np.ones((1, 2), np.float32))).sum().backward()
@@ -191,7 +225,7 @@ def checkpoint_parts() -> dict[str, Any]:
 
 def checkpoint() -> list[bytes]:
     """The checkpoint of a run."""
-    with tempfile.TemporaryDirectory() as folder:
+    with fixed_streams(), tempfile.TemporaryDirectory() as folder:
         path = Checkpoints(folder, checkpoint_parts()).save(3, metric=0.5, extra={"note": [1, 2]})
         return [path.read_bytes()]
 
@@ -199,10 +233,18 @@ def checkpoint() -> list[bytes]:
 def torch() -> list[bytes]:
     """A state_dict with views of one storage, nested values, and pickles that would run a program or write a file."""
     shared = from_numpy(np.arange(12, dtype=np.float32))
-    state = {"a": shared[2:8].reshape(2, 3), "b": shared.reshape(3, 4).T, "n": [1, 2.5, (None, "x")], "u": from_numpy(np.ones(2, np.uint16))}
-    whole = [_written(lambda path: save_torch(state, path)), _written(lambda path: save_torch(nn.Linear(2, 1).state_dict(), path))]
+    state = {
+        "a": shared[2:8].reshape(2, 3),
+        "b": shared.reshape(3, 4).T,
+        "n": [1, 2.5, (None, "x")],
+        "u": from_numpy(np.ones(2, np.uint16)),
+    }
+    whole = [
+        _written(partial(save_torch, state)),
+        _written(partial(save_torch, {"weight": arange(2.0), "bias": arange(1.0)})),
+    ]
     large = {"large": from_numpy(np.zeros(200_000, np.float32)), "flags": from_numpy(np.ones(9, bool))}
-    whole.append(_written(lambda path: save_torch(large, path)))
+    whole.append(_written(partial(save_torch, large)))
     return [*whole, *[_with_pickle(whole[1], code) for code in HOSTILE]]
 
 

@@ -23,11 +23,19 @@ from ...errors import StateError
 from .changes import changed, spliced
 from .readers import READERS
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 SECONDS = 5.0
 """The longest that a reader may take for one file, of at most 2 MiB."""
 
 CONSTANT = 1 << 18
 """Bytes that a reader may take for any file, however small."""
+
+RESIDENT = 1 << 26
+"""Bytes by which the process may grow besides, since memory that libraries take in C is seen in no other way."""
 
 MESSAGE = 2000
 """The most characters of an error."""
@@ -67,7 +75,7 @@ def run(name: str, data: bytes, folder: Path) -> Outcome:
     path = folder / "mangled.file"
     path.write_bytes(data)
     (folder / "beside.txt").write_bytes(b"one\ntwo\nthree\n")
-    before = set(folder.iterdir())
+    before, resident_before = set(folder.iterdir()), resident()
     accepted, fault = False, ""
     with watched(folder) as events, _quiet(), _memory() as peak:
         start = time.perf_counter()
@@ -83,10 +91,13 @@ def run(name: str, data: bytes, folder: Path) -> Outcome:
             fault = f"{type(failure).__name__} in {_where(failure)}: {failure}"[:500]
         seconds = time.perf_counter() - start
     declared = max(1, reader.declared(data))
-    factor = max(0, peak() - CONSTANT) / declared  # before the value is looked at
-    fault = fault or _fault_of_value(reader.check, value) if accepted else fault
-    if factor > 2:
-        fault = fault or f"{peak()} bytes of memory for {declared} that are declared"
+    factor = max(0, peak() - CONSTANT) / declared
+    if accepted:
+        fault = _fault_of_value(reader.check, value)
+    if factor > 2 or resident() - resident_before > 2 * declared + RESIDENT:
+        fault = (
+            fault or f"{peak()} bytes of memory, {resident() - resident_before} more of the process, for {declared} declared"
+        )
     if set(folder.iterdir()) != before:
         fault = f"new files: {sorted(set(os.listdir(folder)) - {found.name for found in before})}"
     if events:
@@ -154,6 +165,13 @@ def _memory() -> Iterator[Any]:
         gc.enable()
 
 
+def resident() -> int:
+    """The most bytes of memory that the process has had, where the system tells it (not on Windows)."""
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -164,7 +182,19 @@ def _quiet() -> Iterator[None]:
 # -- what a reader must not do
 
 
-_FORBIDDEN = ("socket.", "subprocess.", "os.", "shutil.", "ctypes.", "pickle.", "exec", "compile", "urllib.", "ftplib.", "mmap.")
+_FORBIDDEN = (
+    "socket.",
+    "subprocess.",
+    "os.",
+    "shutil.",
+    "ctypes.",
+    "pickle.",
+    "exec",
+    "compile",
+    "urllib.",
+    "ftplib.",
+    "mmap.",
+)
 _ALLOWED = {"os.listdir", "os.scandir", "os.walk", "os.fwalk"}
 _LIBRARY = tuple({os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[3])})
 _watching: list[tuple[str, list[str]]] = []
@@ -209,7 +239,7 @@ def _is_harmful(event: str, arguments: tuple[Any, ...], folder: str) -> bool:
 
 def _may_open(arguments: tuple[Any, ...], folder: str) -> bool:
     """Files may be read, in the folder or in the libraries."""
-    path, mode, flags = arguments
+    path, _, flags = arguments
     if isinstance(path, int):
         return True
     writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import error
-from ...io.files import replacing
-from ...viz.figures import Words, matplotlib
-from .host import labels, on_host, refused, same_length
+from ...core.host import on_host
+from ...errors import error, refusal
+from ...viz.figures import Words, matplotlib, save_figure
+from .host import labels, same_length
 
 
 def accuracy(scores: Any, target: Any, *, k: int = 1, ignore_index: int | None = None) -> float:
@@ -30,7 +30,7 @@ def accuracy(scores: Any, target: Any, *, k: int = 1, ignore_index: int | None =
     given, wanted = on_host(scores), on_host(target).ravel()
     if given.dtype.kind == "f":
         if not 1 <= k <= given.shape[-1]:
-            raise refused(
+            raise refusal(
                 "accuracy",
                 "k",
                 k,
@@ -139,7 +139,7 @@ class ConfusionMatrix:
         """
         if average not in (None, "macro", "micro", "weighted"):
             rule = "None, 'macro', 'micro', 'weighted'"
-            raise refused(
+            raise refusal(
                 "ConfusionMatrix.scores", "average", repr(average), rule, ("choose one of these.", "どれかを選んでください。")
             )
         hits, guessed, true = np.diag(self.matrix), self.matrix.sum(0), self.matrix.sum(1)
@@ -171,9 +171,7 @@ class ConfusionMatrix:
             axes.set_yticks(range(count), names)
             axes.set(xlabel=words("predicted", "予測"), ylabel=words("true", "正解"))
             figure.colorbar(image, ax=axes, shrink=0.8, label=words("share of the row", "行の中での割合"))
-            with replacing(path) as file:
-                figure.savefig(file, format="png", dpi=120)
-        return Path(path)
+            return save_figure(figure, path)
 
 
 def _ratio(part: Any, whole: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import Phrase
-from .host import on_host, refused
+from ...core.host import on_host
+from ...errors import Phrase, refusal
 
 
 class Boxes(NamedTuple):
@@ -30,7 +30,7 @@ def as_boxes(op: str, argument: str, image: Image, needs_scores: bool) -> Boxes:
     missing = [name for name in wanted if name not in image]
     if missing:
         rule: Phrase = f"dict: {', '.join(wanted)}"
-        raise refused(
+        raise refusal(
             op, argument, list(image), rule, (f"add {', '.join(missing)}.", f"{', '.join(missing)} を加えてください。")
         )
     boxes = on_host(image["boxes"], np.float64).reshape(-1, 4)
@@ -42,12 +42,12 @@ def as_boxes(op: str, argument: str, image: Image, needs_scores: bool) -> Boxes:
     area = on_host(image.get("area", sizes[:, 0] * sizes[:, 1]), np.float64).ravel()
     if not all(len(part) == count for part in (labels, scores, crowd, area)):
         lengths = [count, len(labels), len(scores), len(crowd), len(area)]
-        rule = ("one label (and score, ...) for each box", "箱ごとにラベル (とスコアなど) 1 つ")
-        raise refused(op, argument, lengths, rule, ("give all the same length.", "長さをそろえてください。"))
+        rule = ("one label (and score, ...) for each box", "ボックスごとにラベル (とスコアなど) 1 つ")
+        raise refusal(op, argument, lengths, rule, ("give all the same length.", "長さをそろえてください。"))
     if (sizes < 0).any() or not np.isfinite(boxes).all():
         rule = ("x1 <= x2 and y1 <= y2, finite", "x1 <= x2、y1 <= y2、有限の値")
         fix = ("convert from (x, y, w, h) first.", "(x, y, w, h) なら先に変換してください。")
-        raise refused(op, argument, boxes[((sizes < 0).any(1) | ~np.isfinite(boxes).all(1))][0].tolist(), rule, fix)
+        raise refusal(op, argument, boxes[((sizes < 0).any(1) | ~np.isfinite(boxes).all(1))][0].tolist(), rule, fix)
     return Boxes(boxes, labels, scores, crowd, area)
 
 
@@ -132,7 +132,7 @@ def read_images(op: str, predictions: Sequence[Image], targets: Sequence[Image])
     if len(predictions) != len(targets):
         rule = ("as many images as targets", "targets と同じ枚数")
         fix = ("give an empty entry to an image without detections.", "検出のない画像には空の要素を入れてください。")
-        raise refused(op, "predictions", f"{len(predictions)}, {len(targets)}", rule, fix)
+        raise refusal(op, "predictions", f"{len(predictions)}, {len(targets)}", rule, fix)
     return [as_boxes(op, "predictions", p, True) for p in predictions], [as_boxes(op, "targets", t, False) for t in targets]
 
 

@@ -6,25 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.arrays import BY_TYPE, is_array
-from ...core.tensor import Tensor
-from ...errors import Phrase, error
-
-
-def on_host(value: Any, dtype: Any = None) -> np.ndarray:
-    """A Tensor or array of any device, a list or a number as a NumPy array."""
-    if isinstance(value, Tensor):
-        value = value.array
-    if is_array(value):
-        value = BY_TYPE[type(value)].to_host(value)
-    return np.asarray(value, dtype=dtype)
+from ...core.host import on_host
+from ...errors import error, refusal
 
 
 def labels(op: str, argument: str, value: Any, classes: int | None = None) -> np.ndarray:
     """Class numbers as a flat array of int64, checked: integers, at least 0 and below ``classes``."""
     made = on_host(value)
     if made.size and made.dtype.kind not in "iub":
-        raise refused(
+        raise refusal(
             op, argument, made.dtype, ("integers", "整数"), ("pass scores.argmax(1).", "scores.argmax(1) を渡してください。")
         )
     made = made.ravel().astype(np.int64)
@@ -34,15 +24,10 @@ def labels(op: str, argument: str, value: Any, classes: int | None = None) -> np
             if classes is None
             else (f"0 <= class < {classes}", f"0 <= クラス番号 < {classes}")
         )
-        raise refused(
+        raise refusal(
             op, argument, f"{made.min()} .. {made.max()}", rule, ("check num_classes.", "num_classes を確かめてください。")
         )
     return made
-
-
-def refused(op: str, argument: str, value: Any, rule: Phrase, fix: Phrase) -> Exception:
-    """The error for a bad argument of a metric."""
-    return error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
 
 
 def same_length(op: str, first: np.ndarray, second: np.ndarray) -> None:

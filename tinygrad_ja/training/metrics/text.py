@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import error
-from .host import on_host, refused, same_length
+from ...core.host import on_host
+from ...errors import error, refusal
+from .host import same_length
 
 
 def perplexity(loss: float) -> float:
@@ -78,16 +79,16 @@ def bleu(
     if not len(hypotheses) or len(hypotheses) != len(references):
         given = f"{len(hypotheses)}, {len(references)}"
         rule = ("as many references as hypotheses, at least one", "参照訳と訳文が同じ数で、1 つ以上")
-        raise refused("bleu", "references", given, rule, ("pass both in full.", "両方をすべて渡してください。"))
+        raise refusal("bleu", "references", given, rule, ("pass both in full.", "両方をすべて渡してください。"))
     several = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
     if len({len(texts) for texts in several}) != 1:
         rule = ("the same number of references for each sentence", "どの文にも同じ数の参照訳")
-        raise refused(
+        raise refusal(
             "bleu", "references", sorted({len(texts) for texts in several}), rule, ("fill them up.", "数をそろえてください。")
         )
     known = sacrebleu.BLEU.TOKENIZERS
     if tokenize not in known:
-        raise refused(
+        raise refusal(
             "bleu", "tokenize", repr(tokenize), ", ".join(known), ("choose one of these.", "どれかを選んでください。")
         )
     streams = [list(stream) for stream in zip(*several)]

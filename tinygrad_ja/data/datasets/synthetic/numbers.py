@@ -7,24 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ....backend.random import Generator, default_generator
+from ....backend.random import Generator
 from ....core.tensor import Tensor
-from ....errors import error
+from ....errors import refusal
+from ...arrays import cpu_stream
 from ...dataset import TensorDataset
+from ...sampler import positive
 
 
 def need_positive(op: str, **sizes: int) -> None:
     """ArgumentError (TG-A001) unless all sizes are ints of at least 1."""
     for argument, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            rule = ("an int of at least 1", "1 以上の整数")
-            fix = ("choose a larger one.", "大きくしてください。")
-            raise error("TG-A001", op=op, argument=argument, value=value, rule=rule, fix=fix)
-
-
-def chosen(generator: Generator | None) -> Generator:
-    """The generator to draw from: the CPU's default one when none is given."""
-    return default_generator("cpu") if generator is None else generator
+        positive(op, argument, value)
 
 
 class BinaryAddition(TensorDataset):
@@ -43,8 +37,8 @@ class BinaryAddition(TensorDataset):
         need_positive("BinaryAddition", size=size, bits=bits)
         if bits > 62:
             rule = ("at most 62, so that sums are int64", "62 以下 (和が int64 に収まるように)")
-            raise error("TG-A001", op="BinaryAddition", argument="bits", value=bits, rule=rule, fix=("bits=8", "bits=8"))
-        pairs = chosen(generator).integers(0, 2 ** (bits - 1), (size, 2))
+            raise refusal("BinaryAddition", "bits", bits, rule, ("bits=8.", "bits=8。"))
+        pairs = cpu_stream(generator).integers(0, 2 ** (bits - 1), (size, 2))
         places = np.arange(bits)
         inputs = (pairs[:, np.newaxis, :] >> places[:, np.newaxis]) & 1
         sums = (pairs.sum(axis=1, keepdims=True) >> places) & 1
@@ -68,7 +62,7 @@ class Copy(TensorDataset):
         self, size: int = 10_000, length: int = 10, delay: int = 20, symbols: int = 8, generator: Generator | None = None
     ) -> None:
         need_positive("Copy", size=size, length=length, delay=delay, symbols=symbols)
-        drawn = chosen(generator).integers(1, symbols + 1, (size, length))
+        drawn = cpu_stream(generator).integers(1, symbols + 1, (size, length))
         inputs = np.zeros((size, length + delay + length), np.int64)
         inputs[:, :length] = drawn
         inputs[:, length + delay - 1] = symbols + 1
@@ -92,7 +86,7 @@ class Spiral(TensorDataset):
         need_positive("Spiral", size=size, classes=classes)
         labels = np.repeat(np.arange(classes), size)
         radius = np.tile(np.arange(size) / size, classes)
-        angle = 4.0 * labels + 4.0 * radius + noise * chosen(generator).normal((classes * size,), np.float64)
+        angle = 4.0 * labels + 4.0 * radius + noise * cpu_stream(generator).normal((classes * size,), np.float64)
         points = np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
         super().__init__(points.astype(np.float32), labels)
 
@@ -110,7 +104,7 @@ class Sine(TensorDataset):
     def __init__(self, size: int = 1000, period: float = 25.0, noise: float = 0.05, generator: Generator | None = None) -> None:
         need_positive("Sine", size=size)
         clean = np.sin(2 * math.pi * np.arange(size + 1) / period)
-        wave = (clean + noise * chosen(generator).normal((size + 1,), np.float64)).astype(np.float32)
+        wave = (clean + noise * cpu_stream(generator).normal((size + 1,), np.float64)).astype(np.float32)
         self.values = Tensor(wave)
         super().__init__(wave[:-1, np.newaxis].copy(), wave[1:, np.newaxis].copy())
 
@@ -130,7 +124,7 @@ class BarsAndStripes(TensorDataset):
         need_positive("BarsAndStripes", side=side)
         if side > 12:
             rule = ("at most 12: there are 2^(side + 1) - 2 pictures", "12 以下 (絵は 2^(side + 1) - 2 枚あります)")
-            raise error("TG-A001", op="BarsAndStripes", argument="side", value=side, rule=rule, fix=("side=4", "side=4"))
+            raise refusal("BarsAndStripes", "side", side, rule, ("side=4.", "side=4。"))
         columns = (np.arange(2**side)[:, np.newaxis] >> np.arange(side)) & 1
         bars = np.repeat(columns[:, np.newaxis, :], side, axis=1)
         stripes = bars[1:-1].transpose(0, 2, 1)

@@ -8,10 +8,11 @@ import numpy as np
 
 from ....backend.random import Generator
 from ....core.tensor import Tensor
-from ....errors import error
+from ....errors import refusal
+from ...arrays import cpu_stream
 from ...dataset import Dataset
 from ..base import Transform
-from .numbers import chosen, need_positive
+from .numbers import need_positive
 
 _TRIES = 20
 
@@ -44,10 +45,10 @@ class Shapes(Dataset):
         need_positive("Shapes", size=size, side=side, objects=objects)
         if side < 16:
             rule = ("at least 16 pixels", "16 画素以上")
-            raise error("TG-A001", op="Shapes", argument="side", value=side, rule=rule, fix=("side=64", "side=64"))
+            raise refusal("Shapes", "side", side, rule, ("side=64.", "side=64。"))
         self.transform = transform
         self.transforms = transforms
-        drawn = chosen(generator)
+        drawn = cpu_stream(generator)
         made = [_draw(side, objects, drawn) for _ in range(size)]
         self._images = np.stack([image for image, _ in made])
         self._objects = [found for _, found in made]

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
 
 from ....backend.random import Generator
-from ...dataset import Dataset
-from ..base import Transform
-from .numbers import chosen, need_positive
+from ...arrays import cpu_stream
+from ..base import ItemDataset, Transform
+from .numbers import need_positive
 
 
-class _Items(Dataset):
-    """Examples in a list; ``transform`` is applied to each."""
-
-    items: list[Any]
-
-    def __init__(self, transform: Transform = None) -> None:
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        item = self.items[index]
-        return item if self.transform is None else self.transform(item)
-
-
-class Additions(_Items):
+class Additions(ItemDataset):
     """Sums of two numbers below ``10 ** digits``, as text, like ``datasets.Addition``. Example: (question, answer), both str.
 
     ``widths``: the most characters of a question and of an answer.
@@ -41,10 +24,10 @@ class Additions(_Items):
     def __init__(
         self, size: int = 50_000, digits: int = 3, transform: Transform = None, generator: Generator | None = None
     ) -> None:
-        super().__init__(transform)
+        self.transform = transform
         need_positive("Additions", size=size, digits=digits)
         self.widths = (2 * digits + 1, digits + 1)
-        pairs = chosen(generator).integers(0, 10**digits, (size, 2)).tolist()
+        pairs = cpu_stream(generator).integers(0, 10**digits, (size, 2)).tolist()
         self.items = [(f"{a}+{b}", str(a + b)) for a, b in pairs]
 
 
@@ -54,7 +37,7 @@ _FIRST = datetime.date(1970, 1, 1)
 _DAYS = (datetime.date(2018, 1, 1) - _FIRST).days
 
 
-class DateStrings(_Items):
+class DateStrings(ItemDataset):
     """Dates from 1970 to 2017 as people write them, and as ISO 8601, like ``datasets.Dates``. Example: (question, answer), both str.
 
     Four forms, three cases of letters. ``widths``: the most characters of a question and of an answer.
@@ -67,9 +50,9 @@ class DateStrings(_Items):
     widths = (29, 10)
 
     def __init__(self, size: int = 50_000, transform: Transform = None, generator: Generator | None = None) -> None:
-        super().__init__(transform)
+        self.transform = transform
         need_positive("DateStrings", size=size)
-        source = chosen(generator)
+        source = cpu_stream(generator)
         days = source.integers(0, _DAYS, (size,)).tolist()
         forms = source.integers(0, 4, (size,)).tolist()
         cases = source.integers(0, 3, (size,)).tolist()
@@ -102,7 +85,7 @@ _THINGS = (("dog", "犬"), ("cat", "猫"), ("book", "本"), ("flower", "花"), (
 _KINDS = (("", ""), ("red ", "赤 い "), ("big ", "大き な "), ("small ", "小さ な "), ("new ", "新し い "))
 
 
-class TinyEnJa(_Items):
+class TinyEnJa(ItemDataset):
     """Sentences of a tiny English and their Japanese, tokens separated by spaces, like ``datasets.SmallParallelEnJa``. Example: (English,
     Japanese), both str. There are 960 of them, in random order; ``size`` takes the first ones.
 
@@ -112,7 +95,7 @@ class TinyEnJa(_Items):
     """
 
     def __init__(self, size: int = 960, transform: Transform = None, generator: Generator | None = None) -> None:
-        super().__init__(transform)
+        self.transform = transform
         need_positive("TinyEnJa", size=size)
         everything = [
             _sentence(person, verb, negative, kind, thing)
@@ -122,7 +105,7 @@ class TinyEnJa(_Items):
             for kind in _KINDS
             for thing in _THINGS
         ]
-        order = chosen(generator).permutation(len(everything)).tolist()
+        order = cpu_stream(generator).permutation(len(everything)).tolist()
         self.items = [everything[at] for at in order[:size]]
 
 
@@ -148,7 +131,7 @@ _GRAMMAR: dict[str, tuple[str, ...]] = {
 }
 
 
-class GrammarText(_Items):
+class GrammarText(ItemDataset):
     """Sentences of a small grammar of English: a text for language models that needs no file. Example: a line, str of tokens separated by
     spaces; ``text`` is the whole.
 
@@ -158,9 +141,9 @@ class GrammarText(_Items):
     """
 
     def __init__(self, size: int = 5_000, transform: Transform = None, generator: Generator | None = None) -> None:
-        super().__init__(transform)
+        self.transform = transform
         need_positive("GrammarText", size=size)
-        source = chosen(generator)
+        source = cpu_stream(generator)
         self.items = [_derived("S", source) for _ in range(size)]
         self.text = "\n".join(self.items) + "\n"
 

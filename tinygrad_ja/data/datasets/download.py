@@ -38,7 +38,7 @@ class Unreachable(Exception):
     """A download did not come, or not whole; the text says which and why."""
 
 
-class Fetcher:
+class Downloader:
     """Fetches the files of one set. What came last is kept, since the next file may be in the same archive."""
 
     def __init__(self, card: Card) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from tinygrad_ja.__main__ import main
 from tinygrad_ja.data import datasets
-from tinygrad_ja.data.datasets import checksum, fetch, recipes
+from tinygrad_ja.data.datasets import checksum, download, recipes
 from tinygrad_ja.data.datasets.card import Card, File
 from tinygrad_ja.data.datasets.places import Places, cache_folder, folders
 from tinygrad_ja.errors import StateError
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch):
     """A server on this machine, and downloads that may use http."""
-    monkeypatch.setattr(fetch, "SCHEMES", ("http",))
+    monkeypatch.setattr(download, "SCHEMES", ("http",))
     Handler.asked = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
@@ -138,7 +138,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing(server, cache):
     ],
 )
 def test_a_download_that_fails_says_why_and_leaves_nothing(server, cache, monkeypatch, name, why):
-    monkeypatch.setattr(fetch, "LARGEST", 20_000)
+    monkeypatch.setattr(download, "LARGEST", 20_000)
     toys = card(File("b.txt", len(TEXT), sha(TEXT), (recipes.same(server + name),)))
     with pytest.raises(StateError, match=f"TG-F006.*'toy'.*b.txt.*{why}.*Fix: set TINYGRAD_JA_DATA"):
         Places(toys).path("b.txt")
@@ -147,25 +147,25 @@ def test_a_download_that_fails_says_why_and_leaves_nothing(server, cache, monkey
 
 def test_a_server_that_stalls_or_drips_is_given_up(server, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(fetch, "PAUSE", 0.2)
-        with pytest.raises(fetch.Unreachable, match="timed out"):
-            fetch.receive(f"http://127.0.0.1:{silent.getsockname()[1]}/")
-    monkeypatch.setattr(fetch, "PAUSE", 10)
-    monkeypatch.setattr(fetch, "DEADLINE", 0.3)
+        monkeypatch.setattr(download, "PAUSE", 0.2)
+        with pytest.raises(download.Unreachable, match="timed out"):
+            download.receive(f"http://127.0.0.1:{silent.getsockname()[1]}/")
+    monkeypatch.setattr(download, "PAUSE", 10)
+    monkeypatch.setattr(download, "DEADLINE", 0.3)
     start = time.monotonic()
-    with pytest.raises(fetch.Unreachable, match="not finished"):
-        fetch.receive(server + "drips")
+    with pytest.raises(download.Unreachable, match="not finished"):
+        download.receive(server + "drips")
     assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("url", ["http://example.org/a", "file:///etc/passwd", "ftp://example.org/a", "data:,x", "a"])
 def test_nothing_but_https_is_asked(url):
-    with pytest.raises(fetch.Unreachable, match="only https is allowed"):
-        fetch.receive(url)
+    with pytest.raises(download.Unreachable, match="only https is allowed"):
+        download.receive(url)
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(fetch, "SCHEMES", ("http",))
+    monkeypatch.setattr(download, "SCHEMES", ("http",))
     toys = card(File("b.txt", 1, "", (recipes.same("http://127.0.0.1:9/b.txt"),)))
     with pytest.raises(StateError, match="TG-F006.*cannot be fetched.*TINYGRAD_JA_DATA to a folder that has toys/b.txt"):
         Places(toys).path("b.txt")
@@ -187,7 +187,7 @@ def test_an_interrupted_download_leaves_nothing(cache, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch.store(Stops(), cache / "toys" / "folder")
+        download.store(Stops(), cache / "toys" / "folder")
     assert left(cache.parent) == []
 
 
@@ -245,8 +245,8 @@ def test_the_checksum_of_a_folder_is_that_of_what_sha256sum_writes():
 
 
 def test_a_folder_is_stored_whole_and_by_whoever_is_first(tmp_path):
-    fetch.store({"a": b"1", "x/b": b"2"}, tmp_path / "folder")
-    fetch.store({"a": b"1"}, tmp_path / "folder")
+    download.store({"a": b"1", "x/b": b"2"}, tmp_path / "folder")
+    download.store({"a": b"1"}, tmp_path / "folder")
     assert left(tmp_path) == ["folder/a", "folder/x/b"]
 
 
@@ -298,7 +298,7 @@ def test_the_sets_that_are_derived_are_made_from_public_files_again(monkeypatch,
     def receive(url: str) -> bytes:
         return next(content for name, content in public.items() if url.endswith(name))
 
-    monkeypatch.setattr(fetch, "receive", receive)
+    monkeypatch.setattr(download, "receive", receive)
     assert len(datasets.SentimentTrees()) == 8544
     assert datasets.Novels("sherlock_holmes").text.startswith("THE ADVENTURES OF SHERLOCK HOLMES")
     assert len(datasets.WikiText2()) == 3760

@@ -63,5 +63,5 @@ def draw(path: Path) -> None:
 if __name__ == "__main__":
     for language, name in (("en", "bptt_loader.png"), ("ja", "bptt_loader_ja.png")):
         os.environ["TINYGRAD_JA_LANG"] = language
-        with matplotlib.rc_context({f"font.{key}": value for key, value in Words().font.items()}):
+        with matplotlib.rc_context(Words().settings):
             draw(IMAGES / name)

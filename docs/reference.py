@@ -27,7 +27,12 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "data": ("Data sets and loaders", ["tinygrad_ja.data", "tinygrad_ja.data.datasets", "tinygrad_ja.data.formats"]),
     "preprocessing": (
         "Text, images, sound",
-        ["tinygrad_ja.data.text", "tinygrad_ja.data.transforms", "tinygrad_ja.data.transforms.functional", "tinygrad_ja.data.audio"],
+        [
+            "tinygrad_ja.data.text",
+            "tinygrad_ja.data.transforms",
+            "tinygrad_ja.data.transforms.functional",
+            "tinygrad_ja.data.audio",
+        ],
     ),
     "io": ("Files", ["tinygrad_ja.io"]),
     "training": ("Training and metrics", ["tinygrad_ja.training", "tinygrad_ja.training.metrics"]),

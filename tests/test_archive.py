@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import pickle
 import random
+import re
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -291,3 +294,26 @@ def test_tensors_of_another_device_come_and_go(tmp_path):
     tg.save({"w": tg.ones(2).to("strict")}, path)
     assert str(tg.load(path)["w"].device) == "cpu"
     assert tg.load(path, device="strict")["w"].device.type == "strict"
+
+
+# ---- where writing fails -------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    tg.save({"step": 1}, path)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match=re.escape(str(path))) as caught:
+        patched.setattr(os, "fsync", full)
+        tg.save({"step": 2}, path)
+    assert caught.value.errno == errno.ENOSPC
+    assert tg.load(path) == {"step": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    path = tmp_path / "none" / "a.safetensors"
+    with pytest.raises(FileNotFoundError, match=re.escape(f"'{path.parent}'")):
+        tg.save({"step": 1}, path)

@@ -270,6 +270,61 @@ def test_gradients_that_do_not_fit_the_inputs_are_refused() -> None:
         tg.blame(lambda g, z: g, lambda x: x * 2, {"z": normal(2)})
 
 
+def convolution_backward(g: np.ndarray, input: np.ndarray, weight: np.ndarray, turned: str) -> dict[str, np.ndarray]:
+    """Of a 3 x 3 convolution with padding 1. turned: the gradient in which the kernel is the wrong way round."""
+    height, width = input.shape[2:]
+    padded = np.pad(input, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    dx, dw = np.zeros_like(padded), np.zeros_like(weight)
+    for i, j in np.ndindex(3, 3):
+        window = np.s_[:, :, i : i + height, j : j + width]
+        a, b = (2 - i, 2 - j) if turned == "input" else (i, j)
+        dx[window] += np.einsum("nohw,oc->nchw", g, weight[:, :, a, b])
+        a, b = (2 - i, 2 - j) if turned == "weight" else (i, j)
+        dw[:, :, a, b] = np.einsum("nohw,nchw->oc", g, padded[window])
+    return {"input": dx[:, :, 1:-1, 1:-1], "weight": dw}
+
+
+@pytest.mark.parametrize("turned", ["", "input", "weight"])
+def test_a_kernel_that_is_the_wrong_way_round_is_named(turned: str) -> None:
+    layer = tg.nn.Conv2d(2, 3, 3, padding=1)
+    found = tg.blame(lambda g, x, w, bias: convolution_backward(g, x, w, turned), layer, normal(2, 2, 5, 4))
+    assert found.wrong == ((turned,) if turned else ())
+    if turned:
+        assert found.certain and found.faults[0].kind == "transpose" and "180" in found.faults[0].text
+        assert "self.weight" in found.faults[0].line and "functional_call" not in found.faults[0].line
+
+
+@pytest.mark.parametrize("layer", [tg.nn.Embedding(7, 3), lambda input, weight: weight[input]])
+def test_gradients_lost_where_an_index_repeats_are_named(layer: Any) -> None:
+    index = np.array([[1, 2, 1], [4, 2, 0]])
+    inputs = {"input": index} if isinstance(layer, tg.nn.Module) else {"input": index, "weight": normal(7, 3)}
+
+    def right(g: np.ndarray, input: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+        made = np.zeros_like(weight)
+        np.add.at(made, input, g)
+        return {"weight": made}
+
+    def last_only(g: np.ndarray, input: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+        made = np.zeros_like(weight)
+        made[input] += g
+        return {"weight": made}
+
+    assert tg.blame(right, layer, inputs)
+    found = tg.blame(last_only, layer, inputs)
+    assert found.certain and found.faults[0].kind == "term" and "np.add.at" in found.faults[0].text
+
+
+def test_numbers_far_from_every_known_fault_are_not_guessed_at() -> None:
+    found = tg.blame(lambda g, x: np.sin(50 * x), lambda x: tg.tanh(x), normal(40, 3))
+    assert not found and not found.certain and not found.faults
+    assert repr(found) == "<Diagnosis: unknown>" and "no fault that is known" in str(found)
+
+
+def test_a_backward_that_returns_nothing_is_not_called_right() -> None:
+    with pytest.raises(ArgumentError, match="TG-A001.*no gradient"):
+        tg.blame(lambda g, x: None, lambda x: tg.tanh(x), {"x": np.ones(2)})
+
+
 def test_a_doubled_gradient_is_no_forgotten_mean_where_there_is_none() -> None:
     fault = tg.blame(lambda g, x: 6 * g, lambda x: x * 3, {"x": normal(2, 5)}).faults[0]
     assert fault.kind == "twice" and "mean" not in fault.text

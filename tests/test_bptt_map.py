@@ -324,6 +324,13 @@ def test_a_long_map_has_a_short_text():
     assert len(text.splitlines()) == 13 and max(map(len, text.splitlines())) < 110
 
 
+def test_the_text_speaks_japanese(monkeypatch):
+    monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
+    W, _, losses, _ = sigmoid_rnn(4)
+    first, *_, last = str(tg.bptt_map(losses, W)).splitlines()
+    assert "誤差 4 個、時刻 4 個" in first and "行の和" in last
+
+
 @pytest.mark.parametrize("language, kind", [("en", "png"), ("ja", "svg"), ("en", "pdf")])
 def test_the_picture_is_written_whole(tmp_path, monkeypatch, language, kind):
     pytest.importorskip("matplotlib")

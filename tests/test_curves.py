@@ -23,8 +23,8 @@ HISTORY = [
 def drawn(monkeypatch):
     """The figures that were saved, kept open to look at."""
     kept = []
-    save = curves._save
-    monkeypatch.setattr(curves, "_save", lambda figure, path: (kept.append(figure), save(figure, path))[1])
+    save = curves.save_figure
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path))[1])
     return kept
 
 

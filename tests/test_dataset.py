@@ -282,3 +282,20 @@ def test_sequences_are_padded_and_their_lengths_told(lengths, batch_first):
 def test_sequences_of_vectors_are_padded_too():
     padded, lengths = PadCollate()([tg.ones(2, 3), tg.ones(4, 3)])
     assert padded.shape == (4, 2, 3) and padded[2:, 0].sum().item() == 0 and lengths.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("dim", [-1, 1, 2])
+def test_the_axis_of_the_length_may_be_another(dim):
+    examples = [tg.randn(2, 3, 5), tg.randn(2, 1, 5) if dim == 1 else tg.randn(2, 3, 4)]
+    padded, lengths = PadCollate(batch_first=True, dim=dim)(examples)
+    assert padded.shape == (2, 2, 3, 5) and lengths.tolist() == [x.shape[dim] for x in examples]
+    second = examples[1]
+    assert (padded[0] == examples[0]).all() and (padded[1, :, : second.shape[1], : second.shape[2]] == second).all()
+    assert float(padded[1].abs().sum()) == float(second.abs().sum())
+    in_time, _ = PadCollate(dim=dim)(examples)
+    assert in_time.shape == (max(lengths.tolist()), 2, *np.delete(second.shape, dim))
+
+
+def test_an_axis_that_an_example_does_not_have_is_refused():
+    with pytest.raises(IndexError, match="TG-I"):
+        PadCollate(dim=2)([tg.ones(2, 3), tg.ones(2, 4)])

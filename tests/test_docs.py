@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,11 @@ def relative(path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """English, a folder of its own, and no operator left behind."""
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """English, a folder of its own, another for temporary files, and no operator left behind."""
     monkeypatch.setenv("TINYGRAD_JA_LANG", "en")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
     before = dict(OPERATORS)
     yield
     OPERATORS.clear()

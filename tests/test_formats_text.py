@@ -284,8 +284,9 @@ def test_json_lines_are_read_one_by_one(tmp_path):
         b"[" * 100_000,
         b'"' + b"x" * 1_100_000 + b'"',
         b"1 2",
+        b'{"a": 1, "a": 2}',
     ],
-    ids=["open", "quotes", "nan", "infinity", "overflow", "digits", "bytes", "deep", "long", "two"],
+    ids=["open", "quotes", "nan", "infinity", "overflow", "digits", "bytes", "deep", "long", "two", "name twice"],
 )
 def test_a_wrong_json_line_is_refused_with_its_number(tmp_path, line):
     refused(formats.read_json_lines, written(tmp_path, "a.jsonl", b"[]\n" + line + b"\n"), "line 2")

@@ -344,6 +344,33 @@ def test_a_seed_gives_the_same_pictures():
     assert (T.RandomCrop(5)(x) == default).all()
 
 
+class Varied(tg.data.Dataset):
+    """The same picture, cropped in a different place each time."""
+
+    def __init__(self, **options):
+        self.crop = T.RandomCrop(4, **options)
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return self.crop(np.arange(64.0, dtype=np.float32).reshape(1, 8, 8))
+
+
+@pytest.mark.parametrize("workers", ["thread", "process"])
+def test_in_workers_a_loader_varies_what_a_generator_of_its_own_would_repeat(workers):
+    def corners(num_workers):
+        loader = tg.data.DataLoader(
+            Varied(), 2, num_workers=num_workers, workers=workers, generator=tg.Generator().manual_seed(0)
+        )
+        return [batch[:, 0, 0, 0].tolist() for _ in range(2) for batch in loader]
+
+    assert corners(2) == corners(0) and len({str(batch) for batch in corners(2)}) > 5
+    with pytest.raises(ArgumentError, match="RandomCrop: it has a generator of its own.*leave generator out"):
+        list(tg.data.DataLoader(Varied(generator=tg.Generator()), 2, num_workers=2, workers=workers))
+    assert len(list(tg.data.DataLoader(Varied(generator=tg.Generator()), 2))) == 4
+
+
 def test_transforms_show_and_pickle_themselves():
     transform = T.Compose([T.RandomCrop(8, padding=2), T.ToDtype(np.float32, scale=True), T.Normalize(0.5, 0.5)])
     copy = pickle.loads(pickle.dumps(transform))

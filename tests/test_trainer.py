@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import tinygrad_ja as tg
 from tinygrad_ja import nn, optim
 from tinygrad_ja.errors import ArgumentError, DtypeError, StateError
 from tinygrad_ja.testing import strict
-from tinygrad_ja.training import EarlyStopping, Trainer, Update, evaluate
+from tinygrad_ja.training import CSVLog, EarlyStopping, Trainer, Update, clock, evaluate
 from tinygrad_ja.training.evaluation import Means, items_of
 
 F = nn.functional
@@ -210,6 +210,32 @@ def test_validation_runs_in_evaluation_mode_without_recording_and_leaves_modes_a
     assert [part.training for part in model] == [True, False, True, True]
 
 
+class Stream(tg.data.IterableDataset):
+    """Six examples; nobody knows how many there will be."""
+
+    def __iter__(self):
+        return (tg.full((3,), float(number)) for number in range(6))
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_stream_without_a_length_is_run_through(progress):
+    setting = Setting()
+    step = Update(lambda x: setting.model(x).square().mean(), setting.optimizer)
+    trainer = Trainer(setting.model, step, tg.data.DataLoader(Stream(), batch_size=4), progress=progress, curves=False)
+    assert trainer.run(epochs=2).steps == 4
+
+
+def test_a_run_that_cannot_begin_leaves_no_file_open(tmp_path):
+    class Refuses(CSVLog):
+        def start(self, rows):
+            raise OSError("no")
+
+    trainer = Setting().trainer(folder=tmp_path, logs=[Refuses(tmp_path / "other.csv")])
+    with pytest.raises(OSError, match="no"):
+        trainer.run(epochs=1)
+    assert all(log._file is None for log in trainer.logs)
+
+
 def test_how_often_it_is_validated_changes_nothing_in_the_training():
     ends = []
     for every in (None, 1, 4):
@@ -365,18 +391,22 @@ def test_the_report_is_a_table_in_both_languages(capsys, monkeypatch, tmp_path):
     assert sum(report.shares.values()) == pytest.approx(1.0)
 
 
-def test_time_spent_waiting_for_data_is_told_apart_from_steps():
-    def slow():
-        for batch in batches(4):
-            time.sleep(0.02)
-            yield batch
+def test_time_spent_waiting_for_data_is_told_apart_from_steps(monkeypatch):
+    now = [0.0]  # the time of a clock that only data and steps move on
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     class Slow:
         def __iter__(self):
-            return slow()
+            for batch in batches(4):
+                now[0] += 3.0
+                yield batch
 
-    report = Setting().trainer(Slow()).run(epochs=1)
-    assert report.shares["data"] > 0.7 and report.seconds >= 0.08
+    def step(batch):
+        now[0] += 1.0
+        return {"loss": 1.0}
+
+    report = Trainer(Setting().model, step, Slow(), progress=False).run(epochs=1)
+    assert report.shares == {"data": 0.75, "steps": 0.25, "validation": 0.0, "other": 0.0} and report.seconds == 16.0
 
 
 def test_a_bar_shows_loss_speed_and_memory(capsys):
@@ -464,7 +494,7 @@ def test_unknown_events_monitors_and_empty_loaders_are_refused(tmp_path):
 
 def test_an_optimizer_for_a_step_and_a_result_for_a_validation_are_refused_before_the_run():
     setting = Setting()
-    with pytest.raises(ArgumentError, match="step = .*a function of a batch"):
+    with pytest.raises(ArgumentError, match="step = .*a function, such as Update"):
         Trainer(nn.Identity(), setting.optimizer, [tg.ones(1)])
     with pytest.raises(ArgumentError, match="validate = dict.*lambda: evaluate"):
         setting.trainer(validate={"loss": 1.0})

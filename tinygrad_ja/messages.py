@@ -252,19 +252,20 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-F009": (
         "the checkpoint {path} is passed over, and an older one is used. {reason} Fix: nothing to do; training from here writes it anew.",
-        "チェックポイント {path} は使わず、それより前のものを使います。{reason} 直し方: 何もしなくてかまいません。ここから学習を続ければ書き直されます。",
+        "チェックポイント {path} は使わず、それより前のものを使います。{reason} 直し方: 何もしなくてかまいません。"
+        "ここから学習を続ければ書き直されます。",
     ),
     "TG-F011": (
-        "{path} uses what cannot be imported: {missing}. Nothing was loaded. Fix: export the model without it, for instance with float32 and an "
-        "opset that builds such operators from simpler ones.",
+        "{path} uses what cannot be imported: {missing}. Nothing was loaded. Fix: export the model without it, for instance with float32 and "
+        "an opset that builds such operators from simpler ones.",
         "{path} には読み込めないものがあります: {missing}。何も読み込んでいません。直し方: これらを使わない形で (float32 で、または単純な演算に"
         "分かれる opset で) 書き出し直してください。",
     ),
     "TG-F012": (
-        "{path}: {node} failed: {reason}. Fix: check the inputs against print(model); if they are right, the file is damaged or was written for "
-        "other shapes.",
-        "{path}: {node} で失敗しました: {reason}。直し方: 入力を print(model) の表示と比べてください。入力が正しければ、ファイルが壊れているか、"
-        "別の形状用に書かれています。",
+        "{path}: {node} failed: {reason}. Fix: check the inputs against print(model); if they are right, the file is damaged or was written "
+        "for other shapes.",
+        "{path}: {node} で失敗しました: {reason}。直し方: 入力を print(model) の表示と比べてください。入力が正しければ、"
+        "ファイルが壊れているか、別の形状用に書かれています。",
     ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (
@@ -396,8 +397,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-W003": (
         "worker {worker} of a DataLoader gave no batch within {timeout} s. Fix: pass a larger timeout, or look for an item that never ends.",
-        "DataLoader のワーカー {worker} が {timeout} 秒以内にバッチを返しませんでした。直し方: timeout を大きくするか、取り出しが終わらないデータがないか"
-        "調べてください。",
+        "DataLoader のワーカー {worker} が {timeout} 秒以内にバッチを返しませんでした。直し方: timeout を大きくするか、"
+        "取り出しが終わらないデータがないか調べてください。",
     ),
     # --- checks of tinygrad_ja.testing
     "TG-V001": (

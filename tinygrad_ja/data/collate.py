@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.arrays import is_array
 from ..backend.devices import get_default_dtype
 from ..core.tensor import Tensor
-from ..errors import error, joined
+from ..errors import error, joined, refusal
 from ..nn.utils.rnn import pad_sequence
 from ..ops.creation import from_numpy
 from ..ops.join import stack
@@ -83,6 +83,7 @@ class PadCollate:
     the lengths (N), int64; everything else becomes what ``default_collate`` makes of it. Dicts, tuples and lists are followed.
 
     padding_value: what stands behind the shorter sequences; take a ``padding_idx`` or ``ignore_index`` here.
+    dim: the axis of an example that is its length; with -1 waveforms (C, length) become (T, N, C), with ``batch_first`` (N, C, T).
 
     >>> collate = PadCollate(batch_first=True, padding_value=-1)
     >>> (words, lengths), label = collate([(np.array([1, 2, 3]), 0), (np.array([4]), 1)])
@@ -90,9 +91,10 @@ class PadCollate:
     ([[1, 2, 3], [4, -1, -1]], [3, 1], [0, 1])
     """
 
-    def __init__(self, batch_first: bool = False, padding_value: float = 0.0) -> None:
+    def __init__(self, batch_first: bool = False, padding_value: float = 0.0, dim: int = 0) -> None:
         self.batch_first = batch_first
         self.padding_value = padding_value
+        self.dim = dim
 
     def __call__(self, batch: Sequence[Any]) -> Any:
         first = _first("PadCollate", batch)
@@ -101,10 +103,15 @@ class PadCollate:
         if isinstance(first, (list, tuple)):
             return _filled(first, [self(parts) for parts in zip(*batch)], tuple_as=list)
         if getattr(first, "ndim", 0):
-            sequences = [default_convert(item) for item in batch]
-            padded = pad_sequence(sequences, self.batch_first, self.padding_value)
-            return padded, Tensor(np.array([len(x) for x in sequences], np.int64))
+            return self._padded([default_convert(item) for item in batch])
         return default_collate(batch)
+
+    def _padded(self, examples: list[Tensor]) -> tuple[Tensor, Tensor]:
+        sequences = [x.movedim(self.dim, 0) for x in examples] if self.dim else examples
+        padded = pad_sequence(sequences, self.batch_first, self.padding_value)
+        if self.dim and self.batch_first:
+            padded = padded.movedim(1, self.dim if self.dim < 0 else self.dim + 1)
+        return padded, Tensor(np.array([len(x) for x in sequences], np.int64))
 
 
 def _first(op: str, batch: Sequence[Any]) -> Any:
@@ -113,7 +120,7 @@ def _first(op: str, batch: Sequence[Any]) -> Any:
             ("at least one example", "1 件以上のデータ"),
             ("pass a list of examples.", "データのリストを渡してください。"),
         )
-        raise error("TG-A001", op=op, argument="batch", value=batch, rule=rule, fix=fix)
+        raise refusal(op, "batch", batch, rule, fix)
     return batch[0]
 
 

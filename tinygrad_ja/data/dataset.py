@@ -13,7 +13,7 @@ import numpy as np
 from ..backend.arrays import ARRAY_MODULES
 from ..backend.random import Generator, default_generator
 from ..core.tensor import Tensor
-from ..errors import error, joined
+from ..errors import error, joined, refusal
 from .collate import default_collate, default_convert
 
 
@@ -285,15 +285,10 @@ def _sizes(lengths: Sequence[float], total: int) -> list[int]:
             sizes[i % len(sizes)] += 1
         return sizes
     if sum(given) != total or any(x < 0 or x != int(x) for x in given):
-        raise error(
-            "TG-A001",
-            op="random_split",
-            argument="lengths",
-            value=given,
-            rule=(
-                f"sizes that sum to the {total} examples, or fractions that sum to 1",
-                f"合計がデータ数 {total} になる件数か、合計が 1 になる割合",
-            ),
-            fix=("for instance [0.8, 0.2].", "たとえば [0.8, 0.2] としてください。"),
+        rule = (
+            f"sizes that sum to the {total} examples, or fractions that sum to 1",
+            f"合計がデータ数 {total} になる件数か、合計が 1 になる割合",
         )
+        fix = ("for instance [0.8, 0.2].", "たとえば [0.8, 0.2] としてください。")
+        raise refusal("random_split", "lengths", given, rule, fix)
     return [int(x) for x in given]

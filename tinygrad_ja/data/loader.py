@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +16,11 @@ from typing import Any
 from ..backend.devices import Device, usable
 from ..backend.random import Generator, Stream, default_generator, drawing_from
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, refusal
 from .collate import mapped
 from .dataset import IterableDataset
 from .fetch import End, Failure, Fetcher, Job, Task
-from .sampler import BatchSampler, RandomSampler, SequentialSampler, batches_of, checked_generator, draw_seed, positive, refusal
+from .sampler import BatchSampler, RandomSampler, SequentialSampler, batches_of, checked_generator, draw_seed, positive
 from .workers import ProcessWorker, ThreadWorker, Worker, end
 
 
@@ -238,7 +239,7 @@ class DataLoader:
 
     def _keep_or_end(self, workers: list[Worker], pending: deque[Worker]) -> None:
         """After an epoch: persistent workers are kept for the next one, once they are done with what they have."""
-        if not self.persistent_workers or self._idle:
+        if not self.persistent_workers or self._idle or sys.is_finalizing():  # at the end of the program nobody would reply
             end(workers)
             return
         try:
@@ -363,25 +364,25 @@ class DataLoader:
     def _check_workers(self) -> None:
         op, count = "DataLoader", self.num_workers
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise refusal(op, "num_workers", count, ("an int, 0 or more", "0 以上の整数"))
+            raise refusal(op, "num_workers", repr(count), ("an int, 0 or more", "0 以上の整数"))
         if not isinstance(self.timeout, (int, float)) or self.timeout < 0:
-            raise refusal(op, "timeout", self.timeout, ("seconds, 0 or more", "0 以上の秒数"))
+            raise refusal(op, "timeout", repr(self.timeout), ("seconds, 0 or more", "0 以上の秒数"))
         if self.workers not in ("thread", "process"):
-            raise refusal(op, "workers", self.workers, ("'thread' or 'process'", "'thread' か 'process'"))
+            raise refusal(op, "workers", repr(self.workers), ("'thread' or 'process'", "'thread' か 'process'"))
         if self.prefetch_factor is not None:
             positive(op, "prefetch_factor", self.prefetch_factor)
         if not count and self.prefetch_factor is not None:
             raise refusal(
-                op, "prefetch_factor", self.prefetch_factor, ("only with num_workers > 0", "num_workers > 0 のときだけ")
+                op, "prefetch_factor", repr(self.prefetch_factor), ("only with num_workers > 0", "num_workers > 0 のときだけ")
             )
         if not count and self.persistent_workers:
             raise refusal(op, "persistent_workers", True, ("only with num_workers > 0", "num_workers > 0 のときだけ"))
         method = self.multiprocessing_context
         if isinstance(method, str) and method not in multiprocessing.get_all_start_methods():
             allowed = ", ".join(multiprocessing.get_all_start_methods())
-            raise refusal(op, "multiprocessing_context", method, (f"one of {allowed}", f"{allowed} のどれか"))
+            raise refusal(op, "multiprocessing_context", repr(method), (f"one of {allowed}", f"{allowed} のどれか"))
         if count and self.workers == "process" and os.name != "posix":
-            raise refusal(op, "workers", self.workers, ("'thread' on this system", "この OS では 'thread'"))
+            raise refusal(op, "workers", repr(self.workers), ("'thread' on this system", "この OS では 'thread'"))
 
     def _check_order(self, batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
         op = "DataLoader"
@@ -390,9 +391,9 @@ class DataLoader:
                 "a set with __getitem__ and __len__, or an IterableDataset",
                 "__getitem__ と __len__ を持つもの、または IterableDataset",
             )
-            raise refusal(op, "dataset", self.dataset, rule)
+            raise refusal(op, "dataset", repr(self.dataset), rule)
         if shuffle not in (None, False, True):
-            raise refusal(op, "shuffle", shuffle, ("True, False or None", "True、False、None のどれか"))
+            raise refusal(op, "shuffle", repr(shuffle), ("True, False or None", "True、False、None のどれか"))
         if self._stream and (shuffle or sampler is not None or batch_sampler is not None):
             name = "shuffle" if shuffle else "sampler" if sampler is not None else "batch_sampler"
             raise refusal(
@@ -402,7 +403,7 @@ class DataLoader:
                 ("not with an IterableDataset, which has its own order", "IterableDataset には順序があるので使えません"),
             )
         if sampler is not None and shuffle:
-            raise refusal(op, "shuffle", shuffle, ("not together with a sampler", "sampler とは併用できません"))
+            raise refusal(op, "shuffle", repr(shuffle), ("not together with a sampler", "sampler とは併用できません"))
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             rule = (
                 "not together with batch_size, shuffle, sampler or drop_last",

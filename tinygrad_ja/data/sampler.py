@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.random import Generator, default_generator
-from ..errors import Phrase, error
+from ..errors import error, refusal
 
 _CHUNK = 1024
 """Indices that a sampler with replacement draws at once."""
@@ -131,12 +131,12 @@ class WeightedRandomSampler(Sampler):
                 "0 以上の有限の数の 1 次元の並びで、すべてが 0 ではない",
             )
             fix = ("give one weight for each example.", "データ 1 件ごとに重みを 1 つ渡してください。")
-            raise error("TG-A001", op=op, argument="weights", value=type(weights).__name__, rule=rule, fix=fix)
+            raise refusal(op, "weights", type(weights).__name__, rule, fix)
         available = int(np.count_nonzero(self.weights))
         if not replacement and num_samples > available:
             rule = (f"at most the {available} with a weight above 0", f"重みが正の {available} 個以下")
             fix = ("pass replacement=True.", "replacement=True を渡してください。")
-            raise error("TG-A001", op=op, argument="num_samples", value=num_samples, rule=rule, fix=fix)
+            raise refusal(op, "num_samples", num_samples, rule, fix)
 
     def __iter__(self) -> Iterator[int]:
         stream = _stream(self.generator)
@@ -220,7 +220,7 @@ class BucketBatchSampler(Sampler):
         if self.lengths.ndim != 1 or self.lengths.dtype.kind not in "iuf":
             rule = ("one number for each example", "データ 1 件ごとに数を 1 つ")
             fix = ("[len(x) for x in examples].", "[len(x) for x in examples] としてください。")
-            raise error("TG-A001", op=op, argument="lengths", value=type(lengths).__name__, rule=rule, fix=fix)
+            raise refusal(op, "lengths", type(lengths).__name__, rule, fix)
 
     def __iter__(self) -> Iterator[list[int]]:
         count = len(self.lengths)
@@ -264,24 +264,20 @@ def draw_seed(generator: Generator) -> int:
 def positive(op: str, argument: str, value: Any) -> int:
     """``value`` when it is an int above 0. Raises ArgumentError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise refusal(op, argument, value, ("an int above 0", "1 以上の整数"))
+        raise refusal(op, argument, repr(value), ("an int above 0", "1 以上の整数"))
     return value
 
 
 def _flag(op: str, argument: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise refusal(op, argument, value, ("True or False", "True か False"))
+        raise refusal(op, argument, repr(value), ("True or False", "True か False"))
     return value
 
 
 def checked_generator(op: str, generator: Any) -> Generator | None:
     """``generator`` when it is None or a Generator of the CPU. Raises ArgumentError."""
     if generator is not None and not (isinstance(generator, Generator) and generator.device.type == "cpu"):
-        raise refusal(op, "generator", generator, ("a tg.Generator() of the CPU, or None", "CPU の tg.Generator() か None"))
+        raise refusal(
+            op, "generator", repr(generator), ("a tg.Generator() of the CPU, or None", "CPU の tg.Generator() か None")
+        )
     return generator
-
-
-def refusal(op: str, argument: str, value: Any, rule: Phrase) -> Exception:
-    """The error for an argument that breaks ``rule``."""
-    fix = (f"choose such a value for {argument}.", f"{argument} にそのような値を渡してください。")
-    return error("TG-A001", op=op, argument=argument, value=repr(value), rule=rule, fix=fix)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.devices import Device, usable
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, refusal
 from .collate import default_convert
 from .dataset import Dataset
 from .sampler import batches_of, positive
@@ -59,7 +59,7 @@ class BPTTLoader:
             )
             fix = ("choose a smaller batch_size.", "batch_size を小さくしてください。")
             value = (f"{len(whole)} elements", f"{len(whole)} 個の要素")
-            raise error("TG-A001", op="BPTTLoader", argument="stream", value=value, rule=rule, fix=fix)
+            raise refusal("BPTTLoader", "stream", value, rule, fix)
         self.sequence: tuple[Tensor, Tensor] = (self._side_by_side(whole[:-1]), self._side_by_side(whole[1:]))
         self._delivered = 0
         self._resumes = False
@@ -125,7 +125,7 @@ class WindowDataset(Dataset):
             value = (f"{len(self.series)} steps", f"{len(self.series)} ステップ")
             rule = (f"at least window + horizon = {window + horizon}", f"window + horizon = {window + horizon} 以上")
             fix = ("choose a smaller window.", "window を小さくしてください。")
-            raise error("TG-A001", op=op, argument="series", value=value, rule=rule, fix=fix)
+            raise refusal(op, "series", value, rule, fix)
 
     def __len__(self) -> int:
         return (len(self.series) - self.window - self.horizon) // self.stride + 1

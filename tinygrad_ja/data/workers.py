@@ -13,6 +13,7 @@ import os
 import queue
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
@@ -94,8 +95,9 @@ class ThreadWorker:
         self._tasks.put(End)
 
     def join(self) -> None:
-        if self._thread is not threading.current_thread():  # garbage collection may call this anywhere
-            self._thread.join(_GRACE)
+        if self._thread is threading.current_thread() or sys.is_finalizing():  # garbage collection may call this anywhere
+            return
+        self._thread.join(_GRACE)
 
 
 def _serve_in_thread(

@@ -68,7 +68,8 @@ class Diagnosis:
         return self.right
 
     def __repr__(self) -> str:
-        return f"<Diagnosis: {'right' if self.right else ', '.join(f.kind for f in self.faults[:1]) or 'forward'}>"
+        guess = self.faults[0].kind if self.faults else "forward" if self._note else "unknown"
+        return f"<Diagnosis: {'right' if self.right else guess}>"
 
     def __str__(self) -> str:
         if self._note:
@@ -77,6 +78,8 @@ class Diagnosis:
         if self.right:
             return "\n".join([say(words("right", n=len(self.errors))), *lines])
         lines.insert(0, say(words("wrong", wrong=len(self.wrong), n=len(self.errors))))
+        if not self._explanations:
+            return "\n".join([*lines, say(words("unknown"))])
         first, *others = self._explanations
         if not first.exact:
             lines.append(say(words("closest", similarity=first.similarity)))
@@ -108,7 +111,7 @@ def _faults(explanation: Explanation) -> list[Fault]:
 def blame(
     my_backward: Any,
     layer: Callable[..., Any],
-    inputs: Mapping[str, Any] | Sequence[Any],
+    inputs: Mapping[str, Any] | Sequence[Any] | Tensor | np.ndarray,
     *,
     output: int = 0,
     tolerance: float = 1e-5,
@@ -120,8 +123,8 @@ def blame(
     compared; integers have none). Or an object with ``forward(*inputs)``, ``backward(g)`` and ``params`` and ``grads`` (dicts by name, or
     lists in order) like those of ``tinygrad_ja.textbook``; then its forward is compared first.
     layer: the same forward over Tensors: a function in plain operators, or a Module (its parameters join ``inputs`` by their names).
-    inputs: arrays, Tensors or plain arguments of ``layer``, by name or in order. Small sizes that all differ (N, T, D, H) tell faults apart
-    best. output: which result counts when ``layer`` returns several.
+    inputs: arrays, Tensors or plain arguments of ``layer``, by name or in order; an array or a Tensor is the only one. Small sizes that all
+    differ (N, T, D, H) tell faults apart best. output: which result counts when ``layer`` returns several.
     tolerance: relative error up to which a gradient is right, for float64; 1e-4 for gradients that come in float32.
 
     g is drawn from a normal distribution, or 1 when ``layer`` returns a scalar. The search changes the tape's rules in one place after another
@@ -145,7 +148,7 @@ def blame(
       1. [derivative of the activation] φ' of tanh is missing (times 1 - y²): `return tg.tanh(x @ w)` (layer, line 2)
          explains x, w exactly
     """
-    function, named = _as_function(layer, inputs)
+    function, named = _as_function(layer, (inputs,) if isinstance(inputs, (Tensor, np.ndarray)) else inputs)
     graph = Graph(function, named, output)
     arrays = {name: step.value for name, step in zip(graph.names, graph.steps)}
     cotangent = np.ones(()) if graph.output.ndim == 0 else np.random.default_rng(0).standard_normal(graph.output.shape)
@@ -155,6 +158,9 @@ def blame(
         return Diagnosis(None, say(words("forward", value=difference)))
     single = any(getattr(value, "dtype", None) == np.float32 for value in returned.values())
     given = {name: value for name, value in as_arrays(returned).items() if name in graph.names}
+    if not given:
+        rule = ("a backward that returns its gradients", "勾配を return する逆伝播")
+        raise _refused("my_backward", ("no gradient", "勾配なし"), rule)
     right = graph.gradients(cotangent)
     search = Search(graph, cotangent, given, right, max(tolerance, 1e-4) if single else tolerance)
     return Diagnosis(search)

@@ -244,6 +244,40 @@ def _without_exponent(step: Step, g: Any, gx: Any) -> Any:
     return gx if n is None else gx / n
 
 
+def _convolution(step: Step, k: int) -> Found:
+    """dx[p + k] = Σ g[p] w[k], dw[k] = Σ g[p] x[p + k]: a wrong sign of k turns the kernel."""
+    if k < 2:
+        edit = _turned_weight if k else _by_turned_weight
+        yield "transpose", words("kernel_turned", op=step.title, line=step.line), 0.0, edit
+
+
+def _turned_weight(step: Step, g: Any, gx: Any) -> Any:
+    return np.flip(gx, tuple(range(2, gx.ndim)))
+
+
+def _by_turned_weight(step: Step, g: Any, gx: Any) -> Any:
+    operator, saved = step.node.operator, list(step.node.saved or ())
+    place = operator.saves.index("weight")
+    saved[place] = np.ascontiguousarray(_turned_weight(step, g, saved[place]))
+    return operator.backward(tuple(saved), step.node.parents, g)[0]
+
+
+def _selection(step: Step, k: int) -> Found:
+    numbers = [part for part in _as_tuple(step.argument("index")) if isinstance(part, np.ndarray)]
+    if any(part.dtype.kind in "iu" and np.unique(part).size < part.size for part in numbers):
+        yield "term", words("repeated_index", op=step.title, line=step.line), 0.0, _last_of_each_index
+
+
+def _last_of_each_index(step: Step, g: Any, gx: Any) -> Any:
+    made = np.zeros_like(gx)
+    made[(slice(None),) * (step.argument("dim") or 0) + _as_tuple(step.argument("index"))] = g
+    return made
+
+
+def _as_tuple(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else (index,)
+
+
 _RULES: dict[str, Callable[[Step, int], Found]] = {
     "mul": _mul,
     "div": _div,
@@ -252,4 +286,7 @@ _RULES: dict[str, Callable[[Step, int], Found]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "pow": _pow,
+    "convolution": _convolution,
+    "index_select": _selection,
+    "getitem": _selection,
 }

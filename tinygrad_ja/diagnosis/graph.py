@@ -37,7 +37,8 @@ class SitedNode(Node):
         self.site, self.line = _site(sys._getframe(1))
 
 
-_CORE, _PLUMBING = "tinygrad_ja/core/", ("tinygrad_ja/ops/", "nn/module.py", "nn/functional.py", "nn/functional_call.py")
+_OWN = ("tinygrad_ja/core/", "tinygrad_ja/diagnosis/")
+_PLUMBING = ("tinygrad_ja/ops/", "nn/module.py", "nn/functional.py", "nn/functional_call.py")
 
 
 def _site(frame: FrameType | None) -> tuple[tuple[Any, ...], str]:
@@ -48,7 +49,7 @@ def _site(frame: FrameType | None) -> tuple[tuple[Any, ...], str]:
     outermost = ""
     while frame is not None and frame.f_code is not _run.__code__:
         filename = frame.f_code.co_filename.replace("\\", "/")
-        if not filename.startswith("<operator ") and _CORE not in filename:
+        if not filename.startswith("<operator ") and not any(part in filename for part in _OWN):
             site.append((frame.f_code, frame.f_lasti))
             outermost = _shown(frame)
             if not any(part in filename for part in _PLUMBING):

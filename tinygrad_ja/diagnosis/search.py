@@ -14,6 +14,8 @@ from .words import words
 
 MOST_PAIRS = 1500
 """How many pairs of faults are tried when no single one explains everything."""
+NEAR = 0.5
+"""Cosine from which on a fault that does not explain the numbers is worth a look."""
 
 
 class Explanation(NamedTuple):
@@ -43,7 +45,7 @@ class Search:
         self.sizes = _sizes(graph)
 
     def run(self) -> list[Explanation]:
-        """Explanations, the most probable first; never empty when something is wrong."""
+        """Explanations, the most probable first; none when nothing that is known comes near."""
         found = self._together() + self._single()
         whole = self._each_whole(self.right)
         if whole is not None:
@@ -167,22 +169,24 @@ class Search:
             if made is not None:
                 similarity = self._similarity(made)
                 best.append(Explanation((candidate,), (), -similarity, similarity))
-        best.sort(key=lambda explanation: explanation.rank)
-        return best[:3]
+        near = [explanation for explanation in best if explanation.similarity >= NEAR]
+        return sorted(near, key=lambda explanation: explanation.rank)[:3]
 
     def _similarity(self, made: Gradients) -> float:
-        """Cosine of the errors that were made and the errors that this fault would make, over all gradients."""
-        pairs = [
-            (self.given[n] - self.right[n], made[n] - self.right[n])
-            for n in self.wrong
-            if self.given[n].shape == self.right[n].shape
-        ]
-        if not pairs:
-            return 0.0
-        a = np.concatenate([x.ravel() for x, _ in pairs])
-        b = np.concatenate([y.ravel() for _, y in pairs])
-        size = float(np.linalg.norm(a) * np.linalg.norm(b))
-        return float(a @ b) / size if size > 0 and np.isfinite(size) else 0.0
+        """How alike the gradients that were given and those under a fault are: the smaller of two cosines, of the gradients and of their
+        errors. (The errors of a gradient that has nothing to do with the right one look like a wrong sign.)"""
+        names = [name for name in self.wrong if self.given[name].shape == self.right[name].shape]
+        given, faulty, right = (_in_one([part[name] for name in names]) for part in (self.given, made, self.right))
+        return min(_cosine(given, faulty), _cosine(given - right, faulty - right))
+
+
+def _in_one(gradients: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *[g.ravel() for g in gradients]])
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0 and np.isfinite(size) else 0.0
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

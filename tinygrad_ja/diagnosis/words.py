@@ -209,6 +209,14 @@ _TEXTS: dict[str, Words] = {
         "the other matrix of the product is not transposed: {line}",
         "行列積の相手の行列を転置していません: {line}",
     ),
+    "kernel_turned": (
+        "the kernel is the wrong way round in {op}, turned by 180°: {line}",
+        "{op} のカーネルの向きが逆 (180° 回転した状態) です: {line}",
+    ),
+    "repeated_index": (
+        "of an index that occurs several times only the last gradient counts in {op} (d[i] += g does that; np.add.at adds all): {line}",
+        "{op} で、同じ番号が何度も出ると、最後の勾配しか入りません (d[i] += g ではそうなります。np.add.at ならすべて足します): {line}",
+    ),
     "transpose_gradient": (
         "the gradient in the derivative of the product is transposed: {line}",
         "行列積の微分で、勾配のほうを転置しています: {line}",
@@ -222,6 +230,10 @@ _TEXTS: dict[str, Words] = {
     "explains": ("explains {names} exactly", "{names} の違いがちょうど説明できます"),
     "next": ("the next nearest:", "その次に近いもの:"),
     "also": ("other faults would give the same numbers:", "同じ数値になる誤りはほかにもあります:"),
+    "unknown": (
+        "no fault that is known gives these numbers, nor any near them",
+        "この数値を与える誤りも、それに近い誤りも見つかりません",
+    ),
     "closest": (
         "no single fault gives these numbers. The nearest (cosine similarity {similarity:.3f}):",
         "この数値をちょうど与える誤りは見つかりません。最も近いもの (コサイン類似度 {similarity:.3f}):",

@@ -26,7 +26,7 @@ import numpy as np
 from ..backend.arrays import is_array, usual_dtype
 from ..backend.devices import Device, move, usable
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import refusal
 from .files import Fault, opened
 from .raw import CODES, host_array, plain_bytes
 from .safetensors import read_arrays, read_header, write
@@ -143,7 +143,7 @@ def unsaveable(op: str, where: tuple[Any, ...], english: str, japanese: str) -> 
         "dict (キーは str か int)、list、tuple、Tensor、数、str、bool、None のどれか",
     )
     fix = ("save model.state_dict() and plain values instead.", "model.state_dict() と通常の値を保存してください。")
-    return error("TG-A001", op=op, argument="obj", value=(place + english, place + japanese), rule=rule, fix=fix)
+    return refusal(op, "obj", (place + english, place + japanese), rule, fix)
 
 
 # -- reading

@@ -39,6 +39,7 @@ from .files import damaged
 
 _NAME = re.compile(r"checkpoint-\d{8,}\.safetensors")
 _LEFTOVER = re.compile(r"\.checkpoint-\d{8,}\.safetensors\.[0-9a-f]{8}\.tmp")
+_LONGEST = 1500  # characters
 _DEAD_AFTER = 3600.0  # seconds without a write
 _KINDS = [{"step": int, "metric": metric, "serial": int} for metric in (float, type(None))]
 _OWN = ("checkpoint", "streams", "extra")
@@ -267,7 +268,8 @@ def _give(path: Path, access: _Access, value: Any) -> None:
     try:
         access.write(value)
     except TinygradError as failure:
-        failure.args = (f"{failure} ({path})",)
+        message = str(failure)  # it may list names of the file, of any length
+        failure.args = (f"{message[:_LONGEST]}{' ... ' * (len(message) > _LONGEST)} ({path})",)
         raise
     except Exception as failure:
         if not access.is_stream:

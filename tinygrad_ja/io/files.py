@@ -13,15 +13,18 @@ from typing import Any, BinaryIO
 from ..errors import Phrase, StateError, error
 from .foreign import guess
 
+FilePath = str | os.PathLike[str]
+"""Where a file is."""
+
 _LONGEST_FAULT = 1000  # characters
 _GET_AGAIN = ("get the file again.", "ファイルを入手し直してください。")
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], mode: str = "wb", **options: Any) -> Iterator[Any]:
+def replacing(path: FilePath, mode: str = "wb", **options: Any) -> Iterator[Any]:
     """Open a file under a temporary name beside ``path``. When the block ends it is flushed to the disk and takes the name ``path``;
     when the block fails it is removed. Whoever looks sees the old file or the whole new one, even after a power cut. An OSError (the disk is
-    full, the folder is missing or cannot be written) names ``path``.
+    full, the folder cannot be written) names ``path``, or the folder that is missing.
 
     mode, options: as for ``open`` (text is written as UTF-8 unless told otherwise).
 
@@ -63,7 +66,7 @@ def _flush_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def damaged(path: str | os.PathLike[str], kind: str, fault: Phrase, fix: Phrase = _GET_AGAIN) -> StateError:
+def damaged(path: FilePath, kind: str, fault: Phrase, fix: Phrase = _GET_AGAIN) -> StateError:
     """The error for a file that is not what it should be: it names the file and the fault.
 
     kind: the format, such as ``"safetensors"``. fault: what is wrong and where, in one language or both. fix: what to do about it.
@@ -77,7 +80,7 @@ def damaged(path: str | os.PathLike[str], kind: str, fault: Phrase, fix: Phrase 
     return made
 
 
-def too_large(path: str | os.PathLike[str], what: Phrase, value: int, limit: int) -> StateError:
+def too_large(path: FilePath, what: Phrase, value: int, limit: int) -> StateError:
     """The error for a file of which ``what`` is above a limit, so that no more memory is asked for (TG-F008)."""
     made = error("TG-F008", path=os.fspath(path), what=what, value=value, limit=limit)
     assert isinstance(made, StateError)
@@ -102,7 +105,7 @@ class Fault(Exception):
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[BinaryIO, int]]:
+def opened(path: FilePath, kind: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file to read bytes from it; yields it and its size in bytes. A ``Fault`` in the block becomes the StateError of ``damaged``.
 
     kind: the format. Raises FileNotFoundError when the file is missing, StateError for a folder or a pipe, which could wait forever.
@@ -130,7 +133,7 @@ def opened(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[BinaryIO, 
             raise damaged(path, kind, looks, found.fix) from fault
 
 
-def check_size(path: str | os.PathLike[str], limit: int) -> int:
+def check_size(path: FilePath, limit: int) -> int:
     """The size of a file in bytes. Raises StateError when it is above ``limit``, so that nothing large is read by mistake;
     FileNotFoundError when it is missing.
 

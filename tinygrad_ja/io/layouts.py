@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.host import on_host
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, error, refusal
 
 _GATES: Mapping[str, str] = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
 """The gates of each layer in the order of ``nn``: input, forget, candidate, output; reset, update, candidate."""
@@ -95,4 +95,4 @@ def _reordered(array: np.ndarray, columns: list[int]) -> np.ndarray:
 
 
 def _refusal(argument: str, value: Phrase, rule: Phrase, fix: Phrase) -> Exception:
-    return error("TG-A001", op="recurrent_weights", argument=argument, value=value, rule=rule, fix=fix)
+    return refusal("recurrent_weights", argument, value, rule, fix)

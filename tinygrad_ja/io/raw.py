@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.arrays import BY_TYPE, is_array, usual_dtype
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, refusal
 from .files import Fault
 
 DTYPES: dict[str, np.dtype] = {
@@ -54,7 +54,7 @@ def unfit(op: str, value: Phrase, rule: Phrase) -> Exception:
         "pass a dict of names and Tensors, such as model.state_dict(); put long lists of numbers into a Tensor.",
         "model.state_dict() のような、名前と Tensor の dict を渡してください。長い数のリストは Tensor にしてください。",
     )
-    return error("TG-A001", op=op, argument="tensors", value=value, rule=rule, fix=fix)
+    return refusal(op, "tensors", value, rule, fix)
 
 
 def plain_bytes(array: np.ndarray) -> memoryview:

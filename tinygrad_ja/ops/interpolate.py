@@ -53,7 +53,7 @@ def _cubic(x: Any, a: float) -> Any:
 
 
 @lru_cache(256)
-def _smooth_map(mode: str, size: int, count: int, scale: float | None, align_corners: bool, real: Any) -> AxisMap:
+def smooth_map(mode: str, size: int, count: int, scale: float | None, align_corners: bool, real: Any) -> AxisMap:
     """Two elements round each place, weighted by distance, or four weighted by Keys' kernel; beyond an edge the edge's element again."""
     step = _step(size, count, scale, align_corners, real)
     number = np.arange(count).astype(real)
@@ -209,7 +209,7 @@ def interpolate(
     if mode == "area":
         pool = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(sizes) - 1]
         return pool(input, wanted)
-    build = _filter_map if antialias else _smooth_map
+    build = _filter_map if antialias else smooth_map
     real = np.float64 if input.dtype == np.float64 else np.float32
     return _sampled(input, [build(mode, n, count, scale, bool(align_corners), real) for n, count, scale in plan])
 

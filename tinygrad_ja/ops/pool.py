@@ -303,7 +303,7 @@ def _counts(size: int, window: Window, count_include_pad: bool) -> np.ndarray:
 
 
 @lru_cache(256)
-def _mean_map(size: int, window: Window, count_include_pad: bool) -> AxisMap:
+def mean_map(size: int, window: Window, count_include_pad: bool) -> AxisMap:
     return _sum_map(size, window).scaled(1.0 / _counts(size, window, count_include_pad))
 
 
@@ -317,7 +317,7 @@ def _avg_pool(op: str, dims: int, input: Any, arguments: tuple[Any, ...], includ
     if input.dtype.kind != "f":
         return _whole_means(op, input, sizes, windows, include, divisor)
     if divisor is None:
-        return resampled(input, [_mean_map(n, window, include) for n, window in zip(sizes, windows)])
+        return resampled(input, [mean_map(n, window, include) for n, window in zip(sizes, windows)])
     return resampled(input, [_sum_map(n, window) for n, window in zip(sizes, windows)]) / divisor
 
 

@@ -15,14 +15,11 @@ import functools
 import importlib
 import json
 import multiprocessing
-import signal
 import sys
-import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +30,7 @@ from .equivalent import EQUIVALENT
 from .fuzz import CHECKS, check_points, check_trial, operators_of_the_package
 from .mutants import Mutant, mutants_of
 from .pick import NumpyChoices, Pick
+from .time_limit import TooLong, time_limit
 from .trial import Trial
 
 FIRST = ("gradient",)
@@ -95,38 +93,16 @@ def is_killed(operator: Operator, mutant: Mutant, trials: Sequence[Trial]) -> bo
     right = operator.derivatives
     operator.replace_derivatives(mutant.derivatives)
     try:
-        with _time_limit(SECONDS):
+        with time_limit(SECONDS):
             check_points(operator)
             for checks in (FIRST, REST):
                 for seed, trial in enumerate(trials):
                     check_trial(trial.again(seed), checks)
-    except (VerificationError, _TimeoutError):
+    except (VerificationError, TooLong):
         return True
     finally:
         operator.replace_derivatives(right)
     return False
-
-
-class _TimeoutError(BaseException):
-    """The time of a mutant is over. No Exception, so that no check can take it for its own."""
-
-
-@contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise _TimeoutError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # ---- running all, and the report -----------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import error
+from ..errors import refusal
 from ..viz.figures import Words, japanese_font, save_figure
 from ..viz.figures import matplotlib as load_matplotlib
 
@@ -67,14 +67,9 @@ def save_curves(
     """
     chosen = _names(history) if names is None else list(names)
     if not chosen or not history:
-        raise error(
-            "TG-A001",
-            op="save_curves",
-            argument="history",
-            value=("empty", "(空)"),
-            rule=("at least one row with a value", "値のある行が 1 つ以上"),
-            fix=("train first.", "先に学習を実行してください。"),
-        )
+        rule = ("at least one row with a value", "値のある行が 1 つ以上")
+        fix = ("train first.", "先に学習を実行してください。")
+        raise refusal("save_curves", "history", ("empty", "(空)"), rule, fix)
     words = _WORDS["ja" if Words().japanese else "en"]
     columns = min(len(chosen), 3)
     lines = -(-len(chosen) // columns)

@@ -14,7 +14,7 @@ from ..backend.random import get_rng_state, set_rng_state
 from ..core.modes import no_grad
 from ..core.nested import found
 from ..core.tensor import Tensor
-from ..errors import Phrase, error, language
+from ..errors import Phrase, error, language, refusal
 from ..nn.module import Module
 from ..nn.uninitialized import is_lazy
 from ..ops import creation
@@ -170,7 +170,7 @@ def summary(
 
 
 def _refusal(argument: str, value: Any, rule: Phrase, fix: Phrase) -> Exception:
-    return error("TG-A001", op="summary", argument=argument, value=value, rule=rule, fix=fix)
+    return refusal("summary", argument, value, rule, fix)
 
 
 def _check(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], input_size: Any) -> None:

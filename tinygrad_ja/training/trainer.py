@@ -20,7 +20,7 @@ The loop is ``Trainer._train`` and ``Trainer._step``: draw a batch, run the step
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +109,9 @@ class Trainer:
     ) -> None:
         if not isinstance(model, Module):
             raise error("TG-T007", op="Trainer", type=type(model).__name__)
-        _require(
-            "step",
-            type(step).__name__,
-            callable(step),
-            ("a function of a batch, such as Update", "バッチを受け取る関数 (Update など)"),
-        )
-        validates = validate is None or callable(validate)
-        _require(
-            "validate", type(validate).__name__, validates, ("a function: lambda: evaluate(...)", "関数: lambda: evaluate(...)")
-        )
+        rule = ("a function, such as Update(...) or lambda: evaluate(...)", "関数 (Update(...) や lambda: evaluate(...) など)")
+        for argument, function in (("step", step), ("validate", step if validate is None else validate)):
+            _require(argument, type(function).__name__, callable(function), rule)
         every = {"validate_every": validate_every, "log_every": log_every, "checkpoint_every": checkpoint_every}
         for argument, value in every.items():
             _require(argument, value, value is None or (isinstance(value, int) and value >= 1), ("None, int >= 1",) * 2)
@@ -205,9 +198,11 @@ class Trainer:
         )
         _require("resume", repr(resume), resume in (True, False, "auto"), ("True, False, 'auto'",) * 2)
         self._epochs, self._iterations = epochs, iterations
-        self._begin(resume)
-        self._progress = self._new_progress()
         try:
+            self._begin(resume)
+            self._progress = Progress(
+                self._steps_in_all(), self.iteration, "step", bar=self.progress, quiet=self.progress is False
+            )
             with Interruption() as self._interruption:
                 self._train()
                 outcome = self._outcome()
@@ -370,12 +365,14 @@ class Trainer:
             log.start(self.history)
         self._clock.start()
 
-    def _new_progress(self) -> Progress:
-        """A bar over steps when their number is known, else over epochs' batches as far as the loader knows its length."""
-        total = self._iterations
-        if total is None and self._epochs is not None and isinstance(self.loader, Sized):
-            total = self._epochs * len(self.loader)
-        return Progress(total, self.iteration, "step", bar=self.progress, quiet=self.progress is False)
+    def _steps_in_all(self) -> int | None:
+        """For the bar; None where the loader does not know its length, such as one over a stream."""
+        if self._iterations is not None or self._epochs is None:
+            return self._iterations
+        try:
+            return self._epochs * len(self.loader)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            return None
 
     def _bar_text(self) -> str:
         values = "  ".join(f"{name} {number(value)}" for name, value in self._means.latest.items())

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend.devices import device_of, move
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, refusal
 from ..nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_
 from ..optim.optimizer import Optimizer
 from .evaluation import Measure, detached, values_of
@@ -48,7 +48,7 @@ class Update:
         if not isinstance(accumulate, int) or accumulate < 1:
             rule = ("an int >= 1", "1 以上の整数")
             fix = ("accumulate=1.", "accumulate=1 としてください。")
-            raise error("TG-A001", op="Update", argument="accumulate", value=accumulate, rule=rule, fix=fix)
+            raise refusal("Update", "accumulate", accumulate, rule, fix)
         self.measure = measure
         self.optimizer = optimizer
         self.schedules = list(schedule) if isinstance(schedule, Iterable) else [schedule]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import refusal
 from ..io.files import replacing
 from .stepper import page
 from .svg import Picture
@@ -45,7 +45,7 @@ class Drawing:
             rule = ("a file name that ends with .svg or .html", ".svg か .html で終わるファイル名")
             name = f"{path.stem or 'tape'}.html"
             fix = (f"{name}, for instance.", f"{name} などとしてください。")
-            raise error("TG-A001", op="Drawing.save", argument="path", value=path, rule=rule, fix=fix)
+            raise refusal("Drawing.save", "path", path, rule, fix)
         with replacing(path, "w", newline="\n") as file:
             file.write(text())
         return path
@@ -85,5 +85,5 @@ def draw(loss: Tensor, names: Any = None, *, unroll: bool = False, limit: int = 
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 3:
         rule = ("an int, limit >= 3", "3 以上の整数")
         fix = ("leave it out.", "省略してください。")
-        raise error("TG-A001", op="draw", argument="limit", value=limit, rule=rule, fix=fix)
+        raise refusal("draw", "limit", limit, rule, fix)
     return Drawing(Walkthrough(loss, Names(names), unroll=unroll), limit)

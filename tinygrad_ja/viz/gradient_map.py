@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.host import on_host
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, error, language, refusal
 from .figures import Words, matplotlib, save_figure
 from .tape_copy import TapeCopy, single_root, walk_back
 
@@ -80,7 +80,7 @@ class BPTTMap:
         kind = path.suffix[1:].lower()
         if kind not in ("png", "svg", "pdf"):
             rule = ("a file name that ends with .png, .svg or .pdf", ".png、.svg、.pdf のどれかで終わるファイル名")
-            raise error("TG-A001", op="BPTTMap.save", argument="path", value=path, rule=rule, fix=f"{path.stem or 'map'}.png")
+            raise refusal("BPTTMap.save", "path", path, rule, f"{path.stem or 'map'}.png")
         figure = self.plot(title=title)
         return save_figure(figure, path, kind)
 
@@ -121,11 +121,19 @@ class BPTTMap:
     def __str__(self) -> str:
         """The matrix as text: at most ten rows and columns, evenly chosen. ``//`` is cut, ``.`` is nothing."""
         losses, steps = [_chosen(size) for size in self.shape]
-        head = f"|dE_s/dW through the use at step t|, {self.shape[0]} losses, {self.shape[1]} steps"
-        lines = [head, "   s\\t" + "".join(f"{t:>9}" for t in steps)]
+        japanese = language() == "ja"
+        head = (
+            f"|dE_s/dW through the use at step t|, {self.shape[0]} losses, {self.shape[1]} steps",
+            f"時刻 t での使用を通る |dE_s/dW|、誤差 {self.shape[0]} 個、時刻 {self.shape[1]} 個",
+        )
+        check = (
+            f"rows sum to dE_s/dW: largest relative difference {self.difference:.1e}",
+            f"行の和と dE_s/dW の相対誤差の最大値: {self.difference:.1e}",
+        )
+        lines = [head[japanese], "   s\\t" + "".join(f"{t:>9}" for t in steps)]
         for s in losses:
             lines.append(f"{s:>6}" + "".join(f"{self._cell(s, t):>9}" for t in steps))
-        lines.append(f"rows sum to dE_s/dW: largest relative difference {self.difference:.1e}")
+        lines.append(check[japanese])
         return "\n".join(lines)
 
     def _cell(self, s: int, t: int) -> str:
@@ -187,7 +195,7 @@ def _roots(losses: Any) -> list[Any]:
             "collect the losses in a list: losses.append(E_s).",
             "losses.append(E_s) のように、誤差をリストに集めてください。",
         )
-        raise error("TG-A001", op="bptt_map", argument="losses", value=value, rule=rule, fix=fix)
+        raise refusal("bptt_map", "losses", value, rule, fix)
     return [single_root(loss, "bptt_map", f"losses[{index}]") for index, loss in enumerate(losses)]
 
 
@@ -207,7 +215,7 @@ def _uses_per_step(copy: TapeCopy, losses: int, given: int | None) -> int:
                 f"W が使われた回数 {len(uses)} を割り切る 1 以上の整数",
             )
             fix = ("leave it out, or count the uses in one step.", "省略するか、1 時刻の中で使う回数を渡してください。")
-            raise error("TG-A001", op="bptt_map", argument="uses_per_step", value=given, rule=rule, fix=fix)
+            raise refusal("bptt_map", "uses_per_step", given, rule, fix)
         return given
     if len(uses) == 1 and losses > 1:
         where = f"{uses[0].consumer} ({uses[0].input})"

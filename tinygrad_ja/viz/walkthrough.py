@@ -14,7 +14,7 @@ from ..core.host import on_host
 from ..core.operator import Operator
 from ..core.tape import LEAF, OUTPUT, Node
 from ..core.tensor import Tensor
-from ..errors import Phrase, error
+from ..errors import Phrase, error, refusal
 from .rule_text import rules_of
 from .tape_copy import TapeCopy, single_root, walk_back
 
@@ -276,4 +276,4 @@ class Names:
 def _wrong_names(value: Phrase) -> Exception:
     rule = ("a Module, or a dict of name -> Tensor", "Module、または「名前: Tensor」の dict")
     fix = ('names=model or names={"W": W, "x": x}.', 'names=model や names={"W": W, "x": x} としてください。')
-    return error("TG-A001", op="draw", argument="names", value=value, rule=rule, fix=fix)
+    return refusal("draw", "names", value, rule, fix)

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ...errors import StateError
-from ...io.files import damaged, too_large
-from .content import EXPANSION, Path, read_content
+from ...io.files import FilePath, damaged, too_large
+from .content import EXPANSION, read_content
 
 MEMBERS = 100_000
 """The most members of an archive."""
@@ -46,7 +46,7 @@ class Archive(Mapping[str, bytes]):
     (['a/b.txt'], b'text')
     """
 
-    def __init__(self, data: bytes, name: Path, places: dict[str, Place]) -> None:
+    def __init__(self, data: bytes, name: FilePath, places: dict[str, Place]) -> None:
         self._data = data
         self._name = name
         self._places = places
@@ -72,7 +72,7 @@ class Archive(Mapping[str, bytes]):
         return len(self._places)
 
 
-def read_archive(path: Path, limit: int = 1 << 28) -> Archive:
+def read_archive(path: FilePath, limit: int = 1 << 28) -> Archive:
     """The files in a zip or tar.gz archive; folders in it are left out.
 
     limit: the most bytes of all files together, and of the file itself (256 MiB). Raises StateError: links, devices, encrypted members,
@@ -81,7 +81,7 @@ def read_archive(path: Path, limit: int = 1 << 28) -> Archive:
     return parse_archive(read_content(path, limit), path, limit)
 
 
-def parse_archive(data: bytes, name: Path, limit: int = 1 << 28) -> Archive:
+def parse_archive(data: bytes, name: FilePath, limit: int = 1 << 28) -> Archive:
     """``read_archive`` of bytes, those of the zip file or those of the tar archive without gzip; ``name`` is what an error calls them."""
     kind = "zip" if data[:2] == b"PK" else "tar"
     places: dict[str, Place] = {}

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ...errors import StateError
-from ...io.files import damaged, too_large
-
-Path = str | os.PathLike[str]
+from ...io.files import FilePath, damaged, too_large
 
 LIMIT = 1 << 30
 """The most bytes that a reader takes unless told otherwise: 1 GiB."""
@@ -33,7 +31,7 @@ class Contents:
     it can hold, holds more or less than it declares, or is damaged (TG-F005).
     """
 
-    def __init__(self, file: BinaryIO, name: Path, limit: int = LIMIT) -> None:
+    def __init__(self, file: BinaryIO, name: FilePath, limit: int = LIMIT) -> None:
         self.name = name
         stored = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -104,7 +102,7 @@ class Contents:
         return damaged(self.name, self._kind, (en, ja))
 
 
-def contents_of(data: bytes, name: Path, limit: int = LIMIT) -> bytes:
+def contents_of(data: bytes, name: FilePath, limit: int = LIMIT) -> bytes:
     """``data`` itself, or expanded when it is gzip.
 
     >>> import gzip
@@ -114,7 +112,7 @@ def contents_of(data: bytes, name: Path, limit: int = LIMIT) -> bytes:
     return _whole(io.BytesIO(data), name, limit)
 
 
-def read_content(path: Path, limit: int = LIMIT) -> bytes:
+def read_content(path: FilePath, limit: int = LIMIT) -> bytes:
     """The contents of a file, expanded when it is gzip (its first bytes say so, not its name).
 
     limit: the most bytes of contents. Raises StateError (TG-F008 above the limit, TG-F005 when gzip data are damaged) and
@@ -124,14 +122,14 @@ def read_content(path: Path, limit: int = LIMIT) -> bytes:
         return _whole(file, path, limit)
 
 
-def _whole(file: BinaryIO, name: Path, limit: int) -> bytes:
+def _whole(file: BinaryIO, name: FilePath, limit: int) -> bytes:
     contents = Contents(file, name, limit)
     whole = contents.read(contents.size)
     contents.finish()
     return whole
 
 
-def read_text(path: Path, limit: int = 1 << 26) -> str:
+def read_text(path: FilePath, limit: int = 1 << 26) -> str:
     """The text of a UTF-8 file, plain or gzip; line ends stay as they are. ``limit``: the most bytes (64 MiB).
 
     Raises StateError, as ``read_content`` does, and when the bytes are not UTF-8.
@@ -139,7 +137,7 @@ def read_text(path: Path, limit: int = 1 << 26) -> str:
     return decoded(read_content(path, limit), path)
 
 
-def decoded(data: bytes, name: Path) -> str:
+def decoded(data: bytes, name: FilePath) -> str:
     """UTF-8 bytes as text; StateError (TG-F005) names the byte that is not UTF-8."""
     try:
         return data.decode("utf-8")
@@ -148,7 +146,7 @@ def decoded(data: bytes, name: Path) -> str:
         raise damaged(name, "UTF-8", fault) from failure
 
 
-def read_lines(path: Path, limit: int = 1 << 26) -> list[str]:
+def read_lines(path: FilePath, limit: int = 1 << 26) -> list[str]:
     r"""The lines of a UTF-8 file, plain or gzip, without their ends. A line ends at ``\n`` and nowhere else.
 
     >>> import tempfile; from pathlib import Path

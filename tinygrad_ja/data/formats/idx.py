@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from ...io.files import damaged
-from .content import LIMIT, Contents, Path
+from ...io.files import FilePath, damaged
+from .content import LIMIT, Contents
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _AXES = 8  # the format allows 255; real files have 1 to 4
 
 
-def read_idx(path: Path, limit: int = LIMIT) -> np.ndarray:
+def read_idx(path: FilePath, limit: int = LIMIT) -> np.ndarray:
     """The array in an IDX file, plain or gzip, in the machine's byte order.
 
     The sizes in the header must be exactly those of the file, which is checked before the array is made. Raises StateError (TG-F005,

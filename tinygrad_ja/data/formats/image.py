@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import StateError, error
-from ...io.files import damaged, too_large
-from .content import EXPANSION, Path, read_content
+from ...io.files import FilePath, damaged, too_large
+from .content import EXPANSION, read_content
 
 FORMATS = ("PNG", "JPEG")
 """The formats that are read; others have decoders that few have looked at."""
@@ -25,7 +25,7 @@ _SCANS = 100  # of a JPEG file; each of them goes over the whole image
 _GIVEN = {"1": "L", "P": "RGB", "LA": "L", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
-def read_image(path: Path, mode: str | None = None, pixels: int = PIXELS, limit: int = 1 << 28) -> np.ndarray:
+def read_image(path: FilePath, mode: str | None = None, pixels: int = PIXELS, limit: int = 1 << 28) -> np.ndarray:
     """The image in a PNG or JPEG file as uint8 (C, H, W), or uint16 (1, H, W) for 16-bit gray; C is 1 for gray, 3 for RGB, 4 for RGBA.
 
     mode: ``"L"``, ``"RGB"`` or ``"RGBA"`` to convert to; None takes what is in the file (palettes become RGB).
@@ -35,7 +35,7 @@ def read_image(path: Path, mode: str | None = None, pixels: int = PIXELS, limit:
     return parse_image(read_content(path, limit), path, mode, pixels)
 
 
-def parse_image(data: bytes, name: Path, mode: str | None = None, pixels: int = PIXELS) -> np.ndarray:
+def parse_image(data: bytes, name: FilePath, mode: str | None = None, pixels: int = PIXELS) -> np.ndarray:
     """``read_image`` of bytes; ``name`` is what an error calls them."""
     Image = _pillow()
     with warnings.catch_warnings():
@@ -62,11 +62,11 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as failure:
-        raise error("TG-A002", package="Pillow", install="tinygrad_ja[images]") from failure
+        raise error("TG-A002", package="Pillow", install="pillow>=10") from failure
     return Image
 
 
-def _check_size(image: Any, data: bytes, name: Path, pixels: int) -> None:
+def _check_size(image: Any, data: bytes, name: FilePath, pixels: int) -> None:
     width, height = image.size
     if width * height > pixels:
         raise too_large(name, ("its number of pixels", "画素数"), width * height, pixels)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...errors import StateError
-from ...io.files import damaged
-from .content import Path, read_content
+from ...io.files import FilePath, damaged
+from .content import read_content
 
 Point = tuple[int, int]
 """Column and row from the upper left corner, from 0."""
@@ -46,7 +46,7 @@ class Game(NamedTuple):
     """All properties of the root, as text."""
 
 
-def read_sgf(path: Path, limit: int = 1 << 20) -> Game:
+def read_sgf(path: FilePath, limit: int = 1 << 20) -> Game:
     """The game in an SGF file, FF[1] to FF[4]. Variations are read past, so that a damaged one is found, and left out.
 
     Raises StateError (TG-F005: damaged, another game than Go, stones outside of the board; TG-F008 above ``limit`` bytes).
@@ -61,7 +61,7 @@ def read_sgf(path: Path, limit: int = 1 << 20) -> Game:
     return parse_sgf(read_content(path, limit), path)
 
 
-def parse_sgf(data: bytes, name: Path) -> Game:
+def parse_sgf(data: bytes, name: FilePath) -> Game:
     """``read_sgf`` of bytes; ``name`` is what an error calls them. They are UTF-8, or else Latin-1, the format's default."""
     try:
         text = data.decode("utf-8-sig")
@@ -86,7 +86,7 @@ _FOLLOWS = {"(": ("start", ";", ")"), ";": ("(", ";"), ")": (";", ")")}
 class _Reader:
     """Brackets and properties. What is open is counted, so that nothing is recursive."""
 
-    def __init__(self, text: str, name: Path) -> None:
+    def __init__(self, text: str, name: FilePath) -> None:
         self.text = text
         self.name = name
         self.at = 0
@@ -174,7 +174,7 @@ class _Reader:
 class _Line:
     """The game as its nodes come."""
 
-    def __init__(self, root: Node, name: Path) -> None:
+    def __init__(self, root: Node, name: FilePath) -> None:
         self.name = name
         self.root = root
         if root.get("GM", ["1"])[0].strip() not in ("1", ""):
@@ -226,10 +226,11 @@ class _Line:
 
     def points(self, value: str) -> list[Point]:
         """A point, or the rectangle ``"aa:cc"``."""
-        corners = [self.point(part) for part in value.split(":")]
-        if len(corners) > 2 or None in corners:
+        parts = value.split(":")
+        corners = [corner for part in parts if (corner := self.point(part)) is not None]
+        if len(parts) > 2 or len(corners) < len(parts):
             raise _fault(self.name, f"[{value[:20]}] is no place for a stone", f"[{value[:20]}] には石を置けません")
-        (left, top), (right, bottom) = corners[0], corners[-1]  # type: ignore[misc]
+        (left, top), (right, bottom) = corners[0], corners[-1]
         return [(x, y) for y in range(top, bottom + 1) for x in range(left, right + 1)]
 
     def finished(self) -> Game:
@@ -248,5 +249,5 @@ class _Line:
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _fault(name: Path, en: str, ja: str) -> StateError:
+def _fault(name: FilePath, en: str, ja: str) -> StateError:
     return damaged(name, "SGF", (en, ja))

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import StateError
-from ...io.files import Fault, damaged
+from ...io.files import Fault, FilePath, damaged
 from ...io.strict_json import parse_json
-from .content import LIMIT, Contents, Path, read_content, read_lines
+from .content import LIMIT, Contents, read_content, read_lines
 
 
-def read_table(path: Path, delimiter: str = ",", limit: int = 1 << 26) -> Iterator[list[str]]:
+def read_table(path: FilePath, delimiter: str = ",", limit: int = 1 << 26) -> Iterator[list[str]]:
     """The rows of a table with one delimiter, the header first, as lists of text. All rows must be as long as the first; empty lines are
     left out. Raises StateError with the number of the line (TG-F005; TG-F008 above ``limit`` bytes).
 
@@ -50,7 +50,7 @@ def read_table(path: Path, delimiter: str = ",", limit: int = 1 << 26) -> Iterat
         yield row
 
 
-def read_series(path: Path, *columns: str, delimiter: str = ",", limit: int = 1 << 26) -> dict[str, np.ndarray]:
+def read_series(path: FilePath, *columns: str, delimiter: str = ",", limit: int = 1 << 26) -> dict[str, np.ndarray]:
     """Columns of finite numbers from a table with a header: name -> float64 array.
 
     columns: which ones (all, when none is named). Raises StateError with line and column (TG-F005; TG-F008 above ``limit`` bytes).
@@ -79,7 +79,7 @@ def read_series(path: Path, *columns: str, delimiter: str = ",", limit: int = 1 
     return {column: np.array(numbers, np.float64) for column, numbers in values.items()}
 
 
-def _number(text: str, column: str, path: Path, row: int) -> float:
+def _number(text: str, column: str, path: FilePath, row: int) -> float:
     try:
         value = float(text) if "_" not in text else math.nan
     except ValueError:
@@ -95,7 +95,7 @@ def _number(text: str, column: str, path: Path, row: int) -> float:
     return value
 
 
-def read_pairs(source: Path, target: Path, limit: int = 1 << 26) -> list[tuple[str, str]]:
+def read_pairs(source: FilePath, target: FilePath, limit: int = 1 << 26) -> list[tuple[str, str]]:
     """The lines of two files side by side, as in a parallel text. Raises StateError when one file has more lines than the other
     (TG-F005; TG-F008 above ``limit`` bytes).
 
@@ -114,7 +114,7 @@ def read_pairs(source: Path, target: Path, limit: int = 1 << 26) -> list[tuple[s
     return list(zip(left, right))
 
 
-def read_json_lines(path: Path, limit: int = LIMIT, line_limit: int = 1 << 20) -> Iterator[Any]:
+def read_json_lines(path: FilePath, limit: int = LIMIT, line_limit: int = 1 << 20) -> Iterator[Any]:
     """The values in a file of JSON lines, plain or gzip, one after the other; only one line is in memory.
 
     Raises StateError with the number of the line: not JSON, not UTF-8, longer than ``line_limit`` bytes, nested too deeply, a name twice in
@@ -152,5 +152,5 @@ def _byte_lines(contents: Contents, longest: int) -> Iterator[bytes]:
         yield rest
 
 
-def _fault(name: Path, kind: str, line: int, en: str, ja: str) -> StateError:
+def _fault(name: FilePath, kind: str, line: int, en: str, ja: str) -> StateError:
     return damaged(name, kind, (f"line {line}: {en}", f"{line} 行目: {ja}"))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...io.files import damaged
-from .content import Path, decoded, read_content
+from ...io.files import FilePath, damaged
+from .content import decoded, read_content
 
 # a leaf "(2 word)", the start of another node "(3", or an end
 _TOKEN = re.compile(r" *(?:\( *(?P<label>[0-9]{1,9})(?: +(?P<word>[^() ]+) *\))?|(?P<end>\)))")
@@ -27,7 +27,7 @@ class Tree(NamedTuple):
     """int64 (nodes,)."""
 
 
-def read_trees(path: Path, classes: int = 5, limit: int = 1 << 23) -> list[Tree]:
+def read_trees(path: FilePath, classes: int = 5, limit: int = 1 << 23) -> list[Tree]:
     """The trees in a file, one a line. Words are split at the ASCII space only.
 
     classes: labels are 0 to ``classes - 1``. Raises StateError with the number of the line (TG-F005; TG-F008 above ``limit`` bytes).
@@ -40,13 +40,13 @@ def read_trees(path: Path, classes: int = 5, limit: int = 1 << 23) -> list[Tree]
     return parse_trees(read_content(path, limit), path, classes)
 
 
-def parse_trees(data: bytes, name: Path, classes: int = 5) -> list[Tree]:
+def parse_trees(data: bytes, name: FilePath, classes: int = 5) -> list[Tree]:
     """``read_trees`` of bytes; ``name`` is what an error calls them."""
     lines = decoded(data, name).split("\n")
     return [_tree(line.rstrip(" \r"), number, name, classes) for number, line in enumerate(lines, 1) if line.strip(" \r")]
 
 
-def _tree(line: str, number: int, name: Path, classes: int) -> Tree:
+def _tree(line: str, number: int, name: FilePath, classes: int) -> Tree:
     """The tree in a line. What is open is kept in a list, so that a deep tree needs no recursion."""
     words: list[str] = []
     leaves: list[int] = []  # labels

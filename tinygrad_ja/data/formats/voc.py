@@ -13,8 +13,8 @@ from xml.parsers import expat
 import numpy as np
 
 from ...errors import StateError
-from ...io.files import damaged
-from .content import Path, read_content
+from ...io.files import FilePath, damaged
+from .content import read_content
 
 _DEPTH = 16
 _NAME = 100
@@ -39,7 +39,7 @@ class Annotation(NamedTuple):
     """bool (objects,)."""
 
 
-def read_voc(path: Path, degenerate: str = "refuse", limit: int = 1 << 20) -> Annotation:
+def read_voc(path: FilePath, degenerate: str = "refuse", limit: int = 1 << 20) -> Annotation:
     """The annotation in a Pascal VOC file.
 
     degenerate: what happens to a box without an area, ``"refuse"`` or ``"drop"``. A box that leaves the image is always refused.
@@ -56,7 +56,7 @@ def read_voc(path: Path, degenerate: str = "refuse", limit: int = 1 << 20) -> An
     return parse_voc(read_content(path, limit), path, degenerate)
 
 
-def parse_voc(data: bytes, name: Path, degenerate: str = "refuse") -> Annotation:
+def parse_voc(data: bytes, name: FilePath, degenerate: str = "refuse") -> Annotation:
     """``read_voc`` of bytes; ``name`` is what an error calls them."""
     fields, objects = _Reader(name).read(data)
     width = _number(fields, "annotation/size/width", name)
@@ -84,7 +84,7 @@ def parse_voc(data: bytes, name: Path, degenerate: str = "refuse") -> Annotation
 class _Reader:
     """Collects the text of the leaves by their path: those of the image, and those of each object."""
 
-    def __init__(self, name: Path) -> None:
+    def __init__(self, name: FilePath) -> None:
         self.name = name
         self.fields: dict[str, str] = {}
         self.objects: list[dict[str, str]] = []
@@ -147,14 +147,14 @@ _WANTED = {"annotation/filename", "annotation/size/width", "annotation/size/heig
 }
 
 
-def _number(fields: dict[str, str], key: str, name: Path) -> float:
+def _number(fields: dict[str, str], key: str, name: FilePath) -> float:
     text = fields.get(key, "")
     if not _NUMBER.fullmatch(text):
         raise _fault(name, f"'{key}' is {text!r}, not a number", f"'{key}' が {text!r} で、数ではありません")
     return float(text)
 
 
-def _box(found: dict[str, str], width: float, height: float, name: Path) -> list[float]:
+def _box(found: dict[str, str], width: float, height: float, name: FilePath) -> list[float]:
     if not found.get("/name"):
         raise _fault(name, "an object has no name", "名前のない物体があります")
     box = [_number(found, f"/bndbox/{side}", name) for side in _SIDES]
@@ -167,5 +167,5 @@ def _has_area(box: list[float]) -> bool:
     return box[0] < box[2] and box[1] < box[3]
 
 
-def _fault(name: Path, en: str, ja: str) -> StateError:
+def _fault(name: FilePath, en: str, ja: str) -> StateError:
     return damaged(name, "Pascal VOC", (en, ja))

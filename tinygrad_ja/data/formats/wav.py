@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import StateError
-from ...io.files import damaged
-from .content import Path, read_content
+from ...io.files import FilePath, damaged
+from .content import read_content
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _CHUNKS = 1000  # real files have a handful
@@ -36,7 +36,7 @@ class _Format(NamedTuple):
     width: int  # bytes of one sample
 
 
-def read_wav(path: Path, limit: int = 1 << 28) -> Sound:
+def read_wav(path: FilePath, limit: int = 1 << 28) -> Sound:
     """The sound in a WAV file. Raises StateError (TG-F005 when it is damaged or compressed, TG-F008 above ``limit`` bytes).
 
     Integers become x / 2^(bits - 1), 8 bits, which have no sign, (x - 128) / 128: what ``torchaudio.load`` gives.
@@ -52,7 +52,7 @@ def read_wav(path: Path, limit: int = 1 << 28) -> Sound:
     return parse_wav(read_content(path, limit), path)
 
 
-def parse_wav(data: bytes, name: Path) -> Sound:
+def parse_wav(data: bytes, name: FilePath) -> Sound:
     """``read_wav`` of bytes; ``name`` is what an error calls them."""
     chunks = _chunks(data, name)
     layout = _layout(chunks[b"fmt "], name)
@@ -69,7 +69,7 @@ def parse_wav(data: bytes, name: Path) -> Sound:
     return Sound(np.ascontiguousarray(samples), layout.rate, 8 * layout.width)
 
 
-def _chunks(data: bytes, name: Path) -> dict[bytes, memoryview]:
+def _chunks(data: bytes, name: FilePath) -> dict[bytes, memoryview]:
     """The chunks that matter, each within the file and there once."""
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise _fault(name, "it does not start with RIFF and WAVE", "RIFF と WAVE で始まっていません")
@@ -96,7 +96,7 @@ def _chunks(data: bytes, name: Path) -> dict[bytes, memoryview]:
     return found
 
 
-def _layout(header: memoryview, name: Path) -> _Format:
+def _layout(header: memoryview, name: FilePath) -> _Format:
     if len(header) < 16:
         raise _fault(name, "its header is cut off", "ヘッダが途中で切れています")
     tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", header)
@@ -141,5 +141,5 @@ def _from_24_bits(data: memoryview) -> np.ndarray:
     return _scaled(wide.view("<i4").reshape(-1), 0, 2**31)
 
 
-def _fault(name: Path, en: str, ja: str) -> StateError:
+def _fault(name: FilePath, en: str, ja: str) -> StateError:
     return damaged(name, "WAV", (en, ja))

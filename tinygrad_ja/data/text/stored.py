@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
-from ...io.files import Fault, opened, replacing, too_large
+from ...io.files import Fault, FilePath, opened, replacing, too_large
 from ...io.strict_json import parse_json
-
-Path = str | os.PathLike[str]
 
 LIMIT = 16 * 2**20
 """The most bytes that are read unless told otherwise. What Python makes of JSON takes up to twenty times as much memory."""
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: FilePath, content: dict[str, Any]) -> None:
     """Write a JSON object in UTF-8 under a temporary name, then rename it."""
     with replacing(path, "w") as file:
         json.dump(content, file, ensure_ascii=False, allow_nan=False)
 
 
-def read_json(path: Path, kind: str, version: str, build: Callable[[dict[str, Any]], Any], limit: int = LIMIT) -> Any:
+def read_json(path: FilePath, kind: str, version: str, build: Callable[[dict[str, Any]], Any], limit: int = LIMIT) -> Any:
     """``build(content)`` for the JSON object in a file whose entry ``format`` is ``version``. A ``Fault`` that it raises names the file.
 
     Raises StateError for a damaged or foreign file (TG-F005), or one above ``limit`` bytes (TG-F008); FileNotFoundError when it is missing.

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import refusal
-from ...io.files import Fault
-from .stored import LIMIT, Path, read_json, texts, write_json
+from ...io.files import Fault, FilePath
+from .stored import LIMIT, read_json, texts, write_json
 from .tokenizer import FORMS, Form, Tokenizer
 
 _CHUNKS = re.compile(r" ?[^\W\d_]{1,32}| ?\d{1,32}| ?[^\w\s]{1,32}| ?_{1,32}|\s")
@@ -85,13 +85,13 @@ class SubwordTokenizer(Tokenizer):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_chunk"}
 
-    def save(self, path: Path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the merges to a JSON file, whole or not at all."""
         left, right = [pair[0] for pair in self.merges], [pair[1] for pair in self.merges]
         write_json(path, {"format": _FORMAT, "lower": self.lower, "normalize": self.normalize, "left": left, "right": right})
 
     @classmethod
-    def load(cls, path: Path, max_bytes: int = LIMIT) -> SubwordTokenizer:
+    def load(cls, path: FilePath, max_bytes: int = LIMIT) -> SubwordTokenizer:
         """The tokenizer in a file that ``save`` wrote. Raises StateError that names the file and the fault."""
         merges, lower, normalize = read_json(path, _KIND, _FORMAT, _parts, max_bytes)
         return cls(merges, lower, normalize)

@@ -12,9 +12,9 @@ from ...backend.devices import Device
 from ...core.host import on_host
 from ...core.tensor import Tensor
 from ...errors import error, refusal
-from ...io.files import Fault
+from ...io.files import Fault, FilePath
 from ...ops.creation import tensor
-from .stored import LIMIT, Path, read_json, texts, writable, write_json
+from .stored import LIMIT, read_json, texts, writable, write_json
 
 SPECIALS: Mapping[str, str] = {"pad": "<pad>", "unk": "<unk>", "bos": "<bos>", "eos": "<eos>"}
 """Roles of special tokens and their names; their numbers are 0, 1, 2, 3."""
@@ -225,13 +225,13 @@ class Vocabulary:
 
     # -- files
 
-    def save(self, path: Path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the vocabulary to a JSON file, whole or not at all."""
         words = list(self.tokens[len(self.specials) :])
         write_json(path, {"format": _FORMAT, "specials": self.specials, "tokens": words, "counts": self.counts})
 
     @classmethod
-    def load(cls, path: Path, max_bytes: int = LIMIT) -> Vocabulary:
+    def load(cls, path: FilePath, max_bytes: int = LIMIT) -> Vocabulary:
         """The vocabulary in a file that ``save`` wrote.
 
         Raises StateError that names the file and the fault, for one above ``max_bytes`` too.

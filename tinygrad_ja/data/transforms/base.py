@@ -11,6 +11,7 @@ from ...backend.random import Generator
 from ...errors import error, refusal
 from ...ops.join import stack
 from ..arrays import array_of, cpu_stream
+from ..fetch import get_worker_info
 from .boxes import checked_boxes, nonempty, only
 
 
@@ -25,6 +26,7 @@ class Transform:
 
     A subclass draws numbers in ``make_params``, with ``uniform``, ``integer``, ``order`` and ``happens``, and uses them in ``transform``, as in
     torchvision; None stands for "leave it as it is". Numbers come from ``generator``, by default the CPU's: a seed gives the same everywhere.
+    In workers of a DataLoader only the default one is allowed (ArgumentError).
     """
 
     def __init__(self, generator: Generator | None = None) -> None:
@@ -76,6 +78,23 @@ class Transform:
 
     @property
     def _stream(self) -> Generator:
+        """Where numbers come from. A generator of one's own would be copied into every worker process, each epoch anew, and threads would
+        take its numbers from each other; so that is an error."""
+        if self.generator is not None and get_worker_info() is not None:
+            raise error(
+                "TG-A003",
+                op=type(self).__name__,
+                reason=(
+                    "it has a generator of its own, whose numbers would repeat from worker to worker and from epoch to epoch",
+                    "独自の生成器を持っているので、どのワーカーでも、どのエポックでも同じ乱数になってしまいます",
+                ),
+                fix=(
+                    "leave generator out: the loader gives every batch random numbers of its own, by tg.manual_seed or "
+                    "DataLoader(generator=...).",
+                    "generator を渡さないでください。ローダがバッチごとに別の乱数を用意します (tg.manual_seed か "
+                    "DataLoader(generator=...) で決まります)。",
+                ),
+            )
         return cpu_stream(self.generator)
 
     def uniform(self, low: float, high: float) -> float:

@@ -195,9 +195,9 @@ class RandomAffine(_Warp):
             )
             raise refusal("RandomAffine", "translate", translate, rule, fix)
         self.scale = span("RandomAffine", "scale", scale or (1.0, 1.0))
-        sheared = (0.0, 0.0) if shear is None else shear
+        sheared: Any = (0.0, 0.0) if shear is None else shear
         both = isinstance(sheared, (tuple, list)) and len(sheared) == 4
-        parts = (sheared[:2], sheared[2:]) if both else (sheared, (0.0, 0.0))  # type: ignore[index]
+        parts = (sheared[:2], sheared[2:]) if both else (sheared, (0.0, 0.0))
         self.shear = tuple([_either_side("RandomAffine", "shear", part) for part in parts])
         self.interpolation = one_of("RandomAffine", "interpolation", interpolation, _WAYS)
         self.center, self.fill = center, fill

@@ -19,7 +19,7 @@ from ...core.operator import Operator
 from ...core.tensor import Tensor
 from ...core.trace import Step, Trace, Value
 from ...core.traced import Traced
-from ...errors import Phrase, error
+from ...errors import Phrase, error, refusal
 from ...nn.evaluating import evaluating
 from ...nn.module import Module
 from ...nn.uninitialized import is_lazy
@@ -77,7 +77,7 @@ def export_onnx(
     try:
         import onnx
     except ImportError:
-        raise error("TG-A002", package="onnx", install="tinygrad_ja[onnx]") from None
+        raise error("TG-A002", package="onnx", install="onnx>=1.17") from None
     _check_opset(opset_version, onnx.defs.onnx_opset_version())
     args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     inputs = _named_inputs(args, input_names)
@@ -112,7 +112,7 @@ def _check_opset(version: Any, newest: int) -> None:
     if not isinstance(version, int) or not _OLDEST <= version <= newest:
         rule = (f"an int from {_OLDEST} to {newest}", f"{_OLDEST} から {newest} までの整数")
         fix = (f"opset_version={_OLDEST}.", f"opset_version={_OLDEST} としてください。")
-        raise error("TG-A001", op="export_onnx", argument="opset_version", value=version, rule=rule, fix=fix)
+        raise refusal("export_onnx", "opset_version", version, rule, fix)
 
 
 def _check(model: Any) -> None:
@@ -138,7 +138,7 @@ def _names(argument: str, given: Sequence[str] | None, usual: str, count: int) -
     if len(names) != count or len(set(names)) != count or not all(isinstance(name, str) and name for name in names):
         rule = (f"{count} different names, one for each Tensor", f"Tensor ごとに 1 つ、互いに異なる名前 {count} 個")
         fix = (f"{argument}=None, or give {count}.", f"{argument}=None とするか、{count} 個渡してください。")
-        raise error("TG-A001", op="export_onnx", argument=argument, value=names, rule=rule, fix=fix)
+        raise refusal("export_onnx", argument, names, rule, fix)
     return names
 
 

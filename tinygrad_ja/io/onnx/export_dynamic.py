@@ -14,13 +14,13 @@ import numpy as np
 
 from ...core.tensor import Tensor
 from ...core.trace import Value
-from ...errors import Phrase, error
+from ...errors import Phrase, error, refusal
 from .export_graph import Graph, Node
 
 
 def _not_allowed(value: Any, rule: Phrase) -> Exception:
     fix = ('dynamic_axes={"input": {0: "batch"}}.', 'dynamic_axes={"input": {0: "batch"}} などとしてください。')
-    return error("TG-A001", op="export_onnx", argument="dynamic_axes", value=value, rule=rule, fix=fix)
+    return refusal("export_onnx", "dynamic_axes", value, rule, fix)
 
 
 _STEPS = (1, 3)

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...core.trace import Value
-from ...ops.interpolate import _smooth_map as smooth_map
-from ...ops.interpolate import nearest_map
-from ...ops.pool import _mean_map as mean_map
-from ...ops.pool import position_tables
+from ...ops.interpolate import nearest_map, smooth_map
+from ...ops.pool import mean_map, position_tables
 from ...ops.resample import AxisMap, in_order
 from ...ops.window import Window
 from .export_graph import Graph

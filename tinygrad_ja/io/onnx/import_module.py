@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 from collections import Counter
@@ -17,7 +18,7 @@ from ...errors import Phrase, TinygradError, error
 from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ...ops.creation import from_numpy, tensor
-from ..files import check_size, damaged
+from ..files import Fault, check_size, damaged, opened
 from . import (  # noqa: F401 - each file enters its operators into the table
     import_control,
     import_conv,
@@ -67,11 +68,11 @@ class OnnxModule(Module):
         self._limits = reader.max_nodes, reader.max_bytes
         self._used: Counter[tuple[Module, str]] = Counter()
         for inner in graph.all():
-            for name, array in inner.stored.items():
+            for name in list(inner.stored):
+                array = inner.stored.pop(name)  # what the file gave is let go before the next one is copied
                 parameter = name in inner.trained and name not in reader.control and array.dtype.kind == "f"
-                value = Parameter(array, trained(name)) if parameter else from_numpy(array)
+                value = Parameter(array.copy(), trained(name)) if parameter else from_numpy(array.copy())
                 inner.places[name] = self._keep(name, value, name in inner.trained)
-            inner.stored = {}
         self.eval()
 
     @property
@@ -206,13 +207,15 @@ def load_onnx(
     """
     path = os.fspath(path)
     proto = _parsed(path, max_bytes)
-    reader = Reader(path, os.path.dirname(path), _opsets(path, proto), proto.functions, max_nodes, max_bytes)
+    functions = copy.deepcopy(list(proto.functions))  # the file's own ones would keep all of it in memory
+    reader = Reader(path, os.path.dirname(path), _opsets(path, proto), functions, max_nodes, max_bytes)
     try:
         graph = reader.read(proto.graph)
     except TinygradError:
         raise
     except Exception as failure:  # whatever a foreign file can bring about, the user learns which file it was
         raise reader.damage("", f"{type(failure).__name__}: {failure}") from failure
+    del proto
     trained = requires_grad if callable(requires_grad) else lambda name: bool(requires_grad)
     return OnnxModule(graph, path, reader, trained, max_elements, max_runs)
 
@@ -223,13 +226,12 @@ def _parsed(path: str, max_bytes: int) -> Any:
     try:
         import onnx
     except ImportError as failure:
-        raise error("TG-A002", package="onnx", install="tinygrad_ja[onnx]") from failure
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        proto = onnx.ModelProto.FromString(data)
-    except Exception as failure:  # protobuf's own classes differ from release to release
-        raise damaged(path, "ONNX", (f"it cannot be parsed ({failure})", f"解釈できません ({failure})")) from failure
+        raise error("TG-A002", package="onnx", install="onnx>=1.17") from failure
+    with opened(path, "ONNX") as (file, size):
+        try:
+            proto = onnx.ModelProto.FromString(file.read(size))
+        except Exception as failure:  # protobuf's own classes differ from release to release
+            raise Fault(f"it cannot be parsed ({failure})", f"解釈できません ({failure})") from failure
     if not proto.HasField("graph"):
         raise damaged(path, "ONNX", ("it holds no graph", "グラフがありません"))
     return proto

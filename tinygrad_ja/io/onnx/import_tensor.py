@@ -75,7 +75,7 @@ def declared_bytes(tensor: Any) -> int:
 
 
 def read_tensor(tensor: Any, folder: str) -> np.ndarray:
-    """The array of a TensorProto, writable and in memory of its own.
+    """The array of a TensorProto; it may be read-only, so that its bytes are not in memory once more.
 
     folder: where the model's file is; data outside of the file has to lie there. Raises Fault where dtype, shape and data do not fit,
     before any memory is taken, NoSuchType for a dtype that is not here.
@@ -104,7 +104,7 @@ def _from_bytes(data: bytes, dtype: np.dtype, count: int) -> np.ndarray:
     _check_size(count, dtype, len(data))
     if dtype.kind == "b":
         return np.frombuffer(data, dtype=np.uint8) != 0
-    return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
+    return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype, copy=False)
 
 
 def _from_field(tensor: Any, dtype: np.dtype, count: int) -> np.ndarray:

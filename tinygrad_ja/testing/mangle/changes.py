@@ -206,7 +206,7 @@ def changed(data: bytes, draw: Random, words: Sequence[bytes], changes: Sequence
     """One to three changes of ``data``; an empty file can only be extended.
 
     >>> changed(b"RIFF1234", Random(1), [b"data"], [insert])
-    b'RIFdataF1234'
+    b'RIFFdata1234'
     """
     for _ in range(draw.choice([1, 1, 1, 2, 3])):
         change = draw.choice(changes) if data else extend

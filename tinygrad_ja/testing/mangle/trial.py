@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 import tracemalloc
@@ -16,10 +14,10 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any, NamedTuple
 
 from ...errors import StateError
+from ..time_limit import TooLong, time_limit
 from .changes import changed, spliced
 from .readers import READERS
 
@@ -70,7 +68,15 @@ def mangled(name: str, number: int, seed: int = 0) -> bytes:
 
 
 def run(name: str, data: bytes, folder: Path) -> Outcome:
-    """Write ``data`` to a file of ``folder``, read it and judge what happened. The folder must hold nothing else."""
+    """Write ``data`` to a file of ``folder``, read it and judge what happened. The folder must hold nothing else.
+
+    A file that took too much memory is read once more, since the first of its kind may have loaded modules.
+    """
+    outcome = _judged(name, data, folder)
+    return _judged(name, data, folder) if outcome.factor > 2 else outcome
+
+
+def _judged(name: str, data: bytes, folder: Path) -> Outcome:
     reader = READERS[name]
     path = folder / "mangled.file"
     path.write_bytes(data)
@@ -80,12 +86,12 @@ def run(name: str, data: bytes, folder: Path) -> Outcome:
     with watched(folder) as events, _quiet(), _memory() as peak:
         start = time.perf_counter()
         try:
-            with _time_limit(SECONDS):
+            with time_limit(SECONDS):
                 value = reader.read(path)
                 accepted = True
         except StateError as failure:
             fault = _fault_of_message(str(failure), path)
-        except _TooLong:
+        except TooLong:
             fault = f"it took more than {SECONDS} seconds"
         except Exception as failure:
             fault = f"{type(failure).__name__} in {_where(failure)}: {failure}"[:500]
@@ -94,10 +100,9 @@ def run(name: str, data: bytes, folder: Path) -> Outcome:
     factor = max(0, peak() - CONSTANT) / declared
     if accepted:
         fault = _fault_of_value(reader.check, value)
-    if factor > 2 or resident() - resident_before > 2 * declared + RESIDENT:
-        fault = (
-            fault or f"{peak()} bytes of memory, {resident() - resident_before} more of the process, for {declared} declared"
-        )
+    growth = resident() - resident_before
+    if factor > 2 or growth > 2 * declared + RESIDENT:
+        fault = fault or f"{peak()} bytes of memory, {growth} more of the process, for {declared} declared"
     if set(folder.iterdir()) != before:
         fault = f"new files: {sorted(set(os.listdir(folder)) - {found.name for found in before})}"
     if events:
@@ -126,29 +131,6 @@ def _where(failure: BaseException) -> str:
 
 
 # -- time and memory
-
-
-class _TooLong(BaseException):
-    """Raised by the alarm; no ``except Exception`` of a reader holds it."""
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``_TooLong`` after some seconds, where the system has alarms and this is the main thread."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @contextlib.contextmanager
@@ -196,7 +178,8 @@ _FORBIDDEN = (
     "mmap.",
 )
 _ALLOWED = {"os.listdir", "os.scandir", "os.walk", "os.fwalk"}
-_LIBRARY = tuple({os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[3])})
+_PLACES = (sys.prefix, sys.base_prefix, sys.pycache_prefix, Path(__file__).parents[3])
+_LIBRARY = tuple({os.path.realpath(place) for place in _PLACES if place})
 _watching: list[tuple[str, list[str]]] = []
 
 
@@ -207,9 +190,11 @@ def watched(folder: Path) -> Iterator[list[str]]:
     _install()
     found: list[str] = []
     _watching.append((os.path.realpath(folder), found))
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # of modules that load for the first time
     try:
         yield found
     finally:
+        sys.dont_write_bytecode = writes
         _watching.pop()
 
 

@@ -80,6 +80,13 @@ def bleu(
         given = f"{len(hypotheses)}, {len(references)}"
         rule = ("as many references as hypotheses, at least one", "参照訳と訳文が同じ数で、1 つ以上")
         raise refusal("bleu", "references", given, rule, ("pass both in full.", "両方をすべて渡してください。"))
+    if not all(isinstance(hypothesis, str) for hypothesis in hypotheses):
+        rule = ("texts (str)", "文 (str)")
+        fix = (
+            'join tokens: " ".join(tokens), and tokenize="none".',
+            'トークンなら " ".join(tokens) とし、tokenize="none" としてください。',
+        )
+        raise refusal("bleu", "hypotheses", type(hypotheses[0]).__name__, rule, fix)
     several = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
     if len({len(texts) for texts in several}) != 1:
         rule = ("the same number of references for each sentence", "どの文にも同じ数の参照訳")

@@ -310,6 +310,9 @@ def test_a_large_constant_of_an_onnx_file_is_in_memory_twice_at_most(tmp_path):
 
 
 def test_an_error_stays_short_however_long_the_names_in_a_file_are(tmp_path):
+    onnx_files = pytest.importorskip("onnx_files")
+    nodes = [onnx_files.node("Foo" * 10_000, ["x"], ["y"])]
+    assert len(refused(tg.io.load_onnx, onnx_files.written(tmp_path / "a.onnx", nodes, ["x"]))) < 500
     table = written(tmp_path, "a.csv", b"a," * 100_000 + b"a\n")
     assert len(refused(formats.read_series, table)) < 1500
 

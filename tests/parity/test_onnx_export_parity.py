@@ -20,6 +20,7 @@ from tinygrad_ja.errors import TinygradError
 from tinygrad_ja.io import export_onnx
 from tinygrad_ja.io.onnx.export import tensors_in, with_tensors
 from tinygrad_ja.testing.case import draw_case
+from tinygrad_ja.testing.fuzz import operators_of_the_package
 from tinygrad_ja.testing.pick import NumpyChoices, Pick
 
 pytest.importorskip("onnx")
@@ -151,9 +152,9 @@ def test_a_function_gives_the_same_in_onnxruntime(name: str, tmp_path: Path) -> 
 
 
 NO_NODES = frozenset(
-    """add_strided apply_mask argwhere at_taps bessel_i boundary cholesky cofactor complement conv_weight derivative_of_sinc digamma eigh
-    eigvalsh erfinv from_taps from_triangle i0 inv lgamma minors mode_position pinv polygamma qr reduce_precision sample_spread
-    sample_weights solve solve_triangular svd svdvals""".split()
+    """add_strided apply_mask argwhere at_taps bessel_i boundary cholesky cofactor complement conv_weight derivative_of_sinc dft
+    dft_transpose digamma eigh eigvalsh erfinv from_taps from_triangle i0 inv lgamma minors mode_position pinv polygamma qr
+    reduce_precision sample_spread sample_weights solve solve_triangular svd svdvals""".split()
 )
 """Operators without nodes: derivatives of others, decompositions, special functions, and what depends on values or chance."""
 
@@ -170,7 +171,7 @@ ONLY_SOME = {
 """Operators with nodes for some of their cases."""
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATORS) - NO_NODES - set(ONLY_SOME)))
+@pytest.mark.parametrize("name", sorted({operator.name for operator in operators_of_the_package()} - NO_NODES - set(ONLY_SOME)))
 def test_an_operator_gives_the_same_in_onnxruntime(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     operator = OPERATORS[name]
     for seed in range(1 + request.config.getoption("--examples") // 7):

@@ -16,6 +16,7 @@ from .import_tensor import Fault, NoSuchType, declared_bytes, dtype_of, read_ten
 
 OLDEST_OPSET = 6
 _DEPTH = 32
+_LONGEST_NAME, _LONGEST_LIST = 100, 1500  # characters in an error
 
 Scopes = list[set[str]]
 """Names of values, those of the innermost graph last."""
@@ -128,7 +129,8 @@ class Reader:
     def refuse_unknown(self) -> None:
         """Raise the error that lists every operator and type met so far that cannot be imported."""
         if self.unknown:
-            raise error("TG-F011", path=self.path, missing=", ".join(sorted(self.unknown)))
+            names = ", ".join([name[:_LONGEST_NAME] for name in sorted(self.unknown)])
+            raise error("TG-F011", path=self.path, missing=names[:_LONGEST_LIST])
 
     # ---- graphs
 

@@ -18,7 +18,18 @@ from . import seeds, words
 from .changes import BINARY, TEXT, Change
 from .frames import Frame, in_gzip, in_pickle, in_protobuf, in_riff, in_safetensors, in_tar, in_tree, in_zip
 from .onnx_seeds import onnx
-from .sizes import ELEMENTS, PIXELS, contents, graph, header_and_tensors, members, objects, pickle_and_storages, samples
+from .sizes import (
+    ELEMENTS,
+    PIXELS,
+    contents,
+    graph,
+    header_and_tensors,
+    members,
+    objects,
+    pickle_and_storages,
+    pixels_and_chunks,
+    samples,
+)
 from .values import (
     check_annotation,
     check_array,
@@ -162,7 +173,7 @@ READERS: dict[str, Reader] = {
         seeds.image,
         lambda path: formats.read_image(path, pixels=PIXELS),
         check_image,
-        lambda data: len(data) + 4 * PIXELS,
+        pixels_and_chunks,
         words=words.IMAGE,
         package="PIL",
     ),

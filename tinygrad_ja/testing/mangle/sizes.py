@@ -69,6 +69,11 @@ def _listed(data: bytes) -> list[zipfile.ZipInfo]:
         return []
 
 
+def pixels_and_chunks(data: bytes) -> int:
+    """The file, a chunk of it, which Pillow reads whole, and the pixels."""
+    return 2 * len(data) + 4 * PIXELS
+
+
 def graph(data: bytes) -> int:
     """Constants, objects for all else, which are nodes, and four values of ``ELEMENTS`` elements while it runs."""
     return 64 * (len(data) - _constants(data)) + 2 * _constants(data) + 4 * 8 * ELEMENTS

@@ -10,7 +10,8 @@ import time
 import traceback
 import tracemalloc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
@@ -70,20 +71,23 @@ def mangled(name: str, number: int, seed: int = 0) -> bytes:
 def run(name: str, data: bytes, folder: Path) -> Outcome:
     """Write ``data`` to a file of ``folder``, read it and judge what happened. The folder must hold nothing else.
 
-    A file that took too much memory is read once more, since the first of its kind may have loaded modules.
+    A file that took too much memory is read once more, since the first of its kind may have loaded modules; one that took too long is read
+    once more without a count of its memory, which makes Python five times slower.
     """
-    outcome = _judged(name, data, folder)
-    return _judged(name, data, folder) if outcome.factor > 2 else outcome
+    outcome = _judged(name, data, folder, _traced)
+    if outcome.seconds > SECONDS:
+        return _judged(name, data, folder, _untraced)._replace(factor=outcome.factor)
+    return _judged(name, data, folder, _traced) if outcome.factor > 2 else outcome
 
 
-def _judged(name: str, data: bytes, folder: Path) -> Outcome:
+def _judged(name: str, data: bytes, folder: Path, memory: Callable[[], AbstractContextManager[Callable[[], int]]]) -> Outcome:
     reader = READERS[name]
     path = folder / "mangled.file"
     path.write_bytes(data)
     (folder / "beside.txt").write_bytes(b"one\ntwo\nthree\n")
     before, resident_before = set(folder.iterdir()), resident()
     accepted, fault = False, ""
-    with watched(folder) as events, _quiet(), _memory() as peak:
+    with watched(folder) as events, _quiet(), memory() as peak:
         start = time.perf_counter()
         try:
             with time_limit(SECONDS):
@@ -134,7 +138,12 @@ def _where(failure: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _memory() -> Iterator[Any]:
+def _untraced() -> Iterator[Callable[[], int]]:
+    yield lambda: 0
+
+
+@contextlib.contextmanager
+def _traced() -> Iterator[Callable[[], int]]:
     """Yields a function that tells the most bytes that Python's objects and NumPy's arrays took in the block."""
     peaks: list[int] = []
     gc.disable()  # cycles of earlier files would hide what this one takes

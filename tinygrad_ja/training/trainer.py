@@ -183,7 +183,7 @@ class Trainer:
 
         resume: True goes on from the newest checkpoint in the folder, bit for bit as if nothing had happened (also in the middle of an epoch);
         "auto" does so if there is one; False begins: checkpoints and logs of an earlier run in the folder are replaced. A second call on the
-        same Trainer goes on where the first ended.
+        same Trainer goes on where the first ended, from the weights as they are then: after ``restore_best`` from the best ones.
 
         The first Ctrl-C ends the step, writes the checkpoint and the logs and returns; the second raises KeyboardInterrupt at once.
         Raises ArgumentError for a loss that is not finite or a loader without batches, StateError when there is nothing to resume from or it

@@ -9,6 +9,7 @@ import numpy as np
 from . import amp as amp
 from . import autograd as autograd
 from . import cuda as cuda
+from . import data as data
 from . import errors as errors
 from . import func as func
 from . import io as io
@@ -16,6 +17,8 @@ from . import kernels as kernels
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
+from . import training as training
+from . import viz as viz
 from .amp.autocast_mode import autocast as autocast
 from .amp.autocast_mode import is_autocast_enabled as is_autocast_enabled
 from .backend.arrays import array_module as array_module
@@ -45,8 +48,12 @@ from .core.modes import set_grad_enabled as set_grad_enabled
 from .core.tensor import Tensor as Tensor
 from .core.transforms import backward as backward
 from .core.transforms import grad as grad
+from .diagnosis.blame import blame as blame
 from .io.archive import load as load
 from .io.archive import save as save
+from .training.summary import summary as summary
+from .viz.drawing import draw as draw
+from .viz.gradient_map import bptt_map as bptt_map
 
 __version__: builtins.str
 bool: np.dtype[Any]

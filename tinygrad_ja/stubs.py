@@ -99,7 +99,8 @@ def _module(module: ModuleType) -> str:
     package = module.__name__.partition(".")[0]
     submodules = _imported_modules(Path(module.__file__))
     imports, constants, functions, tuples = [], [], [], {}
-    for name, value in sorted(vars(module).items()):
+    late = {name: getattr(module, name) for name in getattr(module, "_LATER", ())}  # loaded when they are first asked for
+    for name, value in sorted({**vars(module), **late}.items()):
         if name.startswith("_") and name != "__version__":
             continue
         home = getattr(value, "__module__", "")

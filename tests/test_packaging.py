@@ -127,6 +127,14 @@ def test_importing_the_package_leaves_out_what_only_some_need(part: str) -> None
     assert f"tinygrad_ja.{part}" not in loaded_by("import tinygrad_ja")
 
 
+def test_what_loads_late_is_offered_from_the_start() -> None:
+    code = (
+        "import tinygrad_ja as tg; print({'blame', 'bptt_map', 'data', 'draw', 'summary', 'training', 'viz'} <= set(dir(tg)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize("module", ["unittest", "doctest", "asyncio", "multiprocessing", "sqlite3", "http", "tkinter"])
 def test_importing_the_package_loads_no_heavy_part_of_the_library(module: str) -> None:
     assert module not in loaded_by("import numpy; before = set(sys.modules); import tinygrad_ja")

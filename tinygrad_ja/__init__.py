@@ -118,4 +118,8 @@ def __getattr__(name: str) -> object:
     return part if _LATER[name] == name else getattr(part, name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})  # so that completion offers them before they are loaded
+
+
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,17 +28,18 @@ class Candidate(NamedTuple):
 
 
 RANKS = {
+    "transpose": 2.0,
     "time": 3.0,
     "activation": 4.0,
     "scale": 5.0,
+    "sign": 5.5,
     "state": 6.0,
     "swap": 7.0,
-    "transpose": 2.0,
-    "sign": 5.5,
     "factor": 8.0,
     "term": 9.0,
+    "twice": 10.0,
 }
-RANKS["twice"] = 10.0
+"""Of several kinds that give the same gradients, the more usual mistake is named first."""
 
 
 def make(kind: str, text: Words, edges: Sequence[tuple[Step, int]], edit: Edit, rank: float = 0.0) -> Candidate:
@@ -61,6 +62,11 @@ def dropped(step: Step, g: Any, gx: Any) -> Any:
 def scaled(factor: float) -> Edit:
     """The gradient times a constant."""
     return lambda step, g, gx: gx * factor
+
+
+def by_value(values: Mapping[int, Any], rule: Callable[[Step, Any, Any], Any]) -> Edit:
+    """``rule(step, g, value)`` with a value for each step, by the step's index."""
+    return lambda step, g, gx: rule(step, g, values[step.index])
 
 
 def is_carried(graph: Graph, step: Step, k: int) -> bool:

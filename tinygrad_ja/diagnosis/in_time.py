@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .candidate import Candidate, dropped, is_carried, make, scaled
+from .candidate import Candidate, by_value, dropped, is_carried, make, scaled
 from .derivatives import ACTIVATIONS, Rule
-from .graph import Edit, Graph, Step
+from .graph import Graph, Step
 from .words import words
 
 
@@ -74,7 +74,7 @@ def other_times(graph: Graph, steps: list[Step], k: int) -> Iterator[Candidate]:
     for shift in (1, -1):
         series = _series(graph, steps, other, shift)
         if series is not None:
-            edit = by_value({s.index: v for s, v in zip(steps, series)}, product_rule(step.operator, k))
+            edit = by_value({s.index: v for s, v in zip(steps, series)}, _product_rule(step.operator, k))
             yield make("state", words(_when(shift), line=step.line, op=step.title), [(s, k) for s in steps], edit)
 
 
@@ -121,11 +121,7 @@ def _shifted(values: list[Any], shift: int) -> list[Any]:
     return [*values[1:], values[0]] if shift > 0 else [values[-1], *values[:-1]]
 
 
-def by_value(values: Mapping[int, Any], rule: Callable[[Step, Any, Any], Any]) -> Edit:
-    return lambda step, g, gx: rule(step, g, values[step.index])
-
-
-def product_rule(operator: str, k: int) -> Callable[[Step, Any, Any], Any]:
+def _product_rule(operator: str, k: int) -> Callable[[Step, Any, Any], Any]:
     """The derivative of a product by input ``k`` with another value ``v`` of the other input."""
     if operator == "mul":
         return lambda step, g, v: g * v

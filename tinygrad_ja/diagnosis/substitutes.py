@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .candidate import Candidate, make, of_edits
+from .candidate import Candidate, by_value, make, of_edits, scaled
 from .derivatives import ACTIVATIONS
 from .graph import Edit, Graph, Step
-from .in_time import by_value
 from .words import words
 
 
@@ -29,9 +28,6 @@ def other_factors(graph: Graph, steps: list[Step], k: int) -> Iterator[Candidate
         values = {s.index: other.value for s, other in zip(steps, role)}
         edges = [(s, k) for s in steps]
         yield make("factor", text, edges, by_value(values, lambda s, g, v: g * v), 2.0)
-
-
-# ---- whole states, and single steps ------------------------------------------------------------------
 
 
 def other_matrices(graph: Graph, steps: list[Step], k: int) -> Iterator[Candidate]:
@@ -88,17 +84,13 @@ def other_divisors(graph: Graph, steps: list[Step], k: int) -> Iterator[Candidat
     for n in sorted(_counts(graph)):
         if n != right:
             text = words("other_count", n=n, right=f"{right:g}", line=step.line)
-            yield make("scale", text, [(s, 0) for s in steps], _times(right / n), 1.0)
+            yield make("scale", text, [(s, 0) for s in steps], scaled(right / n), 1.0)
 
 
 def _counts(graph: Graph) -> set[int]:
     """Lengths of axes, and products of neighbouring ones, of the inputs and of the output."""
     shapes = [graph.output.shape, *(step.value.shape for step in graph.steps[: len(graph.names)])]
     return {int(np.prod(shape[i:j])) for shape in shapes for i in range(len(shape)) for j in range(i + 1, len(shape) + 1)} - {1}
-
-
-def _times(factor: float) -> Edit:
-    return lambda step, g, gx: gx * factor
 
 
 def late_factors(steps: list[Step], k: int) -> Iterator[Candidate]:

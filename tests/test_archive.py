@@ -141,12 +141,6 @@ def test_what_cannot_be_saved_is_named_and_the_old_file_stays(tmp_path, state, w
 # ---- damaged and foreign files
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError) as told:
-        tg.save({}, tmp_path / "missing" / "a.safetensors")
-    assert told.value.filename == str(tmp_path / "missing")
-
-
 def test_a_damaged_file_is_refused_wherever_it_is_cut(tmp_path):
     path = tmp_path / "a.safetensors"
     tg.save({"w": tg.randn(50), "n": 1}, path)
@@ -176,7 +170,7 @@ def test_every_changed_byte_is_noticed(tmp_path):
         except StateError as failure:
             assert "a.safetensors" in str(failure)
         else:
-            assert whole[position : position + 1] in b' ",' and equal(back, state)
+            assert whole[position : position + 1] == b" " and equal(back, state)
 
 
 def rewritten(path, change):
@@ -285,8 +279,6 @@ def test_missing_files_and_folders(tmp_path):
             read(tmp_path / "none.safetensors")
         with pytest.raises(StateError, match="folder"):
             read(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        tg.save({}, tmp_path / "none" / "a.safetensors")
 
 
 def test_tensors_of_another_device_come_and_go(tmp_path):

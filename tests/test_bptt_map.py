@@ -129,6 +129,12 @@ def test_a_zero_first_state_is_no_cut():
     assert (made.matrix[:, 0] == 0).all() and made.reached[:, 0].all() and not made.cut.any()
 
 
+def test_a_loss_that_does_not_depend_on_the_weight_is_no_cut():
+    w, v = tg.tensor(0.5, requires_grad=True), tg.tensor(2.0, requires_grad=True)
+    made = tg.bptt_map([v * 1.0, w * v], w, uses_per_step=1)
+    assert made.matrix.tolist() == [[0.0], [2.0]] and not made.reached[0].any() and not made.cut.any()
+
+
 # ---- which uses make a step
 
 
@@ -220,6 +226,18 @@ def test_a_hook_on_a_state_acts_as_in_backward():
     assert tg.bptt_map(losses, w, uses_per_step=1).matrix.tolist() == [[0.0, 0.0], [0.0, 0.5]]
 
 
+def test_terms_that_do_not_add_up_are_refused():
+    """A hook on a whole layer doubles its gradients; the layer's cells do not have it."""
+    layer = nn.RNN(2, 3)
+    output, _ = layer(tg.randn(4, 1, 2))
+    node = output.grad_fn
+    while node.operator.name != "rnn_layer":
+        node = node.parents[0]
+    node.register_hook(lambda gradients, _: tuple([None if g is None else g * 2 for g in gradients]))
+    with pytest.raises(ArgumentError, match="TG-A003.*do not add up"):
+        tg.bptt_map([output[t].sum() for t in range(4)], layer.weight_hh_l0)
+
+
 # ---- what it leaves alone, what it refuses
 
 
@@ -239,6 +257,16 @@ def test_it_works_under_no_grad():
     W, _, losses, _ = sigmoid_rnn(3)
     with tg.no_grad():
         assert tg.bptt_map(losses, W).shape == (3, 3)
+
+
+def test_a_layer_is_unrolled_in_its_own_precision_under_autocast():
+    tg.manual_seed(0)
+    layer = nn.RNN(3, H)
+    output, _ = layer(tg.randn(4, 2, 3))
+    losses = [(output[t] ** 2).sum() for t in range(4)]
+    expected = tg.bptt_map(losses, layer.weight_hh_l0).gradients
+    with tg.autocast("cpu", dtype=tg.float16):
+        np.testing.assert_array_equal(tg.bptt_map(losses, layer.weight_hh_l0).gradients, expected)
 
 
 def test_large_gradients_are_not_kept(monkeypatch):

@@ -28,6 +28,15 @@ def drawn(monkeypatch):
     return kept
 
 
+@pytest.fixture
+def japanese_font():
+    """The name of a font with Japanese letters; without one such labels are not drawn, and the test is skipped."""
+    found = figures.japanese_font()
+    if found is None:
+        pytest.skip(f"matplotlib finds no font with Japanese letters here, such as {', '.join(figures.JAPANESE_FONTS)}")
+    return found
+
+
 def titles(figure):
     return [axes.get_title() for axes in figure.axes if axes.get_visible()]
 
@@ -65,9 +74,7 @@ def test_any_number_of_panels_fits(tmp_path, drawn, count):
     assert len(titles(drawn[0])) == count
 
 
-def test_labels_are_japanese_where_there_is_a_font(tmp_path, drawn, monkeypatch):
-    if figures.japanese_font() is None:
-        pytest.skip("no Japanese font here")
+def test_labels_are_japanese_where_there_is_a_font(tmp_path, drawn, monkeypatch, japanese_font):
     monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a letter that its font lacks
@@ -77,18 +84,19 @@ def test_labels_are_japanese_where_there_is_a_font(tmp_path, drawn, monkeypatch)
     assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == ["訓練", "検証"]
 
 
-def test_titles_may_be_japanese_when_messages_are_english(tmp_path):
-    if figures.japanese_font() is None:
-        pytest.skip("no Japanese font here")
+def test_titles_may_be_japanese_when_messages_are_english(tmp_path, drawn, japanese_font):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         save_curve(tmp_path / "loss.png", [1, 2, 3], [3, 2, 1], title="損失", x_label="ステップ", y_label="値")
+    (axes,) = drawn[0].axes
+    assert [axes.get_title(), axes.get_xlabel(), axes.get_ylabel()] == ["損失", "ステップ", "値"]
+    assert japanese_font in axes.title.get_fontfamily()
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 3], [2, 2], [3, 1]]]
 
 
 def test_labels_are_english_where_there_is_no_font(tmp_path, drawn, monkeypatch):
     monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
     monkeypatch.setattr(figures, "JAPANESE_FONTS", ())
-    getattr(figures.japanese_font, "cache_clear", lambda: None)()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         save_curves(tmp_path / "curves.png", HISTORY)
@@ -101,6 +109,7 @@ def test_a_running_mean_is_the_mean_of_its_window(tmp_path, drawn):
     points, smooth = drawn[0].axes[0].lines
     assert points.get_ydata().tolist() == values
     assert smooth.get_ydata().tolist() == [sum(values[i : i + 4]) / 4 for i in range(7)]
+    assert list(smooth.get_xdata()) == [2, 3, 4, 5, 6, 7, 8] and drawn[0].axes[0].get_ylim() == (0, 100)
 
 
 def test_the_file_stays_whole_when_drawing_fails(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
+import io
 import pickle
 import random
 import struct
@@ -38,6 +40,8 @@ def test_an_idx_file_that_promises_what_it_does_not_hold_is_refused_before_anyth
     refused(formats.read_idx, written(tmp_path, "b.idx", gzip.compress(promise)), "header tells of")
     overflow = b"\0\0\x0e\x08" + struct.pack(">8I", *[0xFFFFFFFF] * 8)
     refused(formats.read_idx, written(tmp_path, "c.idx", overflow), "header tells of")
+    nothing = b"\0\0\x08\x04" + struct.pack(">4I", 0, *[0xFFFFFFFF] * 3)
+    refused(formats.read_idx, written(tmp_path, "d.idx", nothing), "TG-F005.*no array has the shape")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,11 @@ def test_a_wrong_image_is_refused(tmp_path, name):
     refused(formats.read_image, written(tmp_path, "a.png", WRONG_IMAGES[name]), "TG-F005")
 
 
+@pytest.mark.parametrize(("name", "why"), [("scans", "more than 100 scans"), ("too wide", "cannot hold 5000 x 6000 pixels")])
+def test_an_image_that_would_take_long_to_decode_is_not_decoded(tmp_path, name, why):
+    refused(formats.read_image, written(tmp_path, "a.png", WRONG_IMAGES[name]), why)
+
+
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
     refused(formats.read_image, written(tmp_path, "a.png", with_size(png(GRAY), 8_000, 8_000)), "TG-F008.*pixels")
     refused(formats.read_image, written(tmp_path, "b.png", with_size(png(GRAY), 60_000, 60_000)), "pixels")
@@ -234,6 +243,15 @@ def test_the_members_of_a_tar_gz_are_read_in_memory(tmp_path):
     assert dict(archive) == {"x/y": b"text"}
 
 
+def with_two_names_for_one_member() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("a", bytes(1000))
+        file.filelist.append(copy.copy(file.getinfo("a")))
+        file.filelist[1].filename = "b"
+    return buffer.getvalue()
+
+
 WHOLE_ZIP = zipped({"a": b"x" * 100})
 WRONG_ARCHIVES = {
     "empty": b"",
@@ -250,6 +268,7 @@ WRONG_ARCHIVES = {
     "twice": tarred(tar_member("a"), tar_member("a")),
     "rare": zipped({"a": b"x" * 100}, zipfile.ZIP_BZIP2),
     "encrypted": WHOLE_ZIP.replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"),
+    "overlap": with_two_names_for_one_member(),
     "declares more": WHOLE_ZIP.replace(struct.pack("<I", 100), struct.pack("<I", 100_000_000)),
 }
 

@@ -96,13 +96,16 @@ def test_the_gru_of_keras():
 
 
 def test_parts_of_a_bidirectional_stack_are_joined():
-    state = {}
+    state, given = {}, {}
     for layer in range(2):
         for reverse in (False, True):
-            wx = drawn(D if layer == 0 else 2 * H, 4 * H, seed=layer)
+            wx = drawn(D if layer == 0 else 2 * H, 4 * H, seed=2 * layer + reverse)
+            given[f"weight_ih_l{layer}{'_reverse' * reverse}"] = wx.T
             state |= recurrent_weights("LSTM", tg.tensor(wx), drawn(H, 4 * H, seed=5), layer=layer, reverse=reverse)
-    model = nn.LSTM(D, H, num_layers=2, bidirectional=True, bias=False)
+    model = nn.LSTM(D, H, num_layers=2, bidirectional=True, bias=False).double()
     assert str(model.load_state_dict(state)) == "<All keys matched successfully>"
+    for name, weight in given.items():
+        np.testing.assert_array_equal(getattr(model, name).detach().array, weight)
 
 
 def test_what_does_not_belong_together_is_refused():

@@ -13,6 +13,7 @@ import pytest
 from loader_cases import KINDS, WORKERS, names, nothing_left, plain
 
 import tinygrad_ja as tg
+from tinygrad_ja.backend.random import default_generator
 from tinygrad_ja.data import (
     BatchSampler,
     BucketBatchSampler,
@@ -61,17 +62,11 @@ def test_the_seed_decides_the_batches_and_their_random_numbers_whoever_makes_the
 
 @pytest.mark.parametrize("options", KINDS, ids=names)
 def test_making_batches_leaves_the_default_generator_alone_but_for_one_draw(options):
-    def numbers(use):
-        tg.manual_seed(1)
-        loader = DataLoader(sets.Noisy(20), 4, shuffle=True, **options)
-        iterator = iter(loader)
-        drawn = []
-        for _ in range(use):
-            next(iterator)
-            drawn.append(tg.rand(1).item())
-        return drawn
-
-    assert numbers(5)[:2] == numbers(2)
+    tg.manual_seed(1)
+    default_generator("cpu").integers(0, 2**62, ())  # the seed of the epoch
+    expected = [tg.rand(1).item() for _ in range(5)]
+    tg.manual_seed(1)
+    assert [tg.rand(1).item() for _ in DataLoader(sets.Noisy(20), 4, shuffle=True, **options)] == expected
 
 
 def test_python_and_numpy_are_seeded_by_batch_in_processes():
@@ -298,12 +293,14 @@ def test_states_that_do_not_fit_are_refused():
         {"seed": 1},
         [],
         {**state, "length": 4},
+        {**state, "length": "5"},
         {**state, "batches": -1},
         {**state, "batches": "2"},
         {**state, "seed": 0.5},
         {**state, "generator": generator},
         {**state, "batches": 6},
         {**state, "seed": 1, "samplers": [generator]},
+        {**state, "seed": 1, "samplers": None},
     ]
     for one in wrong:
         with pytest.raises(StateError, match="TG-F003.*DataLoader"):

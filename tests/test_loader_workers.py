@@ -105,7 +105,7 @@ def test_a_killed_worker_process_is_an_error_not_a_hang(persistent):
 
 
 @pytest.mark.parametrize("options", WORKERS, ids=names)
-def test_a_timeout_is_an_error(options, monkeypatch):
+def test_a_timeout_is_an_error(options):
     class Waiting(sets.Numbers):
         def __getitem__(self, index):
             time.sleep(0.5 if index == 4 else 0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_ja as tg
 from tinygrad_ja.errors import ArgumentError, ShapeError
 from tinygrad_ja.training import metrics
+from tinygrad_ja.training.metrics import classification
 
 words = st.text("abcd", max_size=9)
 
@@ -69,10 +70,18 @@ def test_iou_of_masks() -> None:
     assert metrics.binary_iou(a & False, b & False) == 1.0
 
 
-def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_confusion_matrix_is_drawn_with_true_classes_as_rows(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    kept = []
+    save = classification.save_figure
+    monkeypatch.setattr(classification, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path))[1])
     gathered = metrics.ConfusionMatrix(2)
     gathered.update([0, 1, 1], [0, 1, 0])
     assert gathered.plot(tmp_path / "matrix.png", ["cat", "dog"]).read_bytes().startswith(b"\x89PNG")
+    axes = kept[0].axes[0]
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "1", (1, 0): "1", (0, 1): "0", (1, 1): "1"}
+    assert axes.images[0].get_array().tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,11 @@ def at(browser: Any) -> int:
     return int(text(browser, "#count").split("/")[0])
 
 
-def wait(condition: Any, seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def wait(browser: Any, condition: Callable[[], bool]) -> None:
+    """Until it holds; selenium's TimeoutException where the page hangs."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, timeout=120, poll_frequency=0.05).until(lambda _: condition())
 
 
 def test_next_walks_through_forward_and_backward_in_the_order_of_the_tape(opened: Any) -> None:
@@ -180,15 +180,15 @@ def test_the_language_can_be_switched_at_any_step(opened: Any) -> None:
 
 def test_play_goes_on_by_itself_and_stops_at_the_end(opened: Any) -> None:
     click(opened, "play")
-    wait(lambda: at(opened) >= 2)
+    wait(opened, lambda: at(opened) >= 2)
     click(opened, "play")
     stopped = at(opened)
     time.sleep(1.2)
     assert at(opened) == stopped
     opened.execute_script("show(16)")
     press(opened, " ")
-    wait(lambda: at(opened) == 17)
-    wait(lambda: opened.find_element("id", "play").get_attribute("aria-pressed") == "false")
+    wait(opened, lambda: at(opened) == 17)
+    wait(opened, lambda: opened.find_element("id", "play").get_attribute("aria-pressed") == "false")
 
 
 def test_a_click_on_an_operator_goes_to_its_step(opened: Any) -> None:

@@ -90,6 +90,8 @@ def test_a_step_of_ones_own_may_have_several_optimizers_and_return_the_loss_alon
 
 def test_gathered_gradients_are_those_of_the_large_batch():
     large, small = Setting(), Setting()
+    for setting in (large, small):  # Adam would take the same steps with any multiple of the gradients
+        setting.optimizer = optim.SGD(setting.model.parameters(), lr=0.05)
     ((x, target), *_) = batches(1, 8)
     large.trainer([(x, target)]).run(epochs=3)
     small.trainer([(x[i : i + 2], target[i : i + 2]) for i in range(0, 8, 2)], update={"accumulate": 4}).run(epochs=3)
@@ -119,7 +121,6 @@ def test_a_plateau_schedule_sees_the_validation():
 def test_a_scaler_leaves_out_a_step_with_infinite_gradients():
     w = tg.tensor([1.0], requires_grad=True)
     scaler = tg.amp.GradScaler("cpu", init_scale=4.0)
-    schedule = None
     optimizer = optim.SGD([w], lr=0.5)
     schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
     update = Update(lambda x: (w * x).sum(), optimizer, scaler=scaler, schedule=schedule)
@@ -127,6 +128,17 @@ def test_a_scaler_leaves_out_a_step_with_infinite_gradients():
     assert (w.item(), scaler.get_scale(), optimizer.param_groups[0]["lr"]) == (1.0, 2.0, 0.5)
     update(tg.tensor([1.0]))
     assert (w.item(), optimizer.param_groups[0]["lr"]) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("limit", ["clip_norm", "clip_value"])
+def test_limits_hold_for_the_gradients_and_not_for_the_scaled_ones(limit):
+    w = tg.tensor([1.0], requires_grad=True)
+    scaler = tg.amp.GradScaler("cpu", init_scale=64.0)
+    update = Update(lambda x: (w * x).sum(), optim.SGD([w], lr=0.5), scaler=scaler, **{limit: 1.0})
+    update(tg.tensor([0.5]))  # below the limit
+    assert w.item() == 0.75
+    update(tg.tensor([3.0]))  # above
+    assert w.item() == pytest.approx(0.25, abs=1e-5)
 
 
 def test_an_update_runs_where_host_arrays_are_refused():

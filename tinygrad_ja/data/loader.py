@@ -337,23 +337,22 @@ class DataLoader:
         keys = {"seed", "batches", "length", "samplers", "generator"}
         if not isinstance(state, dict) or set(state) != keys:
             return f"it is not a dict of {sorted(keys)}", f"{sorted(keys)} の dict ではありません"
-        seed, batches = state["seed"], state["batches"]
-        if not isinstance(batches, int) or not 0 <= batches <= (batches if state["length"] is None else state["length"]):
+        seed, batches, samplers, here = state["seed"], state["batches"], state["samplers"], self._length()
+        if state["length"] != here:
+            return (
+                f"it has {state['length']!r} batches in an epoch, this loader {here}",
+                f"1 エポックのバッチ数が {state['length']!r} ですが、ここでは {here} です",
+            )
+        if not isinstance(batches, int) or not 0 <= batches <= (batches if here is None else here):
             return f"{batches!r} batches were delivered", f"渡したバッチの数が {batches!r} です"
         if not (seed is None or isinstance(seed, int)):
             return f"its seed is {seed!r}", f"シードが {seed!r} です"
-        if state["length"] != self._length():
-            given, here = state["length"], self._length()
-            return (
-                f"it has {given} batches in an epoch, this loader {here}",
-                f"1 エポックのバッチ数が {given} ですが、ここでは {here} です",
-            )
         if (state["generator"] is None) != (self.generator is None):
             return "only one of the two has a generator", "片方にだけ generator があります"
-        if seed is not None and len(state["samplers"]) != len(self._generators()):
+        if not isinstance(samplers, list) or (seed is not None and len(samplers) != len(self._generators())):
             return "its samplers have other generators", "サンプラーの generator が違います"
         try:
-            for one in (*state["samplers"], *([] if self.generator is None else [state["generator"]])):
+            for one in (*samplers, *([] if self.generator is None else [state["generator"]])):
                 Generator().set_state(one)
         except (KeyError, TypeError, ValueError):
             return "the state of a generator is damaged", "generator の状態が壊れています"

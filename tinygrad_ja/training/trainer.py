@@ -57,8 +57,8 @@ class Trainer:
     how often it runs changes nothing in the training.
     parts: name -> what else a checkpoint has to hold so that a run goes on exactly (optimizers, generators, anything with ``state_dict``). The
     parts of an ``Update`` are known.
-    folder: for ``checkpoint-*.safetensors``, ``best.safetensors`` (the weights of the best validation), ``log.csv``, ``log.jsonl`` and
-    ``curves.png``. Without it nothing is written.
+    folder: for ``checkpoint-*.safetensors`` (the newest, and the one of the best validation), ``log.csv``, ``log.jsonl`` and ``curves.png``.
+    Without it nothing is written.
     schedules: stepped at the end of each epoch; a ReduceLROnPlateau after each validation, with the value that ``stopping`` watches.
     stopping: an EarlyStopping. Without one, the best ``valid_loss`` (or ``loss``) is noted and nothing stops.
     validate_every, log_every, checkpoint_every: steps between validations (each makes a row of the log), rows of training values alone, and

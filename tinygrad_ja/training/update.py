@@ -118,7 +118,7 @@ class Update:
                 "TG-F003",
                 what="Update",
                 reason=("the gathered gradients have other shapes", "ためている勾配の形状が違います"),
-                fix=("use the same model as when it was saved", "保存したときと同じモデルを使ってください。"),
+                fix=("use the same model as when it was saved.", "保存したときと同じモデルを使ってください。"),
             )
         for p, gradient in zip(params, gradients):
             p.grad = None if gradient is None else Tensor(move(gradient.array, device_of(p.array)).astype(p.dtype, copy=True))

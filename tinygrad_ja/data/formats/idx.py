@@ -27,10 +27,18 @@ def read_idx(path: FilePath, limit: int = LIMIT) -> np.ndarray:
     with open(path, "rb") as file:
         contents = Contents(file, path, limit)
         dtype, shape = _header(contents)
-        array = np.empty(shape, dtype)
+        array = _empty(shape, dtype, path)
         contents.readinto(array.reshape(-1).view(np.uint8).data)
         contents.finish()
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype, path: FilePath) -> np.ndarray:
+    try:
+        return np.empty(shape, dtype)
+    except ValueError as failure:  # no elements, but axes longer together than NumPy can count
+        fault = (f"no array has the shape {shape}", f"形状 {shape} の配列は作れません")
+        raise damaged(path, "IDX", fault) from failure
 
 
 def _header(contents: Contents) -> tuple[np.dtype, tuple[int, ...]]:

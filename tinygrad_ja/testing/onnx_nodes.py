@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 
+from ..errors import error
 from ..io.onnx.import_module import load_onnx
 from ..io.onnx.import_table import IMPORTERS
 from ..io.onnx.import_tensor import DTYPES
 from ..ops.creation import from_numpy
+
+try:
+    import onnx
+except ImportError as failure:
+    raise error("TG-A002", package="onnx", install="onnx>=1.17") from failure
 
 RANDOM = (
     "test_bernoulli",

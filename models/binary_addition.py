@@ -21,12 +21,48 @@ from typing import Any, NamedTuple
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from tinygrad_ja import nn
+from tinygrad_ja.errors import language
+from tinygrad_ja.table import width
 from tinygrad_ja.training import Trainer, pyplot, save_curve
+from tinygrad_ja.viz.figures import Words
 
 TITLE = {
     "en": "binary addition by a simple RNN: BPTT is what the tape does (JDLA E certificate: RNN, BPTT)",
     "ja": "単純な RNN による 2 進数の足し算: BPTT はテープが行う (E資格: RNN, BPTT)",
 }
+
+_HELP = {
+    "en": {
+        "iterations": "number of pairs to learn from (default 10000)",
+        "hidden": "hidden units (default 16)",
+        "lr": "learning rate (default 0.1)",
+        "init": "initial weights (default normal)",
+        "activation": "hidden activation (default sigmoid)",
+        "seed": "seed of all random numbers (default 0)",
+        "device": "cpu, cuda or cuda:1 (default cpu)",
+        "out": "folder for pictures, results, checkpoint",
+        "plot_interval": "iterations between printouts (default 100)",
+        "checkpoint_interval": "iterations between checkpoints (default 1000)",
+        "resume": "continue from the checkpoint in --out",
+        "quick": "1000 iterations, for a first look",
+    },
+    "ja": {
+        "iterations": "学習に使う組の数 (既定値 10000)",
+        "hidden": "隠れユニットの数 (既定値 16)",
+        "lr": "学習率 (既定値 0.1)",
+        "init": "重みの初期値 (既定値 normal)",
+        "activation": "隠れ層の活性化関数 (既定値 sigmoid)",
+        "seed": "乱数シード (既定値 0)",
+        "device": "cpu、cuda、cuda:1 のどれか (既定値 cpu)",
+        "out": "図、結果、チェックポイントを書き出すフォルダ",
+        "plot_interval": "途中経過を表示する間隔 (既定値 100)",
+        "checkpoint_interval": "チェックポイントの間隔 (既定値 1000)",
+        "resume": "--out のチェックポイントから続ける",
+        "quick": "1000 回だけ。まず試したいとき",
+    },
+}
+_BITS_RIGHT = {"en": "right bits, all 128 x 128 pairs", "ja": "正しいビット (全 128 x 128 組)"}
+_SUMS_RIGHT = {"en": "exact sums, all 128 x 128 pairs", "ja": "正しい和 (全 128 x 128 組)"}
 
 BITS = 8
 LARGEST = 2 ** (BITS - 1)  # the sum of two numbers below it fits into BITS bits
@@ -155,23 +191,20 @@ def printout(iteration: int, loss: float, predicted: tg.Tensor, pair: tg.Tensor)
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m models binary_addition", description=TITLE["en"])
-    parser.add_argument("--iterations", type=int, default=10_000, help="number of pairs to learn from (default 10000)")
-    parser.add_argument("--hidden", type=int, default=16, help="hidden units (default 16)")
-    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (default 0.1)")
-    parser.add_argument("--init", choices=["normal", "xavier", "he"], default="normal", help="initial weights (default normal)")
-    parser.add_argument(
-        "--activation", choices=list(ACTIVATIONS), default="sigmoid", help="hidden activation (default sigmoid)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default cpu)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/binary_addition"), help="folder for pictures, results, checkpoint"
-    )
-    parser.add_argument("--plot-interval", type=int, default=100, help="iterations between printouts (default 100)")
-    parser.add_argument("--checkpoint-interval", type=int, default=1000, help="iterations between checkpoints (default 1000)")
-    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
-    parser.add_argument("--quick", action="store_true", help="1000 iterations, for a first look")
+    parser = argparse.ArgumentParser(prog="python -m models binary_addition", description=TITLE[language()])
+    text = _HELP[language()]
+    parser.add_argument("--iterations", type=int, default=10_000, help=text["iterations"])
+    parser.add_argument("--hidden", type=int, default=16, help=text["hidden"])
+    parser.add_argument("--lr", type=float, default=0.1, help=text["lr"])
+    parser.add_argument("--init", choices=["normal", "xavier", "he"], default="normal", help=text["init"])
+    parser.add_argument("--activation", choices=list(ACTIVATIONS), default="sigmoid", help=text["activation"])
+    parser.add_argument("--seed", type=int, default=0, help=text["seed"])
+    parser.add_argument("--device", default="cpu", help=text["device"])
+    parser.add_argument("--out", type=Path, default=Path("runs/binary_addition"), help=text["out"])
+    parser.add_argument("--plot-interval", type=int, default=100, help=text["plot_interval"])
+    parser.add_argument("--checkpoint-interval", type=int, default=1000, help=text["checkpoint_interval"])
+    parser.add_argument("--resume", action="store_true", help=text["resume"])
+    parser.add_argument("--quick", action="store_true", help=text["quick"])
     options = parser.parse_args(argv)
     if options.quick:
         options.iterations = min(options.iterations, 1000)
@@ -212,12 +245,32 @@ def new_trainer(options: argparse.Namespace) -> Trainer:
 def save_pictures(trainer: Trainer, options: argparse.Namespace) -> None:
     """Loss and bit accuracy over the iterations, as PNG."""
     steps, losses, accuracies = ([row[name] for row in trainer.history] for name in ("step", "loss", "accuracy"))
-    about = f"{options.activation}, {options.init} init, seed {options.seed}"
-    axis: dict[str, Any] = {"x_label": f"iteration (mean of {options.plot_interval})", "window": 5}
-    title = f"Binary addition: loss ({about})"
-    save_curve(options.out / "loss.png", steps, losses, title=title, y_label="squared error E", **axis)
-    axis |= {"y_label": "share of right bits", "y_range": (0.0, 1.05)}
-    save_curve(options.out / "accuracy.png", steps, accuracies, title=f"Binary addition: right bits ({about})", **axis)
+    words = Words()
+    about = words(
+        f"{options.activation}, {options.init} init, seed {options.seed}",
+        f"{options.activation}、初期値 {options.init}、シード {options.seed}",
+    )
+    interval = options.plot_interval
+    x_label = words(f"iteration (mean of {interval})", f"回数 ({interval} 回の平均)")
+    save_curve(
+        options.out / "loss.png",
+        steps,
+        losses,
+        title=words(f"Binary addition: loss ({about})", f"2 進数の足し算: 損失 ({about})"),
+        x_label=x_label,
+        y_label=words("squared error E", "二乗誤差 E"),
+        window=5,
+    )
+    save_curve(
+        options.out / "accuracy.png",
+        steps,
+        accuracies,
+        title=words(f"Binary addition: right bits ({about})", f"2 進数の足し算: 正しいビット ({about})"),
+        x_label=x_label,
+        y_label=words("share of right bits", "正しいビットの割合"),
+        window=5,
+        y_range=(0.0, 1.05),
+    )
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any] | int:
@@ -240,6 +293,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | int:
         "device": str(options.device),
     }
     (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    print(f"{'right bits, all 128 x 128 pairs':<36}{score.bits:>8.2%}")
-    print(f"{'exact sums, all 128 x 128 pairs':<36}{score.sums:>8.2%}")
+    for label, share in ((_BITS_RIGHT, score.bits), (_SUMS_RIGHT, score.sums)):
+        name = label[language()]
+        print(f"{name}{' ' * (36 - width(name))}{share:>8.2%}")
     return results

@@ -417,7 +417,7 @@ class Trainer:
             try:
                 save_curves(self.folder / "curves.png", self.history)
             except ArgumentError as failure:  # matplotlib is not installed: the run is worth its logs all the same
-                self.write(str(failure))
+                self.write(f"curves.png: {failure}")
 
     def _report(self, outcome: str) -> Report:
         watched = self.stopping

@@ -11,8 +11,8 @@ import pytest
 import tinygrad_ja as tg
 from tinygrad_ja import nn
 from tinygrad_ja.errors import ArgumentError, DtypeError
+from tinygrad_ja.profiling.watching import MULTIPLICATIONS, watching_products
 from tinygrad_ja.testing import strict
-from tinygrad_ja.training.multiplications import MULTIPLICATIONS, watching_products
 
 F = nn.functional
 

@@ -95,8 +95,10 @@ _keep_freed_memory()
 _LATER = {
     "blame": "diagnosis",
     "bptt_map": "viz",
+    "compile": "compile",
     "data": "data",
     "draw": "viz",
+    "profile": "profiling",
     "summary": "training",
     "training": "training",
     "viz": "viz",
@@ -105,6 +107,7 @@ _LATER = {
 if _TYPE_CHECKING:
     from . import data, training, viz
     from .diagnosis import blame
+    from .profiling import profile
     from .training import summary
     from .viz import bptt_map, draw
 

@@ -1,6 +1,6 @@
 """``python -m models`` and ``python -m benchmarks``: a folder of programs, listed without importing them, run by name.
 
-A program is a module with a function ``main(argv)``. Its line in the list is ``TITLE = {"en": ..., "ja": ...}``, or else the first
+A program is a module, or a package whose ``__init__.py`` has it, with a function ``main(argv)``. Its line in the list is ``TITLE = {"en": ..., "ja": ...}``, or else the first
 line of its docstring.
 """
 
@@ -23,10 +23,12 @@ _LIST = (
 def programs(folder: Path) -> dict[str, str]:
     """Names of the programs in ``folder`` and their titles in the current language, read from their source."""
     titles = {}
-    for path in sorted(folder.glob("[a-z]*.py")):
+    modules = {path.stem: path for path in folder.glob("[a-z]*.py")}
+    packages = {path.parent.name: path for path in folder.glob("[a-z]*/__init__.py")}
+    for name, path in sorted({**modules, **packages}.items()):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(part, ast.FunctionDef) and part.name == "main" for part in tree.body):
-            titles[path.stem] = _title(tree)
+            titles[name] = _title(tree)
     return titles
 
 

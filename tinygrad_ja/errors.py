@@ -66,6 +66,10 @@ class UsageError(TinygradError, TypeError):
     """A Tensor is used where it cannot be."""
 
 
+class CompileError(UsageError):
+    """A function cannot be compiled as it is."""
+
+
 class WorkerError(TinygradError, RuntimeError):
     """A worker of a DataLoader ended, or did not answer in time."""
 
@@ -104,6 +108,7 @@ CLASSES: dict[str, type[TinygradError]] = {
     "A": ArgumentError,
     "F": StateError,
     "R": RegistrationError,
+    "P": CompileError,
     "U": UsageError,
     "V": VerificationError,
     "W": WorkerError,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
 from ..backend.devices import Device, device_of
-from ..core.modes import no_grad
+from ..core.modes import modes, no_grad
 from ..core.tensor import Tensor
 from ..errors import Phrase, error
 
@@ -47,7 +48,7 @@ class GradScaler:
         self._device, self._enabled = device, enabled
         self._scale, self._good_steps = float(init_scale), 0
         self._growth_factor, self._backoff_factor, self._growth_interval = growth_factor, backoff_factor, growth_interval
-        self._found: dict[int, bool] = {}
+        self._found: dict[int, Any] = {}  # a bool, or in a compiled function a Tensor
         self._stepped: set[int] = set()
 
     def scale(self, outputs: Any) -> Any:
@@ -55,7 +56,7 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if type(outputs) is Tensor:
-            return outputs * self._scale
+            return outputs * self._factor()
         if isinstance(outputs, (tuple, list)):
             return type(outputs)([self.scale(part) for part in outputs])
         raise error("TG-T002", op="GradScaler.scale", argument="outputs", type=type(outputs).__name__)
@@ -78,10 +79,14 @@ class GradScaler:
                 raise error("TG-T004", op="GradScaler.unscale_", dtype="float16", allowed="float32", fix="tg.float32")
         with no_grad():
             for p in params:
-                g = p.grad.mul_(1.0 / self._scale).array
+                g = p.grad.mul_(1.0 / self._factor()).array
                 place = device_of(g)
                 finite[place] = ARRAY_MODULES[type(g)].isfinite(g).all() & finite.get(place, True)
-        self._found[key] = not all([bool(flag) for flag in finite.values()])
+        if modes.recording is None:
+            self._found[key] = not all([bool(flag) for flag in finite.values()])
+        else:
+            (flag,) = finite.values()
+            self._found[key] = Tensor(flag == False)  # noqa: E712 - of an array
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """Unscale the gradients unless that is done, and run ``optimizer.step`` when all of them are finite.
@@ -97,6 +102,8 @@ class GradScaler:
         if key not in self._found:
             self.unscale_(optimizer)
         self._stepped.add(key)
+        if modes.recording is not None:
+            return modes.recording.unless(self._found[key], lambda: optimizer.step(*args, **kwargs))
         return None if self._found[key] else optimizer.step(*args, **kwargs)
 
     def update(self, new_scale: float | None = None) -> None:
@@ -107,13 +114,27 @@ class GradScaler:
             self._scale = float(new_scale)
         elif not self._found:
             raise _order(("update() needs a step() before it", "update() の前に step() を呼ぶ必要があります"))
-        elif any(self._found.values()):
+        elif modes.recording is not None:
+            modes.recording.later(self._adapt, functools.reduce(lambda a, b: a | b, self._found.values()))
+        else:
+            self._adapt(any(self._found.values()))
+        self._found, self._stepped = {}, set()
+
+    def _factor(self) -> float:
+        """The factor; a compiled function reads it anew at each call."""
+        recording = modes.recording
+        if recording is None:
+            return self._scale
+        recording.identities.append((vars(self), "_enabled", self._enabled))
+        return recording.numbers.read(f"{id(self)}_scale", lambda: self._scale)
+
+    def _adapt(self, found: Any) -> None:
+        if bool(found):
             self._scale, self._good_steps = self._scale * self._backoff_factor, 0
         else:
             self._good_steps += 1
             if self._good_steps == self._growth_interval:
                 self._scale, self._good_steps = self._scale * self._growth_factor, 0
-        self._found, self._stepped = {}, set()
 
     def get_scale(self) -> float:
         """The factor; 1.0 when disabled."""

@@ -28,6 +28,10 @@ class Backend(NamedTuple):
     """How an operator runs on these arrays where that is not its own text: operator -> kernel."""
     adopt: Callable[[Any, Any, dict[str, Any]], list[Any] | None] | None = None
     """Makes arrays of another backend its own where both met in one call: (operator, operands, constants) -> operands, or None."""
+    place_of: Callable[[Any], tuple[str, int]] | None = None
+    """Name and index of the device of one array, where not all of them are on the device ``name``."""
+    backward_of: Callable[[Any, Any], Callable[..., Any]] | None = None
+    """How the backward of a fused operator runs on these arrays: (operator, the usual backward) -> backward."""
 
 
 def _numpy_random(seed: int, index: int) -> np.random.Generator:
@@ -101,6 +105,12 @@ def meet(a: Any, b: Any) -> bool:
     """True for two arrays that may stand in one call: of one type, or of a type that adopts the other's arrays."""
     kinds = {type(a), type(b)}
     return len(kinds) == 1 or any(BY_TYPE[kind].adopt is not None for kind in kinds)
+
+
+def place_of(array: Any) -> tuple[str, int]:
+    """Name and index of the device on which ``array`` lives."""
+    backend = BY_TYPE[type(array)]
+    return backend.place_of(array) if backend.place_of is not None else (backend.name, backend.index_of(array))
 
 
 def as_array(value: Any) -> Any:

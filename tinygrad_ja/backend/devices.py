@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import error
-from .arrays import BACKENDS, BY_TYPE, Backend, register_backend
+from .arrays import BACKENDS, BY_TYPE, Backend, place_of, register_backend
 
 
 class Device:
@@ -142,10 +142,6 @@ def load_cuda() -> Backend:
         with cupy.cuda.Device(index):
             return cupy.asarray(array)
 
-    def random(seed: int, index: int) -> Any:
-        with cupy.cuda.Device(index):
-            return cupy.random.Generator(cupy.random.Philox4x3210(seed))
-
     register_backend(
         Backend(
             name="cuda",
@@ -154,7 +150,7 @@ def load_cuda() -> Backend:
             from_host=from_host,
             to_host=cupy.asnumpy,
             index_of=lambda array: array.device.id,
-            random=random,
+            random=PhiloxStream,
         )
     )
     return BACKENDS["cuda"]
@@ -178,14 +174,12 @@ def usable(place: Device) -> Device:
 
 def device_of(array: Any) -> Device:
     """The device on which ``array`` lives."""
-    backend = BY_TYPE[type(array)]
-    return Device(backend.name, backend.index_of(array))
+    return Device(*place_of(array))
 
 
 def move(array: Any, place: Device) -> Any:
     """``array`` on ``place``: itself when it is there already, else a copy."""
-    backend = BY_TYPE[type(array)]
-    if (backend.name, backend.index_of(array)) == (place.type, place.index):
+    if place_of(array) == (place.type, place.index):
         return array
     usable(place)
-    return BACKENDS[place.type].from_host(backend.to_host(array), place.index)
+    return BACKENDS[place.type].from_host(BY_TYPE[type(array)].to_host(array), place.index)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,26 @@ import numpy as np
 from ..errors import error
 from .arrays import BACKENDS
 from .devices import Device, get_default_device, usable
+
+
+_METHODS: dict[str, Callable[..., Any]] = {}
+
+
+def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that draws: while a recorder is at work in this thread, it notes the draw."""
+    name = method.__name__
+    _METHODS[name] = method
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def draw(self: Generator, *args: Any, **kwargs: Any) -> Any:
+        if _here.recorder is None:
+            return method(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        return _here.recorder.draw(self, name, bound.args[1:])
+
+    return draw
 
 
 class Generator:
@@ -43,19 +66,7 @@ class Generator:
         return self._seed
 
     def get_state(self) -> dict[str, Any]:
-        """The state as plain JSON values; ``set_state`` continues the same stream. CPU only."""
-        if self.device.type != "cpu":
-            raise error(
-                "TG-A001",
-                op="Generator.get_state",
-                argument="device",
-                value=self.device,
-                rule=("only the stream of a CPU generator can be saved", "保存できるのは CPU の生成器の乱数列だけです"),
-                fix=(
-                    "seed it anew with manual_seed after resuming",
-                    "再開した後に manual_seed でシードを設定し直してください。",
-                ),
-            )
+        """The state as plain JSON values; ``set_state`` continues the same stream."""
         return {"seed": self._seed, "stream": self._stream.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -63,28 +74,37 @@ class Generator:
         self.manual_seed(state["seed"])
         self._stream.bit_generator.state = state["stream"]
 
+    def plainly(self, method: str, args: tuple[Any, ...]) -> Any:
+        """What a method draws, out of sight of a recorder."""
+        return _METHODS[method](self, *args)
+
     @property
     def _xp(self) -> Any:
         return BACKENDS[self.device.type].xp
 
+    @_recorded
     def uniform(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Array of uniform numbers in [0, 1)."""
         drawn = np.float64 if np.dtype(dtype) == np.float64 else np.float32
         return self._array(self._stream.random(shape, dtype=drawn), dtype)
 
+    @_recorded
     def normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Array of standard normal numbers."""
         drawn = np.float64 if np.dtype(dtype) == np.float64 else np.float32
         return self._array(self._stream.standard_normal(shape, dtype=drawn), dtype)
 
+    @_recorded
     def integers(self, low: int, high: int, shape: tuple[int, ...], dtype: Any = np.int64) -> Any:
         """Array of integers, low <= n < high."""
         return self._array(self._stream.integers(low, high, shape), dtype)
 
+    @_recorded
     def beta(self, a: float, b: float, shape: tuple[int, ...], dtype: Any) -> Any:
         """Array of numbers in [0, 1] with the density of Beta(a, b), ∝ x^(a-1) (1 - x)^(b-1)."""
         return self._array(self._stream.beta(a, b, shape), dtype)
 
+    @_recorded
     def permutation(self, n: int) -> Any:
         """A random order of 0 .. n-1 (the order of uniform keys: the same text for NumPy and CuPy)."""
         return self._xp.argsort(self._stream.random(n))
@@ -112,6 +132,7 @@ class Stream:
 
 class _Here(threading.local):
     stream: Stream | None = None
+    recorder: Any = None
 
 
 _here = _Here()
@@ -136,6 +157,12 @@ class drawing_from:
 
     def __exit__(self, *failure: object) -> None:
         _here.stream = self._before
+
+
+def record_draws(recorder: Any) -> Any:
+    """Let ``recorder`` see every draw of this thread from now on, or nobody (None). Returns who saw them before."""
+    before, _here.recorder = _here.recorder, recorder
+    return before
 
 
 class _Streams:
@@ -183,9 +210,14 @@ def manual_seed(seed: int) -> Generator:
 
 def get_rng_state() -> dict[str, Any]:
     """State of the default CPU generator."""
+    if _here.recorder is not None:
+        return _here.recorder.random_state()
     return default_generator("cpu").get_state()
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
     """Continue the default CPU generator from a saved state."""
+    if _here.recorder is not None:
+        _here.recorder.set_random_state(state)
+        return
     default_generator("cpu").set_state(state)

@@ -110,6 +110,11 @@ def work_undivided() -> None:
     _here.inside = True
 
 
+def undivided() -> bool:
+    """True in a thread that is one of several which work side by side."""
+    return _here.inside
+
+
 def in_parts(work: Callable[[slice], object], length: int, elements: int, block: int = 0) -> None:
     """Call ``work(slice)`` for parts that together are ``range(length)``: one part for each thread where ``elements``, the size of the
     whole work, is worth it, else one part in all.

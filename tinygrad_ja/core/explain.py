@@ -22,10 +22,17 @@ def explain(operator: Operator, failure: Exception, operands: Sequence[Any], con
         adopted = backend.adopt and backend.adopt(operator, operands, constants)
         if adopted:
             return operator.run(adopted, constants)
+    if getattr(failure, "code", "") == "TG-U016" and not any(_is_traced(x) for x in operands):
+        return operator.run(operands, constants)  # another thread's recording held an operand, and has ended since
     if isinstance(failure, (TinygradError, MemoryError)):
         raise failure
     arrays = [a for a in (getattr(x, "array", x) for x in operands) if type(a) in BY_TYPE]
     raise _diagnose(operator, failure, arrays, constants) from failure
+
+
+def _is_traced(x: Any) -> bool:
+    backend = BY_TYPE.get(type(getattr(x, "array", x)))
+    return backend is not None and backend.adopt is not None
 
 
 def _diagnose(operator: Operator, failure: Exception, arrays: Sequence[Any], constants: dict[str, Any]) -> Exception:

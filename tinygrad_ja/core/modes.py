@@ -26,6 +26,10 @@ class Modes(threading.local):
     inference = False
     anomaly = False
     autocast: Any = None
+    recording: Any = None
+    """The recording of ``tg.compile`` that runs in this thread."""
+    profiler: Any = None
+    """The recorder of ``tg.profile`` that looks at this thread; compiled functions tell it what they run."""
 
     def update(self, **changes: Any) -> None:
         """Change modes and choose the node class that they mean."""
@@ -103,6 +107,17 @@ def detect_anomaly(check: bool = True) -> Any:
 def recording(node: type[Node]) -> Any:
     """Context manager for tools: the tape records nodes of this class, which is called as ``Node`` is."""
     return _Mode(node=node, grad=True)
+
+
+def replayed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of methods that change numbers of Python only, such as a schedule's step: ``tg.compile`` calls them again at each replay."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        recording = modes.recording
+        return method(*args, **kwargs) if recording is None else recording.act(method, args, kwargs)
+
+    return call
 
 
 def is_grad_enabled() -> bool:

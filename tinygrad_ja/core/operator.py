@@ -261,17 +261,12 @@ class Operator:
     def backward(self) -> Callable[..., Any]:
         """``backward(saved, parents, g)``: gradients of the inputs from raw arrays."""
         if self.kind == "fused" and self.derivatives[0] is None:
-            usual: Any = self._backward_by_reference
+            usual: Any = self.backward_by_reference
         else:
             usual = build_backward(self, self.derivatives, self.joint)
-        if not self.backward_kernels or self.derivatives != self.own_derivatives:
+        if self.derivatives != self.own_derivatives or (self.kind != "fused" and not self.backward_kernels):
             return usual
-        fast = {kind: make(usual) for kind, make in self.backward_kernels.items()}
-
-        def backward(saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
-            return fast.get(type(g[0] if type(g) is tuple else g), usual)(saved, parents, g)
-
-        return backward
+        return _BackwardByType(self, usual)
 
     @property
     def differentiate(self) -> Callable[..., Any]:
@@ -314,7 +309,9 @@ class Operator:
             lifted[position] = wrap(saved[position], node)
         return tuple(lifted)
 
-    def _differentiate_reference(self, lifted: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
+    def _differentiate_reference(
+        self, lifted: tuple[Any, ...], parents: Sequence[Any], g: Any, create_graph: bool = True
+    ) -> list[Any]:
         """Gradients of a fused operator as Tensors: walk back through its reference."""
         from .tensor import Tensor
         from .transforms import grad
@@ -329,7 +326,7 @@ class Operator:
         outputs = self._run_reference(inputs, values)
         targets = [x for x, parent in zip(inputs, parents) if parent is not None]
         pairs = [(o, h) for o, h in zip(outputs, g if type(g) is tuple else (g,)) if o.node is not None]
-        found = iter(grad([o for o, _ in pairs], targets, [h for _, h in pairs], create_graph=True, allow_unused=True))
+        found = iter(grad([o for o, _ in pairs], targets, [h for _, h in pairs], create_graph=create_graph, allow_unused=True))
         return [next(found) if parent is not None else None for parent in parents]
 
     def _run_reference(self, inputs: Sequence[Any], values: dict[str, Any]) -> Sequence[Any]:
@@ -340,7 +337,7 @@ class Operator:
             made = self.call(self.reference, inputs, values)
         return made if self.several else (made,)
 
-    def _backward_by_reference(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
+    def backward_by_reference(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
         """First order of a fused operator that has no fast backward."""
         from .tensor import Tensor
 
@@ -353,7 +350,7 @@ class Operator:
         for position, index in self.saved_inputs:
             lifted[position] = leaf(saved[position], parents[index])
         cotangent = tuple(map(Tensor, g)) if type(g) is tuple else Tensor(g)
-        gradients = self._differentiate_reference(tuple(lifted), parents, cotangent)
+        gradients = self._differentiate_reference(tuple(lifted), parents, cotangent, False)
         return [None if gradient is None else gradient.array for gradient in gradients]
 
     def call(self, function: Callable[..., Any], inputs: Sequence[Any], constants: Mapping[str, Any]) -> Any:
@@ -413,6 +410,28 @@ class Operator:
 
     def __repr__(self) -> str:
         return f"<{self.kind} operator {self.name}({', '.join(p.name for p in self.parameters)})>"
+
+
+class _BackwardByType(dict):
+    """The backward of an operator by the type of its cotangent: its own faster kernels, that of a backend, or the usual one."""
+
+    def __init__(self, operator: Operator, usual: Callable[..., Any]) -> None:
+        super().__init__()
+        self._operator = operator
+        self._usual = usual
+
+    def __missing__(self, kind: type) -> Callable[..., Any]:
+        own, backend = self._operator.backward_kernels.get(kind), BY_TYPE.get(kind)
+        if own is not None:
+            self[kind] = own(self._usual)
+        elif backend is not None and backend.backward_of is not None and self._operator.kind == "fused":
+            self[kind] = backend.backward_of(self._operator, self._usual)
+        else:
+            self[kind] = self._usual
+        return self[kind]
+
+    def __call__(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
+        return self[type(g[0] if type(g) is tuple else g)](saved, parents, g)
 
 
 class _Call:

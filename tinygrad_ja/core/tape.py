@@ -8,6 +8,7 @@ recursive.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -232,13 +233,14 @@ def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: S
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether a source file is of this package, or source that it wrote."""
     return filename.startswith(("<operator ", "<backward of ")) or os.path.abspath(filename).startswith(_PACKAGE)
 
 
 def user_line() -> str:
     """The innermost frame outside of this package, as a traceback prints it."""
-    frames = [frame for frame in traceback.extract_stack() if not _is_ours(frame.filename)]
+    frames = [frame for frame in traceback.extract_stack() if not is_ours(frame.filename)]
     return "".join(traceback.format_list(frames[-1:])) if frames else ""
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import as_array
+from ..backend.arrays import BY_TYPE, as_array
 from ..errors import error
 from .nested import found, mapped
 from .operator import Operator
@@ -46,17 +46,18 @@ class Value:
     """An array of a trace, without its elements unless it is a constant.
 
     shape, dtype: as of the array. step: the step that made it, None for an input and a constant. array: the elements of a constant,
-    else None. name: unique in its trace.
+    else None. name: unique in its trace. live: a constant whose elements may differ when the program runs again.
     """
 
-    __slots__ = ("name", "shape", "dtype", "step", "array")
+    __slots__ = ("name", "shape", "dtype", "step", "array", "live")
 
-    def __init__(self, name: str, like: Any, step: Step | None = None, array: np.ndarray | None = None) -> None:
+    def __init__(self, name: str, like: Any, step: Step | None = None, array: Any = None) -> None:
         self.name = name
         self.shape: tuple[int, ...] = like.shape
         self.dtype: np.dtype = like.dtype
         self.step = step
         self.array = array
+        self.live = False
 
     @property
     def ndim(self) -> int:
@@ -106,6 +107,13 @@ class Trace:
 
     Raises UsageError where the program asks for values or mixes two traces, and where a captured array was changed in place.
     """
+
+    mutable = False
+    """Whether traced arrays may be written in place; a trace that is exported holds none of that."""
+    xp: Any = np
+    """The module of the arrays that are traced."""
+    array_type: type = np.ndarray
+    """Their type."""
 
     def __init__(
         self,
@@ -192,18 +200,37 @@ class Trace:
         """Remember the value of a Tensor that is about to take a traced one in place."""
         self._replaced.append((tensor, tensor.array, tensor.node))
 
+    def traced(self, value: Any, dtype: Any) -> Traced:
+        """An operand, of whatever type, as a traced array; numbers take the dtype."""
+        if type(value) is Traced:
+            return value
+        return self.capture(value if type(value) in BY_TYPE else self.xp.asarray(value, dtype))
+
+    def blank(self, array: Any) -> Traced:
+        """A traced array of elements that were made just now and belong to nobody."""
+        return Traced(array, self, Value(f"c{len(self._captured)}", array, array=array))
+
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """Run ``operator`` on its arguments, traced and others, and note the step. Returns what its kernel returns, traced."""
         taken = mapped(arguments, _is_array, self._value)
         if self._expand is not None and self._expand(operator, taken):
             return self._run_reference(operator, arguments)
-        step = Step(operator, taken, self._note() if self._note else None)
-        plain = mapped(arguments, _is_traced, lambda array: array._elements)
-        made = _call(operator, operator.kernels[np.ndarray], plain)
-        traced = mapped(made, lambda y: isinstance(y, (np.ndarray, np.generic)), lambda y: self._result(as_array(y), step))
+        plain = mapped(arguments, _stands_in, _plain)
+        return self.note_step(operator, taken, _call(operator, operator.kernels[self.array_type], plain))
+
+    def note_step(self, operator: Any, arguments: dict[str, Any], made: Any) -> Any:
+        """Note a step that has been run; ``made`` is what it gave, from real arrays. Returns that, traced."""
+        step = Step(operator, arguments, self._note() if self._note else None)
+        traced = mapped(made, _is_result, lambda y: self._result(as_array(y), step))
         step.result = mapped(traced, _is_traced, lambda array: array.entry)
         self.steps.append(step)
         return traced
+
+    def record_backward(
+        self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
+    ) -> Any:
+        """The backward of a fused operator: run on traced arrays, so that only derivatives that are written in operators work."""
+        return usual(saved, parents, g)
 
     def _run_reference(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         def tensor(array: Any) -> Tensor:
@@ -265,5 +292,18 @@ def _is_traced(value: Any) -> bool:
     return type(value) is Traced
 
 
+def _stands_in(value: Any) -> bool:
+    """True for a traced array, and for a number of a type of its own, which NumPy would take for a float64."""
+    return type(value) is Traced or (isinstance(value, float) and type(value) is not float and not isinstance(value, np.generic))
+
+
+def _plain(value: Any) -> Any:
+    return value._elements if type(value) is Traced else float(value)
+
+
 def _is_array(value: Any) -> bool:
-    return type(value) is Traced or type(value) is np.ndarray
+    return type(value) in BY_TYPE
+
+
+def _is_result(value: Any) -> bool:
+    return type(value) in BY_TYPE or isinstance(value, np.generic)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import NUMPY, Backend, register_array_type
+from ..backend.arrays import BY_TYPE, NUMPY, Backend, register_array_type
 from ..errors import Phrase, error
 from .nested import found, mapped
 from .operator import OPERATORS, Operator
@@ -117,9 +117,23 @@ class Traced:
         return OPERATORS["getitem"].public(self, key if type(key) is tuple else (key,))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise _reads(
-            "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
-        )
+        if not self.recording.mutable:
+            raise _reads(
+                "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
+            )
+        if key is Ellipsis or (type(key) is slice and key == slice(None)):
+            new = _operator("expand")(_as_dtype(self.recording.traced(value, self.dtype), self.dtype), self.shape)
+        else:
+            value = self.recording.traced(value, self.dtype)
+            new = _operator("index_put")(self, _as_dtype(value, self.dtype), key if type(key) is tuple else (key,))
+        self.take(new)
+
+    def take(self, new: Any) -> Any:
+        """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
+        if new.dtype != self.dtype:
+            new = _operator("cast")(new, self.dtype)
+        self._elements, self.entry = new._elements, new.entry
+        return self
 
     def __neg__(self) -> Any:
         return OPERATORS["neg"].public(self)
@@ -153,6 +167,13 @@ def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
     return method
 
 
+def _in_place(name: str) -> Callable[[Traced, Any], Traced]:
+    def method(self: Traced, other: Any) -> Traced:
+        return self.take(OPERATORS[name].kernels[Traced](self, other))
+
+    return method
+
+
 for _python, _name in {
     "add": "add",
     "sub": "sub",
@@ -168,6 +189,7 @@ for _python, _name in {
 }.items():
     setattr(Traced, f"__{_python}__", _binary(_name, False))
     setattr(Traced, f"__r{_python}__", _binary(_name, True))
+    setattr(Traced, f"__i{_python}__", _in_place(_name))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Traced, f"__{_name}__", _binary(_name, False))
 
@@ -198,10 +220,12 @@ def _kernel_of(operator: Operator) -> Callable[..., Any]:
 
 
 def _trace_of(arguments: Any) -> Trace:
-    traces = {id(array.recording): array.recording for array in found(arguments, Traced)}
-    (trace, *others) = traces.values()
-    if others:
-        raise mixed_traces()
+    trace = None
+    for array in found(arguments, Traced):
+        if trace is not None and array.recording is not trace:
+            raise mixed_traces()
+        trace = array.recording
+    assert trace is not None
     if not trace.open:
         raise _escaped(("a traced Tensor was used after its trace had ended", "記録の終わった Tensor が使われました"))
     return trace
@@ -220,16 +244,31 @@ def _escaped(reason: Phrase) -> Exception:
     return error("TG-U017", reason=reason, line=user_line(), fix=fix)
 
 
+def _backward_of(operator: Operator, usual: Callable[..., Any]) -> Callable[..., Any]:
+    """The backward of a fused operator: a step of its own where the trace wants that."""
+
+    def backward(saved: tuple[Any, ...], parents: Any, g: Any) -> Any:
+        array = next(found([g], Traced))
+        return array.recording.record_backward(operator, usual, saved, parents, g)
+
+    return backward
+
+
+def _place_of(array: Traced) -> tuple[str, int]:
+    backend = BY_TYPE[type(array._elements)]
+    return backend.name, backend.index_of(array._elements)
+
+
 def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> list[Any] | None:
     """The operands of a call in which a NumPy array came first and a traced one later, all traced; None for any other call."""
     arrays = [x.array if type(x) is Tensor else x for x in operands]
     met = next(found([arrays, list(constants.values())], Traced), None)
-    if met is None or not any(type(a) is np.ndarray for a in arrays):
+    if met is None or not any(type(a) is not Traced and type(a) in BY_TYPE for a in arrays):
         return None
 
     def traced(x: Any) -> Any:
         array = x.array if type(x) is Tensor else x
-        if type(array) is not np.ndarray:
+        if type(array) is Traced or type(array) not in BY_TYPE:
             return x
         return Tensor(met.recording.capture(array), x.node if type(x) is Tensor else None)
 
@@ -306,8 +345,40 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 """Functions of NumPy that are operators: what the framework's functions do with raw arrays between operators is recorded, too."""
 
-METHODS: dict[str, Callable[..., Any]] = {"any": _operator("any"), "astype": _as_dtype, "reshape": _reshape, "sum": _sum}
+def _clip(array: Any, low: Any, high: Any) -> Any:
+    return _operator("clamp")(array, low, high)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    return _operator("matmul")(a, b)
+
+
+def _extreme(name: str) -> Callable[..., Any]:
+    def extreme(array: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        return _operator(name)(array, axes, keepdims)
+
+    return extreme
+
+
+FUNCTIONS |= {"clip": _clip, "dot": _dot, "max": _extreme("amax"), "min": _extreme("amin")}
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "all": _operator("all"),
+    "any": _operator("any"),
+    "astype": _as_dtype,
+    "copy": lambda array: Traced(array._elements, array.recording, array.entry),
+    "max": _extreme("amax"),
+    "min": _extreme("amin"),
+    "ravel": lambda array: _reshape(array, -1),
+    "reshape": _reshape,
+    "sum": _sum,
+    "swapaxes": lambda array, a, b: _operator("transpose")(array, a, b),
+}
 """The same for methods of arrays."""
+
+_UFUNCS = {**OPERATOR_OF_UFUNC, "negative": "neg", "absolute": "abs", "rint": "round", "invert": "bitwise_not"}
+"""Operators that have another name than the element-wise function of NumPy that they are."""
 
 _LIKE = frozenset(("zeros_like", "ones_like", "empty_like", "full_like"))
 _METADATA = frozenset("result_type promote_types can_cast issubdtype finfo iinfo ndim shape size broadcast_shapes".split())
@@ -330,10 +401,18 @@ class _Guarded:
         if not traced:
             return self._real(*args, **kwargs)
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
-            args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: np.empty(x.shape, x.dtype))
-            return self._real(*args, **kwargs)
-        if name in FUNCTIONS and self._path == f"xp.{name}":
+            place = next(found([args, kwargs], Traced)).recording
+            args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: x._elements)
+            made = getattr(place.xp, name)(*args, **kwargs)
+            return place.blank(made) if place.mutable and name in _LIKE else made
+        if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
             return FUNCTIONS[name](*args, **kwargs)
+        operator = OPERATORS.get(_UFUNCS.get(name, name))
+        if isinstance(self._real, np.ufunc) and operator is not None and set(kwargs) <= {"out"}:
+            made = operator.kernels[Traced](*args)
+            out = kwargs.get("out")
+            if out is None or type(out) is Traced:
+                return made if out is None else out.take(made)
         raise _reads(f"{self._path}(x)")
 
 
@@ -352,5 +431,7 @@ register_array_type(
         random=NUMPY.random,
         kernel_of=_kernel_of,
         adopt=_adopt,
+        place_of=_place_of,
+        backward_of=_backward_of,
     )
 )

@@ -70,7 +70,10 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     tensors = _tuple(tensors)
     retain = create_graph if retain_graph is None else retain_graph
     roots = _roots(tensors, _pad(grad_tensors, len(tensors)), create_graph)
-    accumulate(_walk(roots, retain, create_graph, None), create_graph)
+    totals = _walk(roots, retain, create_graph, None)
+    if modes.recording is not None:
+        modes.recording.leaves_reached([leaf for leaf, _ in totals])
+    accumulate(totals, create_graph)
 
 
 def _walk(roots: list[Any], retain: bool, create_graph: bool, targets: dict[int, Any] | None) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
@@ -72,7 +71,7 @@ class Adam(Optimizer):
         xp.multiply(g, sign * (1 - beta1), out=scratch)
         m += scratch
         v *= beta2
-        xp.multiply(g, math.sqrt(1 - beta2), out=scratch)  # first, since g² may be too large for float16
+        xp.multiply(g, (1 - beta2) ** 0.5, out=scratch)  # first, since g² may be too large for float16
         scratch *= scratch
         v += scratch
         if group["amsgrad"]:
@@ -82,7 +81,7 @@ class Adam(Optimizer):
             v = xp.maximum(largest, v, out=largest)
 
         # m̂ / (√v̂ + ε) = (m / (√v + ε c)) · c / (1 - β₁ᵗ) with c = √(1 - β₂ᵗ): two passes fewer
-        c = math.sqrt(1 - beta2**t)
+        c = (1 - beta2**t) ** 0.5
         xp.sqrt(v, out=scratch)
         scratch += group["eps"] * c
         xp.divide(m, scratch, out=scratch)

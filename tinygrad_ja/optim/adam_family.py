@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
@@ -109,7 +108,7 @@ class NAdam(Optimizer):
         xp.multiply(m, lr * mu_next / (1 - product * mu_next), out=scratch)
         step += scratch
         xp.sqrt(v, out=scratch)
-        scratch *= 1 / math.sqrt(1 - beta2**t)
+        scratch *= 1 / (1 - beta2**t) ** 0.5
         scratch += group["eps"]
         step /= scratch
         p -= step
@@ -169,7 +168,7 @@ class RAdam(Optimizer):
             xp.sqrt(v, out=scratch)
             scratch += group["eps"]
             xp.divide(m, scratch, out=scratch)
-            scratch *= factor * math.sqrt(correction * rectified)
+            scratch *= factor * (correction * rectified) ** 0.5
         else:
             xp.multiply(m, factor, out=scratch)
         p -= scratch

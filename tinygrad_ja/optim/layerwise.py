@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
@@ -95,7 +94,7 @@ class LAMB(Optimizer):
         t, (beta1, beta2), scratch = state["step"], group["betas"], self.scratch(p)
         m, v = into_moments(xp, state, self.penalized(p, g, group, 0.0), group["betas"], scratch)
         xp.sqrt(v, out=scratch)
-        scratch *= 1 / math.sqrt(1 - beta2**t)
+        scratch *= 1 / (1 - beta2**t) ** 0.5
         scratch += group["eps"]
         xp.divide(m, scratch, out=scratch)
         scratch *= 1 / (1 - beta1**t)

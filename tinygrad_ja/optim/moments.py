@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 
@@ -16,7 +15,7 @@ def into_mean(xp: Any, mean: Any, x: Any, past: float, scratch: Any) -> None:
 def into_mean_of_squares(xp: Any, mean: Any, x: Any, past: float, scratch: Any) -> None:
     """mean ← past·mean + (1 - past)·x²."""
     mean *= past
-    xp.multiply(x, math.sqrt(1 - past), out=scratch)  # first, since x² may be too large for float16
+    xp.multiply(x, (1 - past) ** 0.5, out=scratch)  # first, since x² may be too large for float16
     scratch *= scratch
     mean += scratch
 

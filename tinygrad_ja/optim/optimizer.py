@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
 from ..backend.devices import device_of, move
-from ..core.modes import enable_grad
+from ..core.modes import enable_grad, modes
 from ..core.tensor import Tensor
 from ..errors import Phrase, error, refusal
 
@@ -155,6 +155,9 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if modes.recording is not None:
+            modes.recording.update(self)
+            return loss
         for group in self.param_groups:
             for p in group["params"]:
                 gradient = p.grad
@@ -188,6 +191,8 @@ class Optimizer:
     def scratch(self, p: Any, number: int = 0) -> Any:
         """An array like ``p`` to compute in, lent until the next parameter's turn; its values are arbitrary."""
         kind = type(p)
+        if modes.recording is not None:
+            return ARRAY_MODULES[kind].empty_like(p)
         key = (number, kind, BY_TYPE[kind].index_of(p), p.dtype.char, p.shape)
         buffer = self._scratch.get(key)
         if buffer is None:

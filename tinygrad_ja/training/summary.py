@@ -18,8 +18,8 @@ from ..errors import Phrase, error, language, refusal
 from ..nn.module import Module
 from ..nn.uninitialized import is_lazy
 from ..ops import creation
+from ..profiling.watching import watching_products
 from ..table import aligned, width
-from .multiplications import watching_products
 
 
 @dataclass

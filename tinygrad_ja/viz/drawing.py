@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from ..core.tensor import Tensor
 from ..errors import refusal
@@ -61,17 +61,23 @@ class Drawing:
         return f"<Drawing of {len(self.walk.entries)} operators and {len(self.walk.leaves)} leaves>"
 
 
-def draw(loss: Tensor, names: Any = None, *, unroll: bool = False, limit: int = 400) -> Drawing:
-    """Draw the tape of ``loss``: operators with shapes, dtypes and the norms of the gradients that passed them.
+@overload
+def draw(loss: Tensor, names: Any = None, *, unroll: bool = False, limit: int | None = None) -> Drawing: ...
+@overload
+def draw(loss: Any, names: Any = None, *, unroll: bool = False, limit: int | None = None) -> Any: ...
+def draw(loss: Any, names: Any = None, *, unroll: bool = False, limit: int | None = None) -> Any:
+    """Draw the tape of ``loss``: operators with shapes, dtypes and the norms of the gradients that passed them. Of a compiled function, or of
+    its ``plan()``, draw the instructions that it runs.
 
     A backward is run and watched for it, on a copy: no ``grad`` changes, nothing on the tape is freed, and ``loss.backward()`` can follow.
     Blocks stand in the order of the data, from the inputs below to the loss above; the steps of a recurrence stand side by side. Values
     are shown where the tape keeps them.
 
-    loss: a Tensor with one element and a history.
+    loss: a Tensor with one element and a history; or what ``tg.compile`` returned, once it has been called, or its plan.
     names: a Module, whose parameters lend their names, or a dict name -> Tensor; a dict may name inputs and intermediate results too.
     unroll: show ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` as a cell for each time step; on the tape such a layer is one operator.
-    limit: a longer tape is shortened in its middle to about so many blocks.
+    limit: a longer tape is shortened in its middle to about so many blocks (400). In a plan of more boxes (80), instructions that follow each
+    other and come from one operator are drawn as one; ArgumentError where that is not enough.
     Raises GradientError for a loss that has no history, or whose tape a backward has freed (pass ``retain_graph=True`` there).
 
     >>> import tinygrad_ja as tg
@@ -82,8 +88,15 @@ def draw(loss: Tensor, names: Any = None, *, unroll: bool = False, limit: int = 
     >>> [(entry.title, entry.inputs[0].label, entry.inputs[0].gradient.numbers) for entry in drawing.walk.entries]
     [('mul', 'w', '[1, 2]'), ('sum', 'mul', '[1, 1]')]
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 3:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 3):
         rule = ("an int, limit >= 3", "3 以上の整数")
         fix = ("leave it out.", "省略してください。")
         raise refusal("draw", "limit", limit, rule, fix)
-    return Drawing(Walkthrough(loss, Names(names), unroll=unroll), limit)
+    if type(loss) is not Tensor:
+        from ..compile.plan import Plan
+        from .plan_picture import PlanDrawing
+
+        plan = loss.plan() if callable(getattr(loss, "plan", None)) else loss
+        if isinstance(plan, Plan):
+            return PlanDrawing(plan, limit or 80)
+    return Drawing(Walkthrough(loss, Names(names), unroll=unroll), limit or 400)

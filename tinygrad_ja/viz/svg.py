@@ -124,7 +124,7 @@ class Picture:
         leaves it does so right above what arrives, so that a chain of operators is a straight line."""
         widths = [self._port_width(given, source) for given, source in zip(item.inputs, item.sources)]
         first, *more = self._lines(item)
-        box = max(90.0, _width(first, 14), *[_width(line, 12) for line in more])
+        box = max(90.0, text_width(first, 14), *[text_width(line, 12) for line in more])
         ends = [0.0, *itertools.accumulate(widths)]
         ports = [(a + b) / 2 for a, b in itertools.pairwise(ends)]
         arriving = [x for x, source in zip(ports, item.sources) if source is not None]
@@ -138,7 +138,7 @@ class Picture:
         return _Shape(max(wish + box, ends[-1]) - left, wish - left, box, leaving - left, [x - left for x in ports])
 
     def _port_width(self, given: Input, source: int | None) -> float:
-        return EMPTY_PORT if source is not None else max(_width(line, 12) for line in self._plug_lines(given))
+        return EMPTY_PORT if source is not None else max(text_width(line, 12) for line in self._plug_lines(given))
 
     def _lines(self, item: Item) -> list[Line]:
         entry = item.entry
@@ -147,7 +147,7 @@ class Picture:
         shapes = " · ".join(str(out.shape) for out in entry.outputs[:3]) + (" …" if len(entry.outputs) > 3 else "")
         norms = [g.norm for g in entry.cotangents if g is not None and g.norm is not None]
         norm = math.hypot(*norms) if norms else None
-        return [_short(item.title), f"{shapes} {entry.outputs[0].dtype}", f"‖g‖ {number(norm)}"]
+        return [shortened(item.title), f"{shapes} {entry.outputs[0].dtype}", f"‖g‖ {number(norm)}"]
 
     @staticmethod
     def _plug_lines(given: Input) -> list[Line]:
@@ -155,13 +155,13 @@ class Picture:
         if given.kind == "more":
             return [given.label, "", ""]
         if value is None:
-            return [_short(given.name), ("not kept", "保存なし"), ""]
+            return [shortened(given.name), ("not kept", "保存なし"), ""]
         if given.kind == "parameter":
-            return [_short(given.label), str(value.shape), "" if given.gradient is None else _gradient(given.gradient)]
+            return [shortened(given.label), str(value.shape), "" if given.gradient is None else _gradient(given.gradient)]
         numbers = value.numbers if value.numbers is not None and len(value.numbers) <= 16 else ""
         if value.dtype in ("int", "float", "bool"):
             return [numbers, ("number", "数"), ""]
-        return [_short(given.label), str(value.shape), numbers]
+        return [shortened(given.label), str(value.shape), numbers]
 
     # -- parts
 
@@ -195,7 +195,7 @@ class Picture:
         ends = f'data-from="{edge.source}" data-to="{edge.target}"'
         end_y = edge.points[-1][1] - (STUB + PLUG if item.plugged else 0)
         return (
-            f'<path class="{" ".join(kinds)}" {ends} stroke-width="{thick:.2f}" d="{_path(edge, end_y)}">'
+            f'<path class="{" ".join(kinds)}" {ends} stroke-width="{thick:.2f}" d="{edge_path(edge, end_y)}">'
             f"<title>{escaped(tip)}</title></path>"
         )
 
@@ -219,9 +219,9 @@ class Picture:
             f'<g class="node {item.kind}" data-item="{index}" transform="translate({block.x:.1f},{block.y:.1f})">',
             f"<title>{escaped(tip)}</title>",
             f'<rect class="box" x="{shape.left:.1f}" width="{shape.box:.1f}" height="{BOX:.0f}" rx="8"/>',
-            _text(middle, 21, lines[0], "title"),
-            _text(middle, 39, lines[1], "soft"),
-            _text(middle, 56, lines[2], "norm"),
+            text_at(middle, 21, lines[0], "title"),
+            text_at(middle, 39, lines[1], "soft"),
+            text_at(middle, 56, lines[2], "norm"),
         ]
         for given, source, port in zip(item.inputs, item.sources, shape.ports):
             if source is None:
@@ -237,9 +237,9 @@ class Picture:
             f'<line class="stub" x1="{x:.1f}" y1="{BOX:.1f}" x2="{x:.1f}" y2="{top:.1f}"/>',
             f"<g><title>{escaped(f'{given.label or given.name} → {given.name}')}</title>",
             f'<rect class="plug {given.kind}" {area} rx="8"/>',
-            _text(x, top + 17, lines[0], ""),
-            _text(x, top + 33, lines[1], "soft"),
-            _text(x, top + 49, lines[2], "norm" if given.kind == "parameter" else "soft"),
+            text_at(x, top + 17, lines[0], ""),
+            text_at(x, top + 33, lines[1], "soft"),
+            text_at(x, top + 49, lines[2], "norm" if given.kind == "parameter" else "soft"),
             "</g>",
         ]
 
@@ -247,11 +247,11 @@ class Picture:
         y = tall - LEGEND / 2
         parts, x = ["<g>"], MARGIN + 6
         for kind, word in LEGEND_WORDS:
-            text = _word(word)
+            text = in_language(word)
             mark = f'class="plug {kind}"' if kind in ("parameter", "input") else 'class="box"'
             parts.append(f'<g class="{kind}"><rect {mark} x="{x:.0f}" y="{y - 8:.0f}" width="20" height="16" rx="4"/></g>')
             parts.append(f'<text class="left" x="{x + 27:.0f}" y="{y + 4:.0f}">{escaped(text)}</text>')
-            x += 27 + _width(text, 12) + 6
+            x += 27 + text_width(text, 12) + 6
         parts.append("</g>")
         return "\n".join(parts)
 
@@ -277,32 +277,32 @@ def _gradient(value: Value) -> str:
     return f"‖g‖ {number(value.norm)}"
 
 
-def _word(word: Line) -> str:
+def in_language(word: Line) -> str:
     """A line of a block in the current language."""
     return word if isinstance(word, str) else word[language() == "ja"]
 
 
-def _short(text: str, most: int = 26) -> str:
+def shortened(text: str, most: int = 26) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _width(line: Line, size: float) -> float:
+def text_width(line: Line, size: float) -> float:
     """About as wide as the line will be in any language, with room at its sides."""
     if isinstance(line, tuple):
-        return max(_width(word, size) for word in line)
+        return max(text_width(word, size) for word in line)
     wide = sum(1.05 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in line)
     return wide * size + 18
 
 
-def _text(x: float, y: float, line: Line, kind: str) -> str:
+def text_at(x: float, y: float, line: Line, kind: str) -> str:
     if not line:
         return ""
     mark = f' class="{kind}"' if kind else ""
     both = f' data-en="{line[0]}" data-ja="{line[1]}"' if isinstance(line, tuple) else ""
-    return f'<text{mark} x="{x:.1f}" y="{y:.1f}"{both}>{escaped(_word(line))}</text>'
+    return f'<text{mark} x="{x:.1f}" y="{y:.1f}"{both}>{escaped(in_language(line))}</text>'
 
 
-def _path(edge: Edge, end_y: float) -> str:
+def edge_path(edge: Edge, end_y: float) -> str:
     """The path of an edge up to ``end_y``: a curve between neighbouring rows, else straight lines with round corners."""
     points = [*edge.points[:-1], (edge.points[-1][0], end_y)]
     if len(points) == 3:

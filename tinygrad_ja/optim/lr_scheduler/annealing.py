@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..optimizer import Optimizer
+from ...core.modes import replayed
 from .base import LRScheduler
 
 
@@ -60,6 +61,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         height = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]
 
+    @replayed
     def step(self, epoch: float | None = None) -> None:
         """Go on by one step, or to ``epoch``, which may lie between steps."""
         if epoch is not None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.modes import replayed
 from ...errors import Phrase, error, refusal, text
 from ..optimizer import Optimizer
 
@@ -79,6 +80,7 @@ class LRScheduler:
         """The learning rate of each group that ``step`` set last."""
         return self._last_lr
 
+    @replayed
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step, or to ``epoch``; the optimizer's groups get their new ``lr``."""
         if self.last_epoch == 0 and not self.optimizer.stepped:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
+from ...core.modes import replayed
 from .base import LRScheduler
 from .plateau import ReduceLROnPlateau
 
@@ -93,6 +94,7 @@ class SequentialLR(_Combination):
         self.last_epoch = 0
         _begin(self._schedulers[bisect_right(self._milestones, 0)])
 
+    @replayed
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step."""
         self._require("epoch", epoch, epoch is None, "None")
@@ -136,6 +138,7 @@ class ChainedScheduler(_Combination):
         for scheduler in self._schedulers:
             _begin(scheduler)
 
+    @replayed
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step."""
         self._require("epoch", epoch, epoch is None, "None")

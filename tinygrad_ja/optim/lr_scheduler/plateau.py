@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..optimizer import Optimizer
+from ...core.modes import replayed
 from .base import LRScheduler
 
 
@@ -51,6 +52,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.last_epoch, self.num_bad_epochs, self.cooldown_counter = 0, 0, 0
         self._last_lr = self.current()
 
+    @replayed
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take note of the metric (a number or a Tensor of one element)."""
         value = float(metrics)

@@ -1,0 +1,54 @@
+"""tinygrad_ja's side: the program as it stands, or under ``tg.compile``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tinygrad_ja as tg
+from tinygrad_ja.blas import loaded_openblas
+
+from . import programs
+from .workloads import Problem
+
+
+class Runner:
+    """The step of a workload as the worker calls it.
+
+    forms: the ways in which a workload can be written here. batches: the problem's, on this side and its device.
+    """
+
+    forms = programs.FORMS
+
+    def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int, compiled: bool = False) -> None:
+        tg.set_num_threads(threads)
+        tg.manual_seed(0)
+        side = programs.Side(tg, problem, device)
+        self.cuda = device.startswith("cuda")
+        self.function = programs.build(side, name, form)
+        if compiled:
+            make = getattr(tg, "compile", None)
+            if make is None:
+                raise LookupError("this tinygrad_ja has no tg.compile")
+            self.function = make(self.function)
+        self.batches = [tuple(side.tensor(array) for array in batch) for batch in problem.batches]
+
+    def step(self, batch: tuple[Any, ...]) -> Any:
+        """One step; the loss as this side gives it."""
+        return self.function(*batch)
+
+    def finish(self) -> None:
+        """Wait until all that was asked for is computed."""
+        if self.cuda:
+            tg.cuda.synchronize()
+
+    def details(self) -> dict[str, Any]:
+        """What the report tells of this side beside times."""
+        found = loaded_openblas()
+        return {"version": f"tinygrad_ja {tg.__version__}", "kernels": found.core_type if found else ""}
+
+
+class Compiled(Runner):
+    """The same step under ``tg.compile``."""
+
+    def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int) -> None:
+        super().__init__(name, problem, form, device, threads, compiled=True)

@@ -1,0 +1,253 @@
+"""``tg.compile``: the function that users call, and what it gives back.
+
+The first calls are recorded, each of them an ordinary run; as soon as two recordings agree, the program that they share is optimised, and
+from then on calls with arguments of those shapes are replays:
+
+    guard       is everything that the function can reach as it was? (``reach.py``)
+    numbers     learning rates and counters are read, schedules go on (``marks.py``)
+    program     one executor runs it (``numpy_executor.py``, ``native/``, ``cuda/``)
+    effects     gradients, results and attributes get their new arrays
+
+Anything that does not fit a known recording is recorded anew; a function that never comes to rest is called as it is, with a warning.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import BY_TYPE
+from ..backend.random import record_draws
+from ..core.modes import modes
+from ..core.nested import found, mapped
+from ..core.tensor import Tensor
+from ..core.traced import Traced
+from ..errors import error, text
+from .entry import Entry, Run, build
+from .reach import Reach, Replayable
+from .recording import Recording, is_leaf
+from .signature import Call, describe
+
+_recording = threading.RLock()
+"""One recording at a time: while it runs, parameters hold traced arrays."""
+
+ATTEMPTS = 6
+"""Recordings of one signature that may differ in a row before the function is called as it is."""
+
+
+class Compiled(Replayable):
+    """A function that is recorded once and replayed; what ``tg.compile`` returns.
+
+    ``plan()`` shows the program of the last call. ``recordings`` counts recorded calls, ``replays`` the others.
+    """
+
+    def __init__(self, function: Callable[..., Any], disable: Iterable[str], backend: str | None, cache_size: int) -> None:
+        functools.update_wrapper(self, function)
+        self.__wrapped__ = function
+        self.disable, self.backend, self.cache_size = tuple(disable), backend, cache_size
+        self.recordings = self.replays = 0
+        self._entries: dict[Any, list[Entry]] = {}
+        self._candidates: dict[Any, Run] = {}
+        self._attempts: dict[Any, int] = {}
+        self._eager: dict[Any, str] = {}
+        self._last: Entry | None = None
+        self._lock = threading.RLock()
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else functools.partial(self, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if modes.recording is not None:  # inside of another recording its operators belong to that
+            return self.__wrapped__(*args, **kwargs)
+        with self._lock:
+            call = describe(args, kwargs)
+            entry = self._last
+            if entry is None or entry.key != call.key or not entry.holds():
+                entry = self._find(call)
+            if entry is not None:
+                self._last = entry
+                self.replays += 1
+                return entry.replay(call.arrays)
+            if call.key in self._eager:
+                return self.__wrapped__(*args, **kwargs)
+            return self._record(args, kwargs, call)
+
+    def _find(self, call: Call) -> Entry | None:
+        for entry in self._entries.get(call.key, ()):
+            if entry.holds():
+                return entry
+        with _recording:  # perhaps another thread's recording was in the way
+            for entry in self._entries.get(call.key, ()):
+                if entry.holds():
+                    return entry
+        return None
+
+    # -- recording
+
+    def _record(self, args: Any, kwargs: Any, call: Call) -> Any:
+        with _recording:
+            made, run = record(self.__wrapped__, args, kwargs, call)
+        self.recordings += 1
+        before = self._candidates.pop(call.key, None)
+        if run.refusal is not None:
+            if run.eager:
+                self._give_up(call.key, run.refusal, warn=False)
+            return made
+        self._attempts[call.key] = self._attempts.get(call.key, 0) + 1
+        problem: Any = None
+        if before is not None:
+            entry, problem = build(before, run, self.disable, self.backend)
+            if entry is not None:
+                self._keep(entry)
+                return made
+        if self._attempts[call.key] >= ATTEMPTS and problem is not None:
+            self._give_up(call.key, problem)
+        else:
+            self._candidates[call.key] = run
+        return made
+
+    def _keep(self, entry: Entry) -> None:
+        self._attempts.pop(entry.key, None)
+        entries = self._entries.setdefault(entry.key, [])
+        entries.insert(0, entry)
+        held = [(key, e) for key, known in self._entries.items() for e in known]
+        if len(held) > self.cache_size:
+            oldest = min(held, key=lambda pair: pair[1].used)
+            self._entries[oldest[0]].remove(oldest[1])
+        self._last = entry
+
+    def _give_up(self, key: Any, reason: Any, warn: bool = True) -> None:
+        self._eager[key] = text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason)
+        if warn:
+            warnings.warn(self._eager[key], UserWarning, stacklevel=4)
+
+    # -- looking at it
+
+    @property
+    def notes(self) -> list[str]:
+        """Why calls of some signatures are not replayed."""
+        return list(self._eager.values())
+
+    def plan(self) -> Any:
+        """The program of the last replayed call: operators, shapes, buffers, FLOPs and bytes.
+
+        Raises UsageError when nothing has been compiled yet.
+        """
+        if self._last is None:
+            raise error("TG-P004", name=getattr(self, "__name__", "step"), calls=self.recordings)
+        return self._last.plan()
+
+    def reset(self) -> None:
+        """Forget all recordings."""
+        with self._lock:
+            for held in (self._entries, self._candidates, self._attempts, self._eager):
+                held.clear()
+            self._last = None
+
+    def __repr__(self) -> str:
+        entries = sum(map(len, self._entries.values()))
+        return f"<compiled {getattr(self, '__name__', 'function')}: {entries} programs, {self.replays} replays>"
+
+
+def compile(
+    function: Callable[..., Any] | None = None,
+    *,
+    disable: Iterable[str] = (),
+    backend: str | None = None,
+    cache_size: int = 16,
+) -> Any:
+    """Record ``function`` once, optimise it, and replay it at later calls. A function and a decorator.
+
+    function: any function of Tensors: a forward pass, or a whole training step with backward, clipping and optimizers. Parameters, states of
+    optimizers and buffers are found, not declared.
+    disable: names of passes that are left out (``tg.compile.PASSES``).
+    backend: "numpy", "native" (needs llvmlite) or "plain"; by default the fastest that is there. On a GPU it is "cuda".
+    cache_size: how many programs are kept, one for each signature: shapes, dtypes, devices, other arguments and modes.
+
+    Results are those of the plain call, to rounding where a pass sums in another order. A Tensor's value cannot be read inside
+    (TG-U016); numbers of Python that the function reads are watched, and when one has changed the function is recorded anew.
+
+    >>> import tinygrad_ja as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tg.optim.SGD([w], lr=0.1)
+    >>> @tg.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = ((w * x).sum() - 1) ** 2
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [round(step(tg.ones(2)).item(), 4) for _ in range(4)]
+    [4.0, 1.44, 0.5184, 0.1866]
+    >>> step.recordings, step.replays
+    (2, 2)
+    """
+    if function is None:
+        return functools.partial(compile, disable=disable, backend=backend, cache_size=cache_size)
+    if not callable(function):
+        raise error("TG-P005", type=type(function).__name__)
+    return Compiled(function, disable, backend, cache_size)
+
+
+def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> tuple[Any, Run]:
+    """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know."""
+    from .lower import EXPAND
+
+    others = [x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor)]
+    reach = Reach(function, *others, *call.leaves)
+    kind = _array_type(call, reach)
+    recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)
+    run = Run(call, reach, recording)
+    if call.history:
+        run.refuse(("an argument has a history", "引数に計算履歴があります"), eager=True)
+        return function(*args, **kwargs), run
+    held = set(map(id, call.leaves))
+
+    def stand_in(x: Any) -> Any:
+        if type(x) is not Tensor:
+            return recording.argument(x)
+        return x if id(x) in held else recording.input(x, f"x{len(recording.inputs)}")
+
+    given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
+    tensors = list(reach.tensors.values())
+    grads = {id(t.node): (t.node, t.node.grad) for t in tensors if is_leaf(t)}
+    recording.hold([*tensors, *(g for _, g in grads.values() if g is not None)])
+    run.note_gradients(grads)
+    drawing, autocast = record_draws(recording), modes.autocast
+    modes.recording = recording
+    modes.autocast = None if autocast is None else autocast.renewed()
+    try:
+        made = function(*given_args, **given_kwargs)
+    finally:
+        modes.recording, modes.autocast = None, autocast
+        record_draws(drawing)
+        recording.finish(grads)
+        run.settle_links()
+    return run.results(made), run
+
+
+def _kinds_of(*values: Any) -> set[type]:
+    kinds: set[type] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, (tuple, list)):
+            for part in value:
+                visit(part)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+        else:
+            kinds.add(type(value))
+
+    visit(list(values))
+    return kinds
+
+
+def _array_type(call: Call, reach: Reach) -> type:
+    arrays = [*call.arrays, *(t.array for t in reach.tensors.values())]
+    kinds = dict.fromkeys(type(a) for a in arrays if type(a) is not Traced)
+    return next((kind for kind in kinds if kind is not np.ndarray), np.ndarray)

@@ -1,0 +1,244 @@
+"""Runs a program on a GPU: all of it as one CUDA graph.
+
+    executor = CudaExecutor(program)
+    results = executor.run(arguments, numbers)
+
+The first run launches the steps one by one, which compiles kernels and lets libraries load what they need; the second one captures them as
+a graph, and from then on a call is one small copy to the GPU (numbers, state of the generators, addresses of arguments and results) and one
+launch. Nothing waits for the GPU. What no graph can hold runs between graphs, in order; if capturing fails, everything runs step by step.
+``notes`` says why. The addresses of the state are part of the graph: when an array of it is replaced, everything is built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..planning import Layout, plan_buffers
+from ..program import Array, Instruction, Program, run_instruction
+from .kernel import Address, Launch, Unsupported
+from .lowering import Lowered, Plain, distinct, lowered, module_source, number_view
+from .products import Product
+
+WARM_UP = 1
+"""How many runs come before the one that captures."""
+
+
+class CudaExecutor:
+    """Runs a program again and again.
+
+    nbytes: of the arena, of scratch memory and of the copies of arguments. peak: the most bytes of the arena that live at one time. launches:
+    what a call launches, once it is captured. notes: what does not run as a kernel of the graph, and why. reason: why this executor runs.
+
+    tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
+    """
+
+    def __init__(self, program: Program, *, tf32: bool = False, graph: bool = True, reuse: bool = True, machine: Any = None) -> None:
+        if machine is None:
+            from .machine import Machine
+
+            machine = Machine()
+        self.program, self.machine = program, machine
+        self.tf32, self.graph, self.reuse = tf32, graph, reuse
+        self.reason = ""
+        self.notes: list[str] = []
+        self._build()
+
+    # -- building
+
+    def _build(self) -> None:
+        """Lay out memory, make and compile the kernels, bind them to addresses."""
+        program, machine = self.program, self.machine
+        self._state = list(program.state.values())
+        self.layout: Layout = plan_buffers(program, reuse=self.reuse)
+        self._lowered: Lowered = lowered(program, self.layout, machine.address)
+        self.notes = list(self._lowered.notes)
+        self.table = self._lowered.table
+        self._place()
+        self._views: dict[Array, Any] = {}
+        self.steps = self._bound()
+        self._segments = self._cut()
+        self._captured: list[Callable[[], None]] | None = None
+        self._runs = 0
+        self._stream = machine.current_stream()
+
+    def _place(self) -> None:
+        """Give every buffer an address."""
+        program, machine = self.program, self.machine
+        self._keep: list[Any] = []
+        self._owner: dict[Any, tuple[Any, int, int]] = {}
+
+        def room(key: Any, nbytes: int) -> int:
+            owner, address = machine.allocate(nbytes)
+            self._keep.append(owner)
+            self._owner[key] = (owner, address, max(nbytes, 512))
+            return int(address)
+
+        room("arena", self.layout.nbytes)
+        room("scratch", self._lowered.memory.scratch_nbytes)
+        self._table_address = room("numbers", 8 * self.table.size)
+        for a in program.arguments:
+            room(a, a.nbytes)
+        for a, value in program.constants.items():
+            machine.put(room(a, a.nbytes), np.asarray(value, a.dtype).reshape(a.shape))
+        for a, real in program.state.items():
+            self._owner[a] = (real, machine.address(real), _extent(a, self.layout.places[a].strides))
+        self.nbytes = self.layout.nbytes + self._lowered.memory.scratch_nbytes + sum([a.nbytes for a in program.arguments])
+        self.peak = self.layout.peak
+
+    def _resolved(self, address: Address) -> int:
+        return self._owner[address.buffer][1] + address.offset
+
+    def _array(self, a: Array) -> Any:
+        """The array at its place."""
+        if a not in self._views:
+            memory = self._lowered.memory
+            where, place = memory.address(a), memory.places[a]
+            owner, _, nbytes = self._owner[where.buffer]
+            self._views[a] = self.machine.view(owner, self._resolved(where), nbytes, a.shape, a.dtype, place.strides)
+        return self._views[a]
+
+    def _bound(self) -> list[tuple[Instruction | None, Callable[[], None], str]]:
+        """Every step as a call without arguments, and why no graph can hold it."""
+        steps = [step for _, step in self._lowered.steps]
+        names = distinct(steps)
+        self.source = module_source(names) if names else ""
+        functions = dict(zip(names, self.machine.compile(self.source, list(names.values())))) if names else {}
+        made: list[tuple[Instruction | None, Callable[[], None], str]] = []
+        for instruction, step in self._lowered.steps:
+            if isinstance(step, Launch):
+                made.append((instruction, self._launch(functions[step.text], step), ""))
+            elif isinstance(step, Product):
+                made.append((instruction, self._product(step), ""))
+            else:
+                made.append((instruction, self._plain(step), step.unsafe))
+        self._has_products = any([isinstance(step, Product) for step in steps])
+        return made
+
+    def _launch(self, function: Callable[..., None], step: Launch) -> Callable[[], None]:
+        arguments = self.machine.pointers([self._resolved(a) for a in step.addresses], step.integers)
+        grid, block = step.grid, step.block
+        return lambda: function(grid, block, arguments)
+
+    def _product(self, step: Product) -> Callable[[], None]:
+        addresses = [self._resolved(a) for a in step.addresses]
+        machine, tf32 = self.machine, self.tf32
+        return lambda: machine.product(step, addresses, tf32)
+
+    def _plain(self, step: Plain) -> Callable[[], None]:
+        instruction, xp = step.instruction, self.machine.xp
+        values = [self._array(a) for a in instruction.inputs]
+        targets = [self._array(a) for a in instruction.outputs]
+
+        def run() -> None:
+            for target, value in zip(targets, run_instruction(instruction, values, xp)):
+                target[...] = value
+
+        return run
+
+    def _cut(self) -> list[tuple[str, list[Callable[[], None]]]]:
+        """Runs of steps that one graph can hold ("") and those that none can (why)."""
+        segments: list[tuple[str, list[Callable[[], None]]]] = []
+        for _, call, unsafe in self.steps:
+            if segments and not segments[-1][0] and not unsafe:
+                segments[-1][1].append(call)
+            else:
+                segments.append((unsafe, [call]))
+        return segments
+
+    @property
+    def launches(self) -> int:
+        """Graphs and calls between them that a step launches; all kernels and products if nothing is captured."""
+        if not self.graph:
+            return len(self.steps)
+        return len(self._segments)
+
+    # -- running
+
+    def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = ()) -> list[Any]:
+        """One step: the results, as new arrays; the state changes in place."""
+        if any([a is not b for a, b in zip(self.program.state.values(), self._state)]):
+            self._build()
+        machine = self.machine
+        stream = machine.current_stream()
+        if stream != self._stream:
+            machine.synchronize()  # the arena must not be in use by a run on another stream
+            self._stream = stream
+        given = [machine.contiguous(x) for x in arguments]
+        results = [machine.empty(a.shape, a.dtype) for a in self.program.results]
+        self._send(given, numbers, results)
+        if self.graph and self._captured is None and self._runs >= WARM_UP:
+            self._capture()
+        if self._captured is not None:
+            for call in self._captured:
+                call()
+        else:
+            with machine.own_stream():
+                self._replay()
+        self._runs += 1
+        return results
+
+    def _send(self, arguments: Sequence[Any], numbers: Sequence[float], results: Sequence[Any]) -> None:
+        """Fill the table."""
+        table, machine = self.table, self.machine
+        host = machine.slot(table.size)
+        for index, (a, number) in enumerate(zip(self.program.numbers, numbers)):
+            number_view(host, index, a.dtype)[...] = number
+        for k, (generator, draws) in enumerate(table.draws.items()):
+            stream = generator._stream
+            host[table.streams + 2 * k] = stream.seed
+            host[table.streams + 2 * k + 1] = stream.draws
+            stream.draws += draws
+        for index, x in enumerate(arguments):
+            host[table.arguments + index] = machine.address(x)
+        for index, x in enumerate(results):
+            host[table.results + index] = machine.address(x)
+        machine.send(self._table_address, host)
+
+    def _replay(self) -> None:
+        """Run the steps one by one, on the current stream."""
+        if self._has_products:
+            self.machine.use_stream()
+        for _, call, _ in self.steps:
+            call()
+
+    def _capture(self) -> None:
+        """Turn the steps into graphs; on failure run step by step from now on."""
+        machine = self.machine
+        captured: list[Callable[[], None]] = []
+        try:
+            for unsafe, calls in self._segments:
+                captured.append(self._between(calls) if unsafe else self._graph_of(calls))
+        except Exception as failure:
+            self.graph = False
+            self.notes.append(f"no graph: {type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}")
+            return
+        self._captured = captured
+        machine.synchronize()
+
+    def _graph_of(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        def run() -> None:
+            if self._has_products:
+                self.machine.use_stream()
+            for call in calls:
+                call()
+
+        with self.machine.own_stream():
+            return self.machine.capture(run)
+
+    def _between(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        def run() -> None:
+            with self.machine.own_stream():
+                for call in calls:
+                    call()
+
+        return run
+
+
+def _extent(array: Array, strides: Sequence[int]) -> int:
+    return sum([(n - 1) * abs(step) for n, step in zip(array.shape, strides)]) + array.dtype.itemsize if array.size else 1
+
+
+__all__ = ["CudaExecutor", "Unsupported"]

@@ -1,0 +1,149 @@
+"""The GPU as the executor needs it: memory, kernels, products, graphs. Tests put another machine in its place, which runs the same kernels on
+the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .cublas import WORKSPACE, Cublas
+from .products import Product
+
+SLOTS = 32
+"""How many calls the host may be ahead of the GPU."""
+
+
+class Machine:
+    """One GPU, with a stream for capturing and a pool of memory that nobody else uses: what a captured graph writes to stays its own."""
+
+    def __init__(self) -> None:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+
+        self.xp = cupy
+        self.runtime = cupy.cuda.runtime
+        self.device = cupy.cuda.Device()
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.pool = cupy.cuda.MemoryPool()
+        self._cublas: Cublas | None = None
+        self._slots: list[tuple[np.ndarray, Any]] = []
+        self._turn = 0
+
+    # -- memory
+
+    def allocate(self, nbytes: int) -> tuple[Any, int]:
+        """(what keeps the memory alive, its address)."""
+        memory = self.pool.malloc(max(nbytes, 512))
+        return memory, memory.ptr
+
+    def view(self, owner: Any, address: int, nbytes: int, shape: Sequence[int], dtype: Any, strides: Sequence[int]) -> Any:
+        """An array at an address."""
+        memory = self.xp.cuda.UnownedMemory(address, nbytes, owner)
+        return self.xp.ndarray(tuple(shape), dtype, self.xp.cuda.MemoryPointer(memory, 0), tuple(strides))
+
+    def address(self, array: Any) -> int:
+        """Of the first element of a real array."""
+        return int(array.data.ptr)
+
+    def put(self, address: int, host: np.ndarray) -> None:
+        """Copy a host array to an address, at once."""
+        host = np.ascontiguousarray(host)
+        if host.nbytes:
+            self.runtime.memcpy(address, host.ctypes.data, host.nbytes, self.runtime.memcpyHostToDevice)
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
+        """A fresh array of the usual pool, for a result."""
+        return self.xp.empty(shape, dtype)
+
+    def contiguous(self, array: Any) -> Any:
+        """The array itself, or a copy in C order."""
+        return array if array.flags.c_contiguous else self.xp.ascontiguousarray(array)
+
+    # -- the table
+
+    def slot(self, size: int) -> np.ndarray:
+        """Pinned host memory for ``size`` entries that no copy to the GPU reads any more."""
+        if not self._slots:
+            for _ in range(SLOTS):
+                memory = self.xp.cuda.alloc_pinned_memory(8 * size)
+                self._slots.append((np.frombuffer(memory, np.uint64, size), self.xp.cuda.Event(disable_timing=True)))
+        self._turn = (self._turn + 1) % SLOTS
+        host, event = self._slots[self._turn]
+        if not event.done:
+            event.synchronize()
+        return host
+
+    def send(self, address: int, host: np.ndarray) -> None:
+        """Copy a slot to the GPU, in the order of the current stream and without waiting."""
+        stream = self.xp.cuda.get_current_stream()
+        self.runtime.memcpyAsync(address, host.ctypes.data, host.nbytes, self.runtime.memcpyHostToDevice, stream.ptr)
+        self._slots[self._turn][1].record(stream)
+
+    # -- kernels
+
+    def compile(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
+        """Functions called with (grid, block, arguments)."""
+        module = self.xp.RawModule(code=source, options=("-std=c++17",))
+        return [module.get_function(name) for name in names]
+
+    def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[Any, ...]:
+        """Arguments of a kernel: all have 64 bits."""
+        return tuple([np.uint64(number) for number in (*addresses, *integers)])
+
+    @property
+    def products(self) -> Cublas:
+        """The handle of cuBLAS."""
+        if self._cublas is None:
+            self._workspace = self.pool.malloc(WORKSPACE)
+            self._cublas = Cublas(self._workspace.ptr)
+        return self._cublas
+
+    def use_stream(self) -> None:
+        """Let products run on the current stream."""
+        self.products.use(self.xp.cuda.get_current_stream().ptr)
+
+    def product(self, call: Product, addresses: Sequence[int], tf32: bool) -> None:
+        """Run a product on the stream of ``use_stream``."""
+        self.products.product(call, *addresses, tf32)
+
+    # -- graphs
+
+    @contextlib.contextmanager
+    def own_stream(self) -> Iterator[None]:
+        """In the block, work goes to the machine's stream, in order with what came before and comes after, and to its pool."""
+        outside = self.xp.cuda.get_current_stream()
+        self.stream.wait_event(outside.record())
+        with self.stream, self.xp.cuda.using_allocator(self.pool.malloc):
+            yield
+        outside.wait_event(self.stream.record())
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """What ``run`` gives the stream, as a graph that a call launches on the current stream. ``run`` does nothing now."""
+        collecting = gc.isenabled()
+        gc.disable()  # a finalizer that frees memory would end the capture
+        try:
+            self.stream.begin_capture()
+            try:
+                run()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self.stream.end_capture()
+                raise
+            graph = self.stream.end_capture()
+        finally:
+            if collecting:
+                gc.enable()
+        graph.upload(self.stream)
+        launch: Callable[[], None] = graph.launch
+        return launch
+
+    def current_stream(self) -> int:
+        """The stream to which calls go now."""
+        return int(self.xp.cuda.get_current_stream().ptr)
+
+    def synchronize(self) -> None:
+        """Wait for everything."""
+        self.device.synchronize()

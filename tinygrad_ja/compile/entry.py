@@ -1,0 +1,373 @@
+"""``Run``: all that is known of one recorded call. ``Entry``: a program that replays such calls, made from two runs that agree."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import BY_TYPE
+from ..core.modes import modes
+from ..core.nested import mapped
+from ..core.tape import Leaf, nodes_below, next_number
+from ..core.tensor import Tensor
+from ..core.trace import Value
+from ..errors import Phrase, error
+from . import agreement
+from .executors import executor_for
+from .lower import lower
+from .reach import Link, Reach, same
+from .recording import Held, Recording, is_leaf
+from .signature import Call
+
+
+class Result(NamedTuple):
+    """Stands in what the function returned for one of the program's results; ``tensor``: as a Tensor or as a bare array."""
+
+    index: int
+    tensor: bool
+
+
+class Store(NamedTuple):
+    """An attribute, or an item, that the step gave a new Tensor: where, and which of the program's results."""
+
+    link: Link
+    value: Value
+
+
+class Run:
+    """One recorded call: the recording, what the function could reach, and what it left behind.
+
+    refusal: why no program can be made from it, or None. eager: whether later calls need not be recorded either.
+    """
+
+    def __init__(self, call: Call, reach: Reach, recording: Recording) -> None:
+        self.call, self.reach, self.recording = call, reach, recording
+        self.refusal: Phrase | None = None
+        self.eager = False
+        self.stores: list[Store] = []
+        self.unsteady: list[str] = []
+        self.absent: list[Leaf] = []
+        """Leaves that had no gradient before, and that a backward reached."""
+        self.structure: Any = None
+        self.outputs: list[Value] = []
+        self._grads: dict[int, tuple[Leaf, Tensor | None]] = {}
+        self._random = random.getstate(), np.random.get_state()[1:3]
+
+    def refuse(self, reason: Phrase, eager: bool = False) -> None:
+        """No program can be made of this run."""
+        self.refusal, self.eager = reason, eager
+
+    def note_gradients(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
+        """What ``grad`` of each leaf was before."""
+        self._grads = dict(grads)
+
+    def settle_links(self) -> None:
+        """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
+        recording = self.recording
+        for link in self.reach.changed():
+            now = link.now()
+            if isinstance(now, Tensor) and recording.holds(now):
+                self.stores.append(Store(link, now.array.entry))
+                _put(link, recording.settled(now))
+            else:
+                self.unsteady.append(link.path)
+                if recording.holds(now) or isinstance(now, (list, tuple, dict)):
+                    _put(link, recording.settled(now))
+        for container, _, path in self.reach.resized():
+            self.unsteady.append(path)
+            keys = list(container) if isinstance(container, dict) else range(len(container))
+            for key in keys:
+                if recording.holds(container[key]):
+                    container[key] = recording.settled(container[key])
+        self.absent = [
+            leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None
+        ]
+        if self._drew_elsewhere():
+            self.refuse(
+                ("it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"), eager=True
+            )
+
+    def _drew_elsewhere(self) -> bool:
+        state, (key, position) = self._random
+        now = np.random.get_state()[1:3]
+        return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
+
+    def results(self, made: Any) -> Any:
+        """What the function returned, for the caller; and its structure, for replays."""
+        recording = self.recording
+        reached = self.reach.tensors
+
+        def note(x: Any) -> Any:
+            if id(x) in reached:
+                return x
+            if not recording.holds(x):
+                return x
+            if type(x) is Tensor and x.node is not None and not is_leaf(x) and not _freed(x.node):
+                self.refuse(("a result has a history", "結果に計算履歴があります"), eager=True)
+            array = x.array if type(x) is Tensor else x
+            self.outputs.append(array.entry)
+            return Result(len(self.outputs) - 1, type(x) is Tensor)
+
+        def chosen(x: Any) -> bool:
+            return isinstance(x, Tensor) or type(x) in BY_TYPE
+
+        self.structure = mapped(made, chosen, note)
+        recording.outputs = list(self.outputs)
+        if self.refusal is not None and self.eager:
+            return mapped(made, recording.holds, lambda x: _untraced(x))
+        return mapped(
+            made, lambda x: chosen(x) and id(x) not in reached and recording.holds(x), lambda x: recording.settled(x)
+        )
+
+    def holder(self, array: Any) -> Held | None:
+        """The Tensor that held this array while the run was recorded."""
+        return next((held for held in self.recording.held if held.array is array), None)
+
+    def leaf_of_gradient(self, tensor: Tensor) -> Leaf | None:
+        """The leaf whose ``grad`` this Tensor was before the run."""
+        return next((leaf for leaf, gradient in self._grads.values() if gradient is tensor), None)
+
+    def link_to(self, tensor: Tensor) -> Link | None:
+        """A link that leads to this Tensor."""
+        return next((link for link in self.reach.links if link.value is tensor), None)
+
+    def plain_links(self) -> dict[str, Any]:
+        """Path -> value of the links that lead to plain values."""
+        return {link.path: link.value for link in self.reach.links if not isinstance(link.value, Tensor)}
+
+
+def _put(link: Link, value: Any) -> None:
+    if hasattr(link.container, "cell_contents"):
+        link.container.cell_contents = value
+    else:
+        link.container[link.key] = value
+
+
+def _freed(node: Any) -> bool:
+    """Whether a backward has been through the graph behind a result."""
+    return any(below.saved is None for below in nodes_below([node]).values())
+
+
+def _untraced(x: Any) -> Any:
+    return Tensor(x.array._elements) if type(x) is Tensor else x._elements
+
+
+# ---- from two runs to a program ------------------------------------------------------------------
+
+
+def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) -> tuple[Entry | None, Phrase | None]:
+    """An entry, if the two runs agree; else None and why not. Raises UsageError where constants went stale or an effect was repeated."""
+    before, after = first.recording, second.recording
+    if not (before.steady and after.steady):
+        return None, None
+    repeated = [path for path in second.unsteady if path in first.unsteady]
+    if repeated:
+        raise error("TG-P001", what=repeated[0])
+    if second.unsteady:
+        return None, None
+    difference, partners = agreement.compare(before, after)
+    moved = _plain_changes(first, second)
+    if difference is not None:
+        if difference.stale and not moved:
+            raise error("TG-P002", what=difference.what, line=_shown_line(difference.line))
+        return None, difference.what if not moved else (f"{moved[0]} changes", f"{moved[0]} が変わります")
+    stores = [(s.link.path, s.value) for s in second.stores]
+    if [s.link.path for s in first.stores] != [path for path, _ in stores]:
+        return None, ("it stores Tensors elsewhere at each call", "Tensor の保存先が呼び出しごとに違います")
+    arguments: list[tuple[Value, Callable[[], Any]]] = []
+    held = {id(h.array): h for h in after.held}
+    for value in after.captured:
+        partner = partners.get(value)
+        if partner is None or partner.array is value.array:
+            continue
+        reader = _reader(held.get(id(value.array)), second)
+        if reader is not None:
+            arguments.append((value, reader))
+        elif agreement.equal_elements(partner.array, value.array):
+            value.live = False
+        elif moved:
+            return None, (f"{moved[0]} changes", f"{moved[0]} が変わります")
+        else:
+            what = (f"a constant {value.shape} holds other elements", f"定数 {value.shape} の要素が違います")
+            raise error("TG-P002", what=what, line=_shown_line(_first_use(after, value)))
+    return Entry(second, arguments, disable, backend), None
+
+
+def _reader(held: Held | None, run: Run) -> Callable[[], Any] | None:
+    """How to find at each call an array that is another one each time: through the Tensor, or through the link that leads to it."""
+    if held is None:
+        return None
+    tensor = held.tensor
+    leaf = run.leaf_of_gradient(tensor)
+    if leaf is not None:
+        return lambda: leaf.grad.array
+    link = run.link_to(tensor)
+    if link is None or is_leaf(tensor):
+        return lambda: tensor.array
+    return lambda: link.now().array
+
+
+def _plain_changes(first: Run, second: Run) -> list[str]:
+    """Paths of plain values that the user changed between the two runs."""
+    old, new = first.plain_links(), second.plain_links()
+    return [path for path in new if path in old and new[path] is not old[path] and not same(new[path], old[path])]
+
+
+def _first_use(recording: Recording, value: Value) -> str:
+    return next((step.note.line for step in recording.steps if value in step.inputs), "")
+
+
+def _shown_line(line: str) -> str:
+    """A place in a file as a traceback shows it."""
+    import linecache
+
+    name, _, number = line.rpartition(":")
+    if not name:
+        return ""
+    return f'  File "{name}", line {number}\n    {linecache.getline(name, int(number)).strip()}\n'
+
+
+class Entry:
+    """A program for calls of one signature, and when it may be used.
+
+    holds(): whether everything that the recording took for granted is still so. replay(arrays): run it for a call that brings these arrays.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        arguments: Sequence[tuple[Value, Callable[[], Any]]],
+        disable: Sequence[str],
+        backend: str | None,
+    ) -> None:
+        started = time.perf_counter()
+        recording = run.recording
+        self.key, self.structure, self.run = run.call.key, run.structure, run
+        self.used = 0
+        self._readers = [reader for _, reader in arguments]
+        changing = {id(value) for value, _ in arguments}
+        self._gradients = self._gradient_arrays(recording)
+        inputs = [*recording.inputs, *(value for value, _ in arguments)]
+        outputs = [*recording.outputs, *(s.value for s in run.stores)]
+        self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
+        outputs += [values[0] for _, values in recording.afterwards]
+        captured = [value for value in recording.captured if id(value) not in changing]
+        captured += [place for place, _ in self._gradient_writes]
+        self.recorded = Recorded(inputs, captured, recording.steps, outputs, recording.writes + self._gradient_writes)
+        self.program, numbers = lower(self.recorded)
+        self._before = recording.numbers.function([n.source for n in numbers], actions=True)
+        self.executor, self.optimised, self.counts = executor_for(self.program, recording.array_type, disable, backend)
+        self.holds = self._guard(run, changing)
+        self._leaves = [(leaf, self._gradients.get(id(leaf))) for leaf, _ in recording.gradients]
+        self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
+        self._stamps = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
+        self._single = type(self.structure) is Result and self.structure.index == 0 and self.structure.tensor
+        self.build_seconds = time.perf_counter() - started
+
+    def _gradient_arrays(self, recording: Recording) -> dict[int, Tensor]:
+        """A Tensor for the gradient of each leaf, whose array the program writes at each replay."""
+        made: dict[int, Tensor] = {}
+        self._gradient_writes: list[tuple[Value, Value]] = []
+        for leaf, value in recording.gradients:
+            if value is not None:
+                array = recording.xp.empty(value.shape, value.dtype)
+                place = Value("", array, array=array)
+                place.live = True
+                self._gradient_writes.append((place, value))
+                made[id(leaf)] = Tensor(array)
+        return made
+
+    def _guard(self, run: Run, changing: set[int]) -> Callable[[], bool]:
+        recording = run.recording
+        used = {id(value.array) for value in recording.captured}
+        attributes: list[tuple[Any, str, Any]] = []
+        moving: set[int] = set()
+        for held in recording.held:
+            if id(held.array) not in used:
+                continue
+            value = held.traced_value
+            if id(value) in changing:
+                moving.add(id(held.tensor))
+            elif run.leaf_of_gradient(held.tensor) is None:
+                attributes += [(held.tensor, "array", held.array), (held.tensor, "node", held.tensor.node)]
+        attributes += [(leaf, "grad", None) for leaf in run.absent]
+        stored = {id(s.link.value) for s in run.stores}
+        links = [link for link in run.reach.links if id(link.value) not in moving and id(link.value) not in stored]
+        guard = run.reach.guard(links, recording.identities, attributes)
+        checks = recording.numbers.checks
+        if not checks and not self._readers:
+            return guard
+        compare = recording.numbers.function([f"({source}) == {value!r}" for source, value in checks.items()])
+        likes = [(reader, value.shape, value.dtype) for reader, value in zip(self._readers, self.recorded.inputs[-len(self._readers) :])] if self._readers else []
+
+        def holds() -> bool:
+            return guard() and all(compare()) and all([_fits(*like) for like in likes])
+
+        return holds
+
+    def replay(self, arrays: Sequence[Any]) -> Any:
+        """Run the program: what the function would return."""
+        self.used = next_number()
+        given = arrays if not self._readers else [*arrays, *[read() for read in self._readers]]
+        if modes.profiler is None:
+            results = self.executor.run(given, self._before())
+        else:
+            from .watched import run_watched
+
+            results = run_watched(modes.profiler, self.executor, given, self._before())
+        for leaf, gradient in self._leaves:
+            if leaf.grad is not gradient:
+                leaf.grad = gradient
+        for tensor in self._stamps:
+            tensor._note_change()
+        for link, index in self._stores:
+            _put(link, Tensor(results[index]))
+        for function, index in self._later:
+            function(results[index])
+        if self._single:
+            return Tensor(results[0])
+        return mapped(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
+
+    def plan(self) -> Any:
+        """What ``compiled.plan()`` shows."""
+        from .plan import Plan
+
+        return Plan(
+            self.optimised,
+            recorded=self.program,
+            operators=len(self.recorded.steps),
+            passes=self.counts,
+            layout=getattr(self.executor, "layout", None),
+            executor=self.executor,
+            device="cpu" if self.run.recording.array_type is np.ndarray else "cuda",
+        )
+
+
+def _written(recording: Recording, held: Held) -> bool:
+    return any(value is held.traced_value for value, _ in recording.writes)
+
+
+def _result(result: Result, results: Sequence[Any]) -> Any:
+    return Tensor(results[result.index]) if result.tensor else results[result.index]
+
+
+def _fits(reader: Callable[[], Any], shape: tuple[int, ...], dtype: Any) -> bool:
+    try:
+        array = reader()
+    except AttributeError:
+        return False
+    return array.shape == shape and array.dtype == dtype
+
+
+class Recorded(NamedTuple):
+    """What ``lower`` reads."""
+
+    inputs: list[Value]
+    captured: list[Value]
+    steps: list[Any]
+    outputs: list[Value]
+    writes: list[tuple[Value, Value]]

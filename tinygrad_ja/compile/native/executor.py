@@ -1,0 +1,204 @@
+"""Programs on the CPU as one table of compiled functions, run by one call.
+
+    executor = NativeExecutor(program)
+    results = executor.run(arguments, numbers)
+
+Memory is laid out and arguments are copied as in ``numpy_executor.py``. Instructions for which there is no machine code, such as operators
+that run as they are, are NumPy's calls between the parts of the table; ``notes`` says which and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..numpy_calls import Call
+from ..numpy_executor import _Build
+from ..planning import contiguous, plan_buffers, same_strides
+from ..program import Array, Instruction, Program
+from .loops import Launch, Operand, Unsupported, loops
+from .products import products
+from .target import compile_seconds, compiled
+from .team import MOST, team
+
+Watch = Callable[[Instruction, Sequence[Call]], None]
+
+
+class NativeExecutor:
+    """Runs a program again and again.
+
+    steps: the instructions, each with its calls, for profiles. segments: calls of which a step consists. nbytes: of the arena and of scratch
+    memory. peak: the most bytes of it that are needed at one time. notes: what runs as NumPy's calls, and why. compile_seconds: what
+    compiling took; functions that the process had before cost nothing. reason: why this executor runs and not another one.
+    """
+
+    def __init__(self, program: Program, *, reuse: bool = True) -> None:
+        before = compile_seconds()
+        self.program = program
+        self.layout = plan_buffers(program, reuse=reuse)
+        self.notes: list[str] = []
+        self.reason = ""
+        self._build = build = _Build(program, self.layout, self.notes, None)
+        self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
+        self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
+        parts: list[tuple[Instruction, list[Launch] | list[Call]]] = []
+        for instruction in program.instructions:
+            parts.append((instruction, self._part(instruction)))
+        self._results = [build.reader(a) for a in program.results]
+        self._writes = build.writes()
+        self._table = _Table([part for _, part in parts])
+        self.segments = self._table.segments
+        self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
+        self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
+        self.peak = self.layout.peak
+        self.compile_seconds = compile_seconds() - before
+
+    @property
+    def calls(self) -> int:
+        """Calls of a step."""
+        return len(self.segments) + len(self._writes)
+
+    def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = (), watch: Watch | None = None) -> list[np.ndarray]:
+        """One step: the results, as new arrays; the state changes in place. watch: runs the calls of each instruction, for profiles."""
+        for put, given in zip(self._arguments, arguments):
+            put(given)
+        for put, given in zip(self._numbers, numbers):
+            put(given)
+        if watch is None:
+            for segment in self.segments:
+                segment()
+        else:
+            for instruction, calls in self.steps:
+                watch(instruction, calls)
+        results = [read() for read in self._results]
+        for call in self._writes:
+            call()
+        return results
+
+    # ---- binding one instruction -------------------------------------------------------------------
+
+    def _part(self, instruction: Instruction) -> list[Launch] | list[Call]:
+        """The launches of an instruction, or NumPy's calls where there are none."""
+        build = self._build
+        try:
+            return self._launches(instruction)
+        except Unsupported as reason:
+            if str(reason):
+                note = f"{instruction.function}: runs as NumPy's calls ({reason})"
+                if note not in self.notes:
+                    self.notes.append(note)
+            known = len(build.calls)
+            build.add(instruction)
+            return build.calls[known:]
+
+    def _launches(self, instruction: Instruction) -> list[Launch]:
+        build, kind = self._build, instruction.kind
+        if any([a in build.loose for a in (*instruction.inputs, *instruction.outputs)]):
+            raise Unsupported("")
+        if kind == "map":
+            return loops([instruction], instruction.output.shape, 0, [instruction.output], self._operand)
+        if kind == "reduce":
+            return loops([instruction], instruction.inputs[0].shape, 0, [instruction.output], self._operand)
+        if kind == "group":
+            options = instruction.options
+            return loops(options["body"], tuple(options["space"]), options["inner"], instruction.outputs, self._operand)
+        if kind == "matmul":
+            a, b = [build.array(x) for x in instruction.inputs]
+            return products(a, b, build.array(instruction.output))
+        if kind == "view":
+            return self._copied_view(instruction) if id(instruction) in build.copied else []
+        if kind == "join":
+            return [
+                launch
+                for part, place in self.layout.unjoined(instruction)
+                for launch in self._copy(build.array(part), build.at(part, place))
+            ]
+        raise Unsupported("" if kind in ("call", "random") else f"no machine code for {kind}")
+
+    def _operand(self, a: Array) -> Operand:
+        return _operand(self._build.array(a))
+
+    def _copied_view(self, instruction: Instruction) -> list[Launch]:
+        """A reshape of elements that do not lie in order."""
+        (x,), y = instruction.inputs, instruction.output
+        source, target = self._build.array(x), self._build.array(y)
+        if instruction.function != "reshape" or not same_strides(y.shape, target.strides, contiguous(y.shape, y.dtype.itemsize)):
+            raise Unsupported("a copy into an array that does not lie in order")
+        return self._copy(source, target.reshape(x.shape))
+
+    def _copy(self, source: np.ndarray, target: np.ndarray) -> list[Launch]:
+        if not source.size:
+            return []
+        x, y = Array(source.shape, source.dtype), Array(target.shape, target.dtype)
+        places = {x: _operand(source), y: _operand(target)}
+        return loops([Instruction("map", "copy", [x], [y])], y.shape, 0, [y], places.__getitem__)
+
+
+def _operand(array: np.ndarray) -> Operand:
+    if not array.flags.aligned:
+        raise Unsupported("an array that is not aligned")
+    return Operand(array.__array_interface__["data"][0], array.strides)
+
+
+class _Table:
+    """The records of a program's launches, their words and their scratch memory, and the calls that run them.
+
+    segments: one call for each run of launches, and NumPy's calls between them.
+    """
+
+    def __init__(self, parts: Sequence[list[Any]]) -> None:
+        launches = [launch for part in parts for launch in part if isinstance(launch, Launch)]
+        texts = {launch.name: launch.text for launch in launches}
+        declared = dict.fromkeys([line for launch in launches for line in launch.declared])
+        addresses = compiled(texts, "\n".join(declared))
+        need = max([launch.scratch if launch.scratch >= 0 else -launch.scratch * MOST for launch in launches], default=0)
+        self._scratch = np.empty(need + 64, np.uint8)
+        base = self._scratch.ctypes.data + 63 & ~63
+        self._words = np.zeros(sum([len(launch.words) for launch in launches]) + 1, np.int64)
+        self._records = np.zeros((len(launches) + 1, 3), np.int64)
+        at = 0
+        for record, launch in zip(self._records, launches):
+            words = np.array(launch.words, np.int64)
+            words[list(launch.scratch_words)] += base
+            self._words[at : at + len(words)] = words
+            record[:] = addresses[launch.name], self._words.ctypes.data + 8 * at, launch.chunks
+            at += len(words)
+        self.nbytes = self._scratch.nbytes + self._words.nbytes + self._records.nbytes
+        self._first: list[int] = []
+        self._parts = parts
+        self.segments: list[Call] = []
+        begin = end = 0
+        for part in parts:
+            self._first.append(end)
+            if part and isinstance(part[0], Launch):
+                end += len(part)
+            elif part:
+                self._add(begin, end)
+                self.segments += part
+                begin = end
+        self._add(begin, end)
+
+    def _add(self, begin: int, end: int) -> None:
+        if end > begin:
+            self.segments.append(self._call(begin, end))
+
+    def _call(self, begin: int, end: int) -> Call:
+        """Run some records."""
+        address, count = self._records.ctypes.data + 24 * begin, end - begin
+        shared = bool((self._records[begin:end, 2] > 1).any())
+
+        def call() -> None:
+            own = team()
+            own.run(address, count, own.address, own.ready() if shared else 1)
+
+        return call
+
+    def calls(self, part: int) -> list[Call]:
+        """The calls of one part alone."""
+        found = self._parts[part]
+        if found and isinstance(found[0], Launch):
+            return [self._call(self._first[part], self._first[part] + len(found))]
+        return list(found)

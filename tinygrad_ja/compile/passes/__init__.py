@@ -1,0 +1,66 @@
+"""The passes, in the order in which they run, and ``optimised``, which runs them.
+
+A pass is a function from a program to a program with the same results. Each stands in a file of its own with the idea, an example and what it
+may change in the last bit. ``PASSES`` lists them by the names by which ``tg.compile(step, disable=("batching",))`` leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ..program import Program
+from .algebra import algebra
+from .batching import batching
+from .common_subexpressions import common_subexpressions
+from .constant_folding import constant_folding
+from .dead_code import dead_code
+from .fusion import fusion
+from .products import products
+from .trees import trees
+from .views import views
+
+__all__ = ["PASSES", "optimised"]
+
+PASSES: dict[str, Callable[[Program], Program]] = {
+    "dead_code": dead_code,
+    "constant_folding": constant_folding,
+    "common_subexpressions": common_subexpressions,
+    "views": views,
+    "algebra": algebra,
+    "products": products,
+    "trees": trees,
+    "batching": batching,
+    "fusion": fusion,
+}
+"""Name -> pass, in order."""
+
+_CLEANING = ("constant_folding", "common_subexpressions", "views", "algebra", "dead_code")
+_SHAPING = ("products", "trees", "batching")
+_ROUNDS = 4
+
+
+def optimised(program: Program, disable: Collection[str] = ()) -> Program:
+    """The program after all passes but those whose names are in ``disable``. The passes that clean up run until nothing gets shorter, and
+    again after each of those that reshape the program."""
+    unknown = set(disable) - set(PASSES)
+    if unknown:
+        raise ValueError(f"no such pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
+    program = _cleaned(_run(program, "dead_code", disable), disable)
+    for name in _SHAPING:
+        if name in PASSES and name not in disable:
+            program = _cleaned(PASSES[name](program), disable)
+    return _run(program, "fusion", disable)
+
+
+def _run(program: Program, name: str, disable: Collection[str]) -> Program:
+    return program if name in disable else PASSES[name](program)
+
+
+def _cleaned(program: Program, disable: Collection[str]) -> Program:
+    for _ in range(_ROUNDS):
+        before = len(program.instructions)
+        for name in _CLEANING:
+            program = _run(program, name, disable)
+        if len(program.instructions) >= before:
+            break
+    return program

@@ -1,0 +1,537 @@
+"""Which instructions run together, and how they do: the work behind ``batching`` and ``trees``.
+
+``Batches`` goes through a program as its dependencies allow. Units are instructions, and sums of many terms (``sums.py``) together with the
+products and reductions that only they read. Views belong to no unit; they are written when somebody needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from ..program import Array, Instruction, Program
+from .products import swapped
+from .rewriting import Writer, frozen, is_plain
+from .stacking import Plan, Stacks
+from .sums import Sum, sums_of
+
+STARTING = 16384
+"""Bytes that could be copied in the time that an instruction saves by not being run."""
+
+_ALONE = ("random", "call", "group")
+_SMALL_PRODUCT = 256
+"""Rows below which a product is worth the copying of its operand."""
+
+
+class _Unit:
+    """An instruction, or a sum with what it absorbs. ``reads``: the arrays that it needs."""
+
+    __slots__ = ("instruction", "sum", "absorbed", "reads", "position", "time", "missing", "readers", "depth", "height")
+
+    def __init__(self, instruction: Instruction, position: int) -> None:
+        self.instruction = instruction
+        self.sum: Sum | None = None
+        self.absorbed: dict[Array, Instruction] = {}
+        self.reads: list[Array] = list(instruction.inputs)
+        self.position = position
+        self.time = position
+        self.missing = 0
+        self.readers: list[_Unit] = []
+        self.depth = 0
+        self.height = 0
+
+
+class _Class:
+    """Units of one signature."""
+
+    __slots__ = ("units", "ready", "depth", "height", "waiting")
+
+    def __init__(self) -> None:
+        self.units: list[_Unit] = []
+        self.ready: list[_Unit] = []
+        self.depth = 0.0
+        self.height = 0.0
+        self.waiting = 0
+
+
+class Batches:
+    """Writes a program anew with batches. ``alone``: instructions that may not be batched."""
+
+    def __init__(self, program: Program, gathers: bool, alone: Collection[Instruction] = ()) -> None:
+        self.program = program
+        self.alone = set(alone)
+        self.writer = Writer(program)
+        self.stacks = Stacks(self.writer, gathers)
+        self.made = {output: i for i in program.instructions for output in i.outputs}
+        self.readers: dict[Array, int] = {}
+        for i in program.instructions:
+            for a in i.inputs:
+                self.readers[a] = self.readers.get(a, 0) + 1
+        for a in program.wanted:
+            self.readers[a] = self.readers.get(a, 0) + 1
+        self.fixed = set(program.state) | set(program.constants) | set(program.numbers)
+        self._roots: dict[Array, Array] = {}
+        self.lefts: dict[Array, int] = {}
+        self.rights: dict[Array, int] = {}
+        for i in program.instructions:
+            if i.kind == "matmul":
+                for counts, operand in ((self.lefts, i.inputs[0]), (self.rights, i.inputs[1])):
+                    counts[operand] = counts.get(operand, 0) + 1
+        self.batches: list[tuple[list[Instruction], bool, Array]] = []
+        self.units = self._units()
+
+    # -- units
+
+    def root(self, array: Array) -> Array:
+        """What an array is a view of, however often."""
+        found = self._roots.get(array)
+        if found is None:
+            maker = self.made.get(array)
+            found = self._roots[array] = self.root(maker.inputs[0]) if maker is not None and maker.kind == "view" else array
+        return found
+
+    def _units(self) -> list[_Unit]:
+        units: dict[Instruction, _Unit] = {}
+        hidden: set[Instruction] = set()
+        sums = sums_of(self.program)
+        for last, found in sums.items():
+            hidden.update(add for add in found.adds if add is not last)
+        for position, i in enumerate(self.program.instructions):
+            if i.kind != "view" and i not in hidden:
+                units[i] = _Unit(i, position)
+        for last, found in sums.items():
+            unit = units[last]
+            unit.sum = found
+            unit.absorbed = self._absorbed(found)
+            for leaf in unit.absorbed.values():
+                del units[leaf]
+            unit.reads = [a for t in found.terms for a in (unit.absorbed[t].inputs if t in unit.absorbed else (t,))]
+        makers = {output: unit for i, unit in units.items() for output in i.outputs}
+        ordered = sorted(units.values(), key=lambda u: u.position)
+        self._times()
+        for unit in ordered:
+            unit.time = self.time_of[unit.instruction]
+            sources = {makers[r] for a in unit.reads if (r := self.root(a)) in makers}
+            unit.missing = len(sources)
+            for source in sources:
+                source.readers.append(unit)
+            unit.depth = 1 + max([s.depth for s in sources], default=0)
+        for unit in reversed(ordered):
+            unit.height = 1 + max([r.height for r in unit.readers], default=0)
+        return ordered
+
+    def _times(self) -> None:
+        """A number for each instruction by which batches are sorted, so that forward and backward stack time steps in one order: where it
+        stands in the forward, and for a gradient where the latest forward result that it reads stands."""
+        self.time_of: dict[Instruction, int] = {}
+        for position, i in enumerate(self.program.instructions):
+            time = position
+            if i.source.part != "forward":
+                makers = [m for a in i.inputs if (m := self.made.get(self.root(a))) is not None]
+                saved = [self.time_of[m] for m in makers if m.source.part == "forward"]
+                times = saved or [self.time_of[m] for m in makers]
+                time = max(times) if times else position
+            self.time_of[i] = time
+
+    def _absorbed(self, found: Sum) -> dict[Array, Instruction]:
+        """Terms of a sum that can be computed with it: products of matrices that are no weights, sums, and rows added to zeros."""
+        kinds: dict[Any, list[tuple[Array, Instruction]]] = {}
+        for term in found.terms:
+            maker = self.made.get(term)
+            if maker is None or self.readers[term] > 1 or found.terms.count(term) > 1:
+                continue
+            kind = self._kind_of_term(maker)
+            if kind is not None:
+                kinds.setdefault(kind, []).append((term, maker))
+        return {term: maker for group in kinds.values() if len(group) > 1 for term, maker in group}
+
+    def _kind_of_term(self, i: Instruction) -> Any:
+        shapes = tuple([a.shape for a in i.inputs])
+        if i.kind == "matmul" and len(shapes[0]) == len(shapes[1]) == 2:
+            if any([self.root(a) in self.fixed for a in i.inputs]):
+                return None
+            return ("matmul", *shapes) if self._as_rows(i.inputs[0]) else None
+        if i.kind == "reduce" and i.function == "sum" and i.inputs[0].dtype == i.output.dtype:
+            return ("reduce", *shapes, frozen(i.options))
+        if i.kind == "add_at" and i.function == "take" and i.options["axis"] == 0:
+            return ("add_at", *shapes, i.inputs[1].dtype)
+        if i.kind == "place" and _placed_row(i) is not None:
+            return ("place", *shapes)
+        return None
+
+    def _as_rows(self, a: Array) -> bool:
+        """Whether the transpose of a matrix is there without a copy."""
+        maker = self.made.get(a)
+        return 1 in a.shape or (maker is not None and maker.function == "transpose")
+
+    # -- signatures
+
+    def signature(self, i: Instruction) -> Any:
+        """Instructions with equal signatures may run together."""
+        if i.kind in _ALONE or i in self.alone or not i.output.size or any([not a.size for a in i.inputs]):
+            return i
+        shapes = tuple([(a.shape, a.dtype) for a in i.inputs])
+        common = (i.function, shapes, i.output.shape, i.output.dtype, frozen(i.options))
+        if i.kind == "matmul":
+            a, b = i.inputs
+            if a.ndim != 2 or b.ndim != 2:
+                return i
+            if self.rights[b] > 1:
+                return (*common, b)
+            if self.lefts[a] > 1 and self.root(a) in self.fixed:
+                return (*common, a, "left")
+        if i.kind == "take" and i.function == "take":
+            return (*common, i.inputs[0]) if i.options["axis"] == 0 else i
+        if i.kind in ("add_at", "take") and i.function == "take":
+            return i
+        if i.kind == "place" and not is_plain(i.options["key"], i.output.ndim):
+            return i
+        return (*common, tuple([self._colour(a) for a in i.inputs]), i.source.part)
+
+    def _colour(self, array: Array) -> Any:
+        """What sort of array it is: a certain weight or number, or the result of some function."""
+        root = self.root(array)
+        if root in self.made:
+            return self.made[root].function
+        constant = root in self.program.constants
+        return array if root in self.fixed and not (constant and root.ndim) else "constant" if constant else "given"
+
+    # -- going through the program
+
+    def run(self) -> Program:
+        """The program with batches."""
+        self._take_rows_of_state()
+        classes: dict[Any, _Class] = {}
+        home: dict[_Unit, _Class] = {}
+        for unit in self.units:
+            key = unit if unit.sum is not None else self.signature(unit.instruction)
+            home[unit] = group = classes.setdefault(key, _Class())
+            group.units.append(unit)
+        for group in classes.values():
+            group.waiting = len(group.units)
+            group.depth = sum([u.depth for u in group.units]) / len(group.units)
+            group.height = sum([u.height for u in group.units]) / len(group.units)
+        complete: list[tuple[int, int, _Class]] = []
+        partial: list[tuple[float, float, int, _Class]] = []
+
+        def arrive(unit: _Unit) -> None:
+            group = home[unit]
+            group.ready.append(unit)
+            if len(group.ready) == group.waiting:
+                heappush(complete, (group.ready[0].position, id(group), group))
+            elif len(group.ready) == 1:
+                heappush(partial, (group.depth, -group.height, id(group), group))
+
+        for unit in self.units:
+            if not unit.missing:
+                arrive(unit)
+        while complete or partial:
+            group = heappop(complete)[-1] if complete else heappop(partial)[-1]
+            units, group.ready = group.ready, []
+            group.waiting -= len(units)
+            units.sort(key=lambda u: (u.time, u.position))
+            self._execute(units)
+            for unit in units:
+                for reader in unit.readers:
+                    reader.missing -= 1
+                    if not reader.missing:
+                        arrive(reader)
+        for array in self.program.wanted:
+            self.need(array)
+        return self.writer.finished()
+
+    def useless(self) -> set[Instruction]:
+        """Members of batches that had to stack their operands, and whose results nobody read as a stack: they gained nothing, and would
+        rather be fused with their neighbours."""
+        return {i for members, fresh, made in self.batches if fresh and made not in self.stacks.used for i in members}
+
+    def need(self, array: Array) -> Array:
+        """What stands for an array now, with the views that lead to it written."""
+        chain: list[Instruction] = []
+        while (maker := self.made.get(array)) is not None and maker.kind == "view" and array not in self.writer.made:
+            if array in self.writer.instead:
+                break
+            chain.append(maker)
+            array = maker.inputs[0]
+        for view in reversed(chain):
+            self.writer.source = view.source
+            self.writer.keep(view.with_inputs([self.writer.now(view.inputs[0])]))
+        return self.writer.now(chain[0].output if chain else array)
+
+    def _execute(self, units: list[_Unit]) -> None:
+        if units[0].sum is not None:
+            self._write_sum(units[0])
+            return
+        members = [u.instruction for u in units]
+        inputs = [[self.need(a) for a in i.inputs] for i in members]
+        self.writer.source = members[0].source
+        if len(members) == 1 or not self._write_batch(members, inputs):
+            for i, arrays in zip(members, inputs):
+                self.writer.keep(i.with_inputs(arrays))
+
+    def _take_rows_of_state(self) -> None:
+        """Rows of a table that are cut out one by one, as words of trees are, are taken together."""
+        if not self.stacks.gathers:
+            return
+        rows: dict[Array, list[Instruction]] = {}
+        for i in self.program.instructions:
+            if i.function == "slice" and i.inputs[0] in self.fixed and i.inputs[0].ndim == 2 and is_plain(i.options["key"], 2):
+                if i.output.shape == (1, i.inputs[0].shape[1]):
+                    rows.setdefault(i.inputs[0], []).append(i)
+        for table, cuts in rows.items():
+            if len(cuts) > 3:
+                indices = self.writer.constant([i.options["key"][0].start for i in cuts], "i8")
+                width = table.shape[1]
+                taken = self.writer.add("take", "take", (table, indices), (len(cuts), width), table.dtype, axis=0)
+                for k, i in enumerate(cuts):
+                    self.writer.replace(i.output, self.writer.rows(taken, k, k + 1))
+                self.stacks.gathered += 1
+
+    # -- batches
+
+    def _write_batch(self, members: list[Instruction], inputs: list[list[Array]]) -> bool:
+        """Write instructions as one, unless stacking costs more than it saves."""
+        first = members[0]
+        columns = [list(column) for column in zip(*inputs)]
+        if first.kind == "matmul" and columns[0][0] is columns[0][-1] and columns[1][0] is not columns[1][-1]:
+            return self._write_left_shared(members, columns)
+        plans = [None if all([a is column[0] for a in column]) else self.stacks.plan(column) for column in columns]
+        if all([plan is None for plan in plans]) or not self._pays(members, plans):
+            return False
+        fresh = all([plan is None or plan.fresh or plan.how == "known" for plan in plans])
+        operands = [column[0] if plan is None else self.stacks.make(plan, column) for plan, column in zip(plans, columns)]
+        stacked = [plan is not None for plan in plans]
+        made = _Batch(self.writer, first, len(members)).write(operands, stacked)
+        if made is None:
+            return False
+        self._hand_out(members, made, fresh and first.kind in ("map", "reduce"))
+        return True
+
+    def _write_left_shared(self, members: list[Instruction], columns: list[list[Array]]) -> bool:
+        """W x₁, W x₂, ... as the transpose of [x₁ᵀ; x₂ᵀ; ...] Wᵀ."""
+        weight = columns[0][0]
+        rows = [swapped(self.writer, x) for x in columns[1]]
+        plan = self.stacks.plan(rows)
+        if not self._pays(members, [plan]):
+            return False
+        x = _flat(self.writer, self.stacks.make(plan, rows))
+        right = swapped(self.writer, weight)
+        made = self.writer.add("matmul", "matmul", (x, right), (x.shape[0], right.shape[1]), x.dtype)
+        n = rows[0].shape[0]
+        for k, i in enumerate(members):
+            self.writer.replace(i.output, swapped(self.writer, self.writer.rows(made, k * n, (k + 1) * n)))
+        return True
+
+    def _pays(self, members: list[Instruction], plans: Sequence[Plan | None]) -> bool:
+        cost = sum([plan.cost for plan in plans if plan is not None])
+        saved = (len(members) - 1) * STARTING
+        if members[0].kind == "matmul":
+            rows = min(members[0].output.shape)
+            saved *= 8 if rows <= _SMALL_PRODUCT else 1
+        return cost <= saved
+
+    def _hand_out(self, members: list[Instruction], made: Array, fresh: bool) -> None:
+        """Let the parts of a batch's result stand for its members' results."""
+        writer, count = self.writer, len(members)
+        shape = members[0].output.shape
+        self.batches.append((members, fresh, made))
+        flat = shape and made.ndim == len(shape)
+        for k, i in enumerate(members):
+            if flat:
+                part = writer.rows(made, k * shape[0], (k + 1) * shape[0])
+            else:
+                part = writer.reshape(writer.rows(writer.reshape(made, (count, *shape)), k, k + 1), shape)
+            writer.replace(i.output, part)
+
+    # -- sums
+
+    def _write_sum(self, unit: _Unit) -> None:
+        found = unit.sum
+        assert found is not None
+        writer = self.writer
+        groups: dict[Any, list[Instruction]] = {}
+        parts: list[Array] = []
+        for term in found.terms:
+            leaf = unit.absorbed.get(term)
+            if leaf is None:
+                parts.append(self.need(term))
+            else:
+                groups.setdefault(self._kind_of_term(leaf), []).append(leaf)
+        writer.source = unit.instruction.source
+        parts = self._sum_of_neighbours(parts)
+        for kind, leaves in groups.items():
+            leaves.sort(key=lambda i: self.time_of[i])
+            inputs = [[self.need(a) for a in i.inputs] for i in leaves]
+            writer.source = leaves[0].source
+            made = _WRITE_TERMS[kind[0]](self, leaves, inputs)
+            if made is None:
+                for i, arrays in zip(leaves, inputs):
+                    writer.keep(i.with_inputs(arrays))
+                    parts.append(i.output)
+            else:
+                parts.append(made)
+        writer.source = unit.instruction.source
+        total = parts[0]
+        for part in parts[1:]:
+            total = writer.add("map", "add", (total, part), found.output.shape, found.output.dtype)
+        writer.replace(found.output, total)
+
+    def _sum_of_neighbours(self, parts: list[Array]) -> list[Array]:
+        """Terms that lie in one array, one behind the other, are summed by one reduction."""
+        by_root: dict[Array, list[tuple[int, Array]]] = {}
+        for part in parts:
+            root, offset = self.stacks.at(part)
+            by_root.setdefault(root, []).append((offset, part))
+        made = []
+        for entries in by_root.values():
+            entries.sort(key=lambda entry: entry[0])
+            arrays = [part for _, part in entries]
+            plan = self.stacks.plan(arrays) if len(arrays) > 2 else None
+            if plan is None or plan.how != "block":
+                made.extend(arrays)
+                continue
+            stack = self.stacks.make(plan, arrays)
+            made.append(
+                self.writer.add("reduce", "sum", (stack,), stack.shape[1:], stack.dtype, axes=(0,), keepdims=False)
+            )
+        return made
+
+    def _write_products(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
+        """Σ aₜ bₜ = [a₁ᵀ; a₂ᵀ; ...]ᵀ [b₁; b₂; ...]."""
+        writer = self.writer
+        rows = [(swapped(writer, a), b) for a, b in inputs]
+        orders = [rows]
+        for side in (0, 1):
+            places = [self.stacks.at(pair[side]) for pair in rows]
+            first = {root: k for k, (root, _) in reversed(list(enumerate(places)))}
+            order = sorted(range(len(rows)), key=lambda k: (first[places[k][0]], places[k][1]))
+            orders.append([rows[k] for k in order])
+        best: tuple[int, Any] | None = None
+        for order in orders:
+            pair = [list(side) for side in zip(*order)]
+            plans = [self.stacks.plan(side) for side in pair]
+            cost = sum([plan.cost for plan in plans])
+            if best is None or cost < best[0]:
+                best = (cost, (plans, pair))
+        assert best is not None
+        m, n = inputs[0][0].shape[0], inputs[0][1].shape[1]
+        if best[0] > (len(leaves) - 1) * (8 * STARTING + 3 * m * n * inputs[0][0].dtype.itemsize):
+            return None
+        left, right = [_flat(writer, self.stacks.make(plan, side)) for plan, side in zip(*best[1])]
+        return writer.add("matmul", "matmul", (writer.transpose(left, (1, 0)), right), (m, n), left.dtype)
+
+    def _write_reductions(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
+        """Σ sum(xₜ) = sum([x₁; x₂; ...])."""
+        writer, first = self.writer, leaves[0]
+        arrays = [x for (x,) in inputs]
+        order = sorted(range(len(arrays)), key=lambda k: self.stacks.at(arrays[k])[1])
+        choices = [(self.stacks.plan(a), a) for a in (arrays, [arrays[k] for k in order])]
+        plan, arrays = min(choices, key=lambda choice: choice[0].cost)
+        if plan.cost > (len(leaves) - 1) * 2 * STARTING:
+            return None
+        stack = self.stacks.make(plan, arrays)
+        axes = tuple([a % (stack.ndim - 1) for a in first.options["axes"]])
+        if 0 in axes and stack.ndim > 2:
+            stack = _flat(writer, stack)
+        else:
+            axes = (0, *[a + 1 for a in axes])
+        shape = [n for a, n in enumerate(stack.shape) if a not in axes]
+        total = writer.add("reduce", "sum", (stack,), shape, stack.dtype, axes=axes, keepdims=False)
+        return writer.reshape(total, first.output.shape)
+
+    def _write_added_rows(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
+        """Rows that are added to zeros at indices, several times, are added once."""
+        writer, first = self.writer, leaves[0]
+        if first.kind == "place":
+            rows = [x for (x,) in inputs]
+            indices = writer.constant([_placed_row(i) for i in leaves], "i8")
+        else:
+            rows = [x for x, _ in inputs]
+            columns = [index for _, index in inputs]
+            indices = self.stacks.make(self.stacks.plan(columns), columns)
+        plan = self.stacks.plan(rows)
+        if plan.cost > (len(leaves) - 1) * (2 * STARTING + 3 * first.output.nbytes):
+            return None
+        stack = self.stacks.make(plan, rows)
+        if first.kind == "place":
+            stack = _flat(writer, stack)
+        return writer.add("add_at", "take", (stack, indices), first.output.shape, first.output.dtype, axis=0)
+
+
+_WRITE_TERMS = {
+    "matmul": Batches._write_products,
+    "reduce": Batches._write_reductions,
+    "add_at": Batches._write_added_rows,
+    "place": Batches._write_added_rows,
+}
+
+
+def _placed_row(place: Instruction) -> int | None:
+    """The row into which a place writes, if it is one whole row."""
+    key, output = place.options["key"], place.output
+    if not is_plain(key, output.ndim) or output.ndim < 2 or place.inputs[0].shape != (1, *output.shape[1:]):
+        return None
+    return key[0].start if key[0].stop == key[0].start + 1 else None
+
+
+def _flat(writer: Writer, stack: Array) -> Array:
+    """A stack (t, n, ...) as (t n, ...)."""
+    return writer.reshape(stack, (stack.shape[0] * stack.shape[1], *stack.shape[2:]))
+
+
+class _Batch:
+    """Writes ``count`` instructions like ``first`` as one."""
+
+    def __init__(self, writer: Writer, first: Instruction, count: int) -> None:
+        self.writer = writer
+        self.first = first
+        self.count = count
+
+    def write(self, operands: list[Array], stacked: list[bool]) -> Array | None:
+        """The result (count, ...), or with the first two axes as one; ``operands``: stacks, and what all members share."""
+        first, output = self.first, self.first.output
+        options = dict(first.options)
+        flat = output.ndim > 1 and self._can_be_flat(operands, stacked)
+        if flat:
+            operands = [_flat(self.writer, a) if on else a for a, on in zip(operands, stacked)]
+        elif first.kind == "map":
+            operands = [self._padded(a, output.ndim) if on else a for a, on in zip(operands, stacked)]
+        elif first.kind in ("join", "matmul") or not all(stacked):
+            if first.kind == "take" and first.function == "take":
+                if stacked[0]:
+                    return None
+            else:
+                operands = [a if on else self._repeated(a) for a, on in zip(operands, stacked)]
+        if not flat and first.kind == "reduce":
+            options["axes"] = tuple([a % first.inputs[0].ndim + 1 for a in options["axes"]])
+        elif not flat and "axis" in options and first.function != "take":
+            options["axis"] = options["axis"] % first.inputs[0].ndim + 1
+        elif not flat and "key" in options:
+            options["key"] = (slice(0, self.count, 1), *options["key"])
+        shape = (self.count * output.shape[0], *output.shape[1:]) if flat else (self.count, *output.shape)
+        return self.writer.add(first.kind, first.function, operands, shape, output.dtype, **options)
+
+    def _can_be_flat(self, operands: list[Array], stacked: list[bool]) -> bool:
+        """Whether the rows of all members can be the rows of one array."""
+        first, output = self.first, self.first.output
+        if first.kind == "matmul":
+            return stacked == [True, False]
+        if first.kind == "map":
+            whole = [a.ndim == output.ndim + 1 and a.shape[1] == output.shape[0] for a, on in zip(operands, stacked) if on]
+            shared = [a.ndim < output.ndim or a.shape[0] == 1 for a, on in zip(operands, stacked) if not on]
+            return all(whole) and all(shared)
+        if not all(stacked) or first.inputs[0].ndim < 2:
+            return False
+        if first.kind == "reduce":
+            return 0 not in [a % first.inputs[0].ndim for a in first.options["axes"]]
+        if first.kind in ("scan", "join") or first.function == "take_along_axis":
+            return first.options["axis"] % first.inputs[0].ndim != 0 and output.shape[0] == first.inputs[-1].shape[0]
+        return False
+
+    def _padded(self, x: Array, ndim: int) -> Array:
+        """A stack whose parts have ``ndim`` axes, the new ones in front of the parts' own."""
+        return self.writer.reshape(x, (self.count, *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
+
+    def _repeated(self, x: Array) -> Array:
+        return self.writer.broadcast(self.writer.reshape(x, (1, *x.shape)), (self.count, *x.shape))

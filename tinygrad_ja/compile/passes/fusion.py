@@ -1,0 +1,293 @@
+"""Fusion: element-wise functions and reductions over one space run together, block by block.
+
+Each function of NumPy reads its inputs from memory and writes its result there. A chain of ten over a large array moves it through memory
+twenty times; run together over blocks of rows that fit the cache, or as one loop of machine code, the chain reads and writes once. A group has
+
+    space  the shape S over which it runs; every array inside has S, or broadcasts to it
+    inner  how many axes at the end make one row. Reductions over exactly these axes (softmax, layer norm) may be used further inside
+    body   its instructions; reductions over the other axes, or all, come out of it and are not used inside
+
+Instructions are taken in order. One joins the group of those it reads, or a group that reads the same, if their spaces agree and nothing
+outside would have to run both before and after the group. Groups that one instruction reads are merged.
+
+>>> from ..program import Array, Instruction, Program
+>>> x, y, z = (Array((4, 5), "f4", name) for name in "xyz")
+>>> steps = [Instruction("map", "exp", [x], [y]), Instruction("map", "negative", [y], [z])]
+>>> fusion(Program([x], instructions=steps, results=[z])).instructions[0].options["space"]
+(4, 5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from ..program import Array, Instruction, Program
+from .rewriting import Writer
+from .views import views
+
+LARGEST_BODY = 96
+"""Instructions of a group, at most."""
+
+_REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
+
+
+class _Unit:
+    """A group that grows, or an instruction alone. ``ids``: its numbers as bits; ``before``: those of all that must run earlier."""
+
+    __slots__ = ("members", "space", "inner", "outer", "ids", "before", "readers", "last")
+
+    def __init__(self, number: int, space: tuple[int, ...] | None) -> None:
+        self.members: list[tuple[int, Instruction]] = []
+        self.space = space
+        self.inner = 0  # axes of its row reductions
+        self.outer: set[Array] = set()  # results that are not for use inside
+        self.ids = 1 << number
+        self.before = 0
+        self.readers: set[_Unit] = set()
+
+
+def fusion(program: Program, *, row_reductions: bool = True, largest: int = LARGEST_BODY) -> Program:
+    """The program with groups. ``row_reductions``: whether a group may use sums over its rows. ``largest``: instructions of a group."""
+    return _Fusion(_with_kept_axes(program), row_reductions, largest).run()
+
+
+def _with_kept_axes(program: Program) -> Program:
+    """Reductions over the last axes keep them with size 1, so that their results broadcast against what was reduced."""
+    writer = Writer(program)
+    for i in writer:
+        if i.kind == "reduce" and i.function in _REDUCTIONS and _row_axes(i) and not i.options.get("keepdims"):
+            (x,), count = i.inputs, len(i.options["axes"])
+            shape = (*x.shape[: x.ndim - count], *(1,) * count)
+            axes = tuple(range(x.ndim - count, x.ndim))
+            kept = writer.add("reduce", i.function, (x,), shape, i.output.dtype, axes=axes, keepdims=True)
+            writer.replace(i.output, writer.reshape(kept, i.output.shape))
+        else:
+            writer.keep(i)
+    return views(writer.finished())
+
+
+def _row_axes(i: Instruction) -> int:
+    """How many axes at the end a reduction reduces; 0 where it reduces others, or all."""
+    ndim = i.inputs[0].ndim
+    axes = sorted([a % ndim for a in i.options["axes"]])
+    return len(axes) if axes == list(range(ndim - len(axes), ndim)) and len(axes) < ndim else 0
+
+
+class _Fusion:
+    def __init__(self, program: Program, row_reductions: bool, largest: int) -> None:
+        self.program = program
+        self.row_reductions = row_reductions
+        self.largest = largest
+        self.unit_of: dict[Array, _Unit] = {}
+        self.units: list[_Unit] = []
+        self.reading: dict[Array, list[_Unit]] = {}  # groups that read an array
+
+    def run(self) -> Program:
+        for position, instruction in enumerate(self.program.instructions):
+            unit = self.home_of(instruction)
+            if unit is None:
+                unit = _Unit(position, _space(instruction))
+                self.units.append(unit)
+            self.put(unit, position, instruction)
+        units = [unit for unit in self.units if unit.members]
+        return self.program.replaced([self.written(unit) for unit in _in_order(units, self.unit_of)])
+
+    # -- which group an instruction joins
+
+    def home_of(self, i: Instruction) -> _Unit | None:
+        """The group that an instruction joins, after merging those that it makes one; None for none."""
+        if _space(i) is None:
+            return None
+        home: _Unit | None = None
+        for unit in self.candidates(i):
+            if home is not None and unit is not home:
+                if self.fits(unit, i) and self.may_merge(home, unit):
+                    home = self.merged(home, unit)
+            elif home is None and self.fits(unit, i) and self.may_join(unit, i):
+                home = unit
+        return home
+
+    def candidates(self, i: Instruction) -> Iterator[_Unit]:
+        """Groups that make an input of the instruction, then those that read one of the whole shape."""
+        seen: set[_Unit] = set()
+        makers = [self.unit_of[a] for a in i.inputs if a in self.unit_of]
+        space = _space(i)
+        beside = [u for a in i.inputs if a.shape == space for u in self.reading.get(a, ())[-4:]]
+        for unit in (*makers[::-1], *beside):
+            if unit not in seen and unit.members and unit.space is not None:
+                seen.add(unit)
+                yield unit
+
+    def fits(self, unit: _Unit, i: Instruction) -> bool:
+        """Whether the instruction runs over the space of the group, and uses nothing that only comes out of it."""
+        space = unit.space
+        if space is None or len(unit.members) >= self.largest or any([a in unit.outer for a in i.inputs]):
+            return False
+        if i.kind == "map":
+            rows = (*space[: len(space) - unit.inner], *(1,) * unit.inner)
+            if i.output.shape == space:
+                return True
+            return bool(unit.inner) and i.output.shape == rows and any([self.unit_of.get(a) is unit for a in i.inputs])
+        if i.inputs[0].shape != space:
+            return False
+        count = _row_axes(i)
+        if count and self.row_reductions:
+            return unit.inner in (0, count) and all([_is_outer(m, count) for _, m in unit.members if m.kind == "reduce"])
+        return _is_outer(i, unit.inner)
+
+    def may_join(self, unit: _Unit, i: Instruction) -> bool:
+        """Whether no other unit that the instruction waits for waits for the group."""
+        return not any([u is not unit and u.before & unit.ids for a in i.inputs if (u := self.unit_of.get(a)) is not None])
+
+    def may_merge(self, a: _Unit, b: _Unit) -> bool:
+        """Whether two groups can be one: of one space, no longer than allowed, and with no way from one to the other through a third."""
+        if a.space != b.space or len(a.members) + len(b.members) >= self.largest:
+            return False
+        if a.inner and b.inner and a.inner != b.inner:
+            return False
+        inner = max(a.inner, b.inner)
+        for unit in (a, b):
+            for _, member in unit.members:
+                if member.kind == "reduce" and not _row_axes_of(member, unit) and not _is_outer(member, inner):
+                    return False
+        for one, other in ((a, b), (b, a)):
+            between = {self.unit_of[x] for _, m in one.members for x in m.inputs if x in self.unit_of}
+            if any([u is not one and u is not other and u.before & other.ids for u in between]):
+                return False
+            if any([x in other.outer for _, m in one.members for x in m.inputs]):
+                return False
+        return True
+
+    # -- keeping account
+
+    def put(self, unit: _Unit, position: int, i: Instruction) -> None:
+        """Make an instruction a member of a unit."""
+        unit.members.append((position, i))
+        before = unit.before
+        for a in i.inputs:
+            maker = self.unit_of.get(a)
+            if maker is not None and maker is not unit:
+                before |= maker.before | maker.ids
+                maker.readers.add(unit)
+            if unit.space is not None:
+                known = self.reading.setdefault(a, [])
+                if not known or known[-1] is not unit:
+                    known.append(unit)
+        for output in i.outputs:
+            self.unit_of[output] = unit
+        if i.kind == "reduce" and unit.space is not None:
+            count = _row_axes(i)
+            if count and self.row_reductions:
+                unit.inner = count
+            else:
+                unit.outer.update(i.outputs)
+        self.spread(unit, before)
+
+    def spread(self, unit: _Unit, before: int) -> None:
+        """A unit waits for more than it did; so do those behind it."""
+        waiting = [(unit, before)]
+        while waiting:
+            unit, before = waiting.pop()
+            if before | unit.before != unit.before:
+                unit.before |= before
+                waiting.extend([(reader, unit.before | unit.ids) for reader in unit.readers])
+
+    def merged(self, a: _Unit, b: _Unit) -> _Unit:
+        """Two groups as one."""
+        if len(a.members) < len(b.members):
+            a, b = b, a
+        a.members = sorted([*a.members, *b.members], key=lambda entry: entry[0])
+        a.inner = max(a.inner, b.inner)
+        a.outer |= b.outer
+        for _, member in b.members:
+            for output in member.outputs:
+                self.unit_of[output] = a
+            for x in member.inputs:
+                self.reading[x] = [a if u is b else u for u in self.reading[x]]
+                if x in self.unit_of and self.unit_of[x] is not a:
+                    self.unit_of[x].readers.discard(b)
+                    self.unit_of[x].readers.add(a)
+        a.ids |= b.ids
+        a.readers = (a.readers | b.readers) - {a, b}
+        before = (a.before | b.before) & ~a.ids
+        a.before = 0
+        b.members = []
+        self.spread(a, before)
+        for reader in a.readers:
+            self.spread(reader, a.before | a.ids)
+        return a
+
+    def written(self, unit: _Unit) -> Instruction:
+        """The instruction that a unit becomes."""
+        body = [i for _, i in unit.members]
+        if len(body) == 1:
+            return body[0]
+        made = {a for i in body for a in i.outputs}
+        inputs = list(dict.fromkeys([a for i in body for a in i.inputs if a not in made]))
+        outside = {u for a in made for u in self.outside_readers(a, unit)}
+        outputs = [a for i in body for a in i.outputs if a in outside]
+        space = unit.space or ()
+        inner = unit.inner or (1 if len(space) > 1 else 0)
+        options: dict[str, Any] = {"body": body, "space": space, "inner": inner}
+        return Instruction("group", "group", inputs, outputs, options, body[-1].source)
+
+    def outside_readers(self, array: Array, unit: _Unit) -> Iterable[Array]:
+        """The array itself if it is read outside of its group."""
+        if not hasattr(self, "_read_by"):
+            self._read_by: dict[Array, set[_Unit | None]] = {}
+            for other in self.units:
+                for _, member in other.members:
+                    for a in member.inputs:
+                        self._read_by.setdefault(a, set()).add(other)
+            for a in self.program.wanted:
+                self._read_by.setdefault(a, set()).add(None)
+        return [array] if self._read_by.get(array, set()) - {unit} else []
+
+
+def _space(i: Instruction) -> tuple[int, ...] | None:
+    """The space over which an instruction runs, if it can be in a group."""
+    if i.kind == "map" and i.output.size:
+        return i.output.shape
+    if i.kind == "reduce" and i.function in _REDUCTIONS and i.inputs[0].size:
+        return i.inputs[0].shape
+    return None
+
+
+def _is_outer(i: Instruction, inner: int) -> bool:
+    """Whether a reduction reduces axes of the rows only, or all axes."""
+    ndim = i.inputs[0].ndim
+    axes = [a % ndim for a in i.options["axes"]]
+    return len(axes) == ndim or max(axes, default=0) < ndim - inner
+
+
+def _row_axes_of(i: Instruction, unit: _Unit) -> bool:
+    """Whether a reduction of a group is one over its rows."""
+    return bool(unit.inner) and _row_axes(i) == unit.inner and i.output not in unit.outer
+
+
+def _in_order(units: list[_Unit], unit_of: dict[Array, _Unit]) -> list[_Unit]:
+    """Units in an order in which they can run, as near to the order of their first instructions as may be."""
+    number = {unit: k for k, unit in enumerate(units)}
+    waits: list[set[int]] = [set() for _ in units]
+    frees: list[list[int]] = [[] for _ in units]
+    for k, unit in enumerate(units):
+        for _, member in unit.members:
+            waits[k].update([number[unit_of[a]] for a in member.inputs if a in unit_of])
+        waits[k].discard(k)
+        for j in waits[k]:
+            frees[j].append(k)
+    missing = [len(w) for w in waits]
+    ready = [(unit.members[-1][0], k) for k, unit in enumerate(units) if not missing[k]]
+    heapify(ready)
+    order = []
+    while ready:
+        _, k = heappop(ready)
+        order.append(units[k])
+        for j in frees[k]:
+            missing[j] -= 1
+            if not missing[j]:
+                heappush(ready, (units[j].members[-1][0], j))
+    assert len(order) == len(units), "groups wait for each other"
+    return order

@@ -1,0 +1,178 @@
+"""A plan as text: a header of numbers, what the passes did, and a row for each instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import language
+from ..table import aligned, width
+
+if TYPE_CHECKING:
+    from .plan import Plan, PlanStep
+
+_LONGEST = 60
+"""Columns of an instruction or a line of the program that are shown."""
+
+
+def table(plan: Plan, rows: int | None, bodies: bool | None) -> str:
+    """The text of ``Plan.table``."""
+    words = _WORDS[language()]
+    inner = sum(len(step.body) for step in plan.steps)
+    if bodies is None:
+        bodies = rows is None or len(plan.steps) + inner <= rows
+    body = [row for step in plan.steps for row in _rows(step, words, bodies)]
+    columns = [words[name] for name in ("#", "instruction", "shape", "buffer", "MFLOP", "MB", "operator", "line")]
+    hidden = 0 if rows is None else max(0, len(body) - rows)
+    if rows is not None and hidden:
+        body = [*body[: rows // 2], *body[len(body) - (rows - rows // 2) :]]
+    lines = _columns([columns, *body])
+    if rows is not None and hidden:
+        lines.insert(1 + rows // 2, words["hidden"].format(count=hidden))
+    rule = "-" * max(map(width, lines))
+    header = aligned(list(_header(plan, words)), left=2)
+    passes = aligned(list(_passes(plan, words)), left=1) if plan.passes else []
+    return "\n".join([*header, *passes, rule, lines[0], rule, *lines[1:]])
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    """Texts to the left, numbers to the right."""
+    widths = [max(map(width, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = []
+        for index, (cell, most) in enumerate(zip(row, widths)):
+            blanks = " " * (most - width(cell))
+            cells.append(blanks + cell if index in (4, 5) else cell + blanks)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _header(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
+    executor = plan.executor + (f" ({plan.reason})" if plan.reason else "")
+    yield [words["runs"], ", ".join(filter(None, [plan.device, executor]))]
+    counts = words["counts"].format(
+        operators=f"{plan.operators:,}" if plan.operators else "?",
+        recorded=f"{plan.recorded_instructions:,}",
+        now=f"{plan.instructions:,}",
+        top=f"{len(plan.steps):,}",
+        calls="?" if plan.calls is None else f"{plan.calls:,}",
+    )
+    yield [words["work"], counts]
+    before = plan.recorded_cost
+    yield ["MFLOP", words["from"].format(now=_millions(plan.flops), before=_millions(before.flops))]
+    yield [words["traffic"], words["from"].format(now=_millions(plan.nbytes), before=_millions(before.nbytes))]
+    arena = "?" if plan.arena is None else _millions(plan.arena)
+    yield [
+        words["memory"],
+        words["arena"].format(arena=arena, unshared=_millions(plan.unshared), peak=_millions(plan.recorded_peak)),
+    ]
+    state, constants = plan.program.state, plan.program.constants
+    yield [
+        words["state"],
+        words["arrays"].format(count=len(state), size=_millions(plan.state_nbytes), writes=len(plan.program.writes)),
+    ]
+    yield [words["constants"], words["plain arrays"].format(count=len(constants), size=_millions(plan.constant_nbytes))]
+    for note in plan.notes:
+        yield [words["note"], note]
+
+
+def _passes(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
+    yield [words["pass"], words["before"], words["after"]]
+    for name, before, after in plan.passes:
+        yield [name, f"{before:,}", f"{after:,}"]
+
+
+def _rows(step: PlanStep, words: dict[str, str], bodies: bool) -> Iterator[list[str]]:
+    yield _row(step, words, "", bodies)
+    if bodies:
+        for part in step.body:
+            yield _row(part, words, "  ", bodies)
+
+
+def _row(step: PlanStep, words: dict[str, str], indent: str, bodies: bool) -> list[str]:
+    text = step.text
+    if step.body and not bodies:
+        text += f": {', '.join(part.function for part in step.body)}"
+    shapes = " ".join(str(shape) for shape in step.shapes)
+    if step.dtypes and any(dtype != "float32" for dtype in step.dtypes):
+        shapes += f" {' '.join(dict.fromkeys(step.dtypes))}"
+    buffer = " ".join(step.buffers)
+    buffer += f" {words['copy']}" if step.copies else ""
+    buffer += "".join(f" → {name}" for name in step.writes if name not in step.buffers)
+    line = " ".join(filter(None, [step.place, step.code]))
+    numbers = [_millions(step.flops) if step.flops else "-", _millions(step.nbytes) if step.nbytes else "-"]
+    return [indent + step.number, indent + _short(text), _short(shapes), buffer, *numbers, _short(step.operator), _short(line)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _millions(count: int) -> str:
+    """In millions, in as many digits as small numbers need.
+
+    >>> _millions(12_345_678), _millions(4_200), _millions(0)
+    ('12.346', '0.0042', '0')
+    """
+    if not count:
+        return "0"
+    return f"{count / 1e6:,.3f}" if count >= 100_000 else f"{count / 1e6:.4f}"
+
+
+_WORDS = {
+    "en": {
+        "#": "#",
+        "instruction": "instruction",
+        "shape": "shape",
+        "buffer": "buffer",
+        "MFLOP": "MFLOP",
+        "MB": "MB",
+        "operator": "operator",
+        "line": "line",
+        "runs": "runs on",
+        "work": "work",
+        "counts": "{operators} operators recorded → {recorded} instructions → {now} after the passes, in {top} steps → {calls} calls",
+        "from": "{now} (as recorded: {before})",
+        "traffic": "MB read and written",
+        "memory": "memory, MB",
+        "arena": "arena {arena}; without reuse {unshared}; arrays of the recording, each until its last use: {peak}",
+        "state": "state",
+        "arrays": "{count} arrays, {size} MB; {writes} written",
+        "constants": "constants",
+        "plain arrays": "{count} arrays, {size} MB",
+        "note": "note",
+        "pass": "pass",
+        "before": "instructions before",
+        "after": "after",
+        "copy": "(copies)",
+        "hidden": "… {count} more …",
+    },
+    "ja": {
+        "#": "#",
+        "instruction": "命令",
+        "shape": "形状",
+        "buffer": "バッファ",
+        "MFLOP": "MFLOP",
+        "MB": "MB",
+        "operator": "演算",
+        "line": "行",
+        "runs": "実行",
+        "work": "命令数",
+        "counts": "記録した演算 {operators} → 命令 {recorded} → 最適化後 {now} ({top} ステップ) → 呼び出し {calls}",
+        "from": "{now} (記録時 {before})",
+        "traffic": "読み書き (MB)",
+        "memory": "メモリ (MB)",
+        "arena": "作業領域 {arena}、再利用なしなら {unshared}、記録時の配列 (最後に使うまで保持) {peak}",
+        "state": "状態",
+        "arrays": "配列 {count} 個、{size} MB、うち書き込み {writes} 個",
+        "constants": "定数",
+        "plain arrays": "配列 {count} 個、{size} MB",
+        "note": "注",
+        "pass": "パス",
+        "before": "適用前の命令数",
+        "after": "適用後",
+        "copy": "(コピー)",
+        "hidden": "… ほか {count} 行 …",
+    },
+}

@@ -1,0 +1,484 @@
+"""Where each array of a program lies: one arena for all that instructions make, whose memory is used again once its last reader has run.
+
+- A view lies in the buffer of what it is a view of, and keeps that alive. Only a reshape of elements that do not lie in order copies.
+- What is joined is computed straight into its part of the join's buffer, so stacking costs no copy.
+- A new value of the state is computed straight in the state's own buffer, where nobody reads the old value any more.
+- The output of an element-wise instruction may take the place of an input that nobody reads afterwards.
+- Everything else gets the smallest hole that it fits into ("best fit"), aligned to cache lines.
+
+>>> from tinygrad_ja.compile.program import Array, Instruction, Program
+>>> x, y, z = [Array((4, 4), "f4", name) for name in "xyz"]
+>>> add = Instruction("map", "add", [x, x], [y])
+>>> layout = plan_buffers(Program([x], instructions=[add, Instruction("map", "exp", [y], [z])], results=[z]))
+>>> layout.arena[y], layout.arena[z], layout.nbytes
+(0, 0, 64)
+
+What the layout leaves to executors:
+
+- Given arrays are not in the arena. An argument's place is its own C-contiguous buffer: an executor copies what a call brings into one, or
+  reads it where it lies if it is contiguous (and overlaps no array of the state). Constants are C-contiguous too, and places in state
+  arrays have their real strides.
+- Arrays inside of a group have no places.
+- Results are copied out after the last instruction, before the writes that are not among ``done_writes``. Those take effect together: what
+  is written may lie in an array of the state that is written itself.
+- An output of a group may lie where an input lies only if the group has no row reductions, both fill its space, and no instruction of the
+  body after the output's reads the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .program import Array, Instruction, Program
+
+ALIGNMENT = 64
+"""Bytes of a cache line, at whose begin every buffer begins."""
+SHORT_RUN = 256
+"""Bytes: what others read too is not scattered in shorter pieces than this over a join."""
+
+
+class Place(NamedTuple):
+    """Where an array lies: in whose buffer, how many bytes behind its first element, and the bytes from one element to the next along each
+    axis. Offsets in a state array count from the address of its first element."""
+
+    root: Array
+    offset: int
+    strides: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """The places of a program's arrays.
+
+    places: of every array outside of groups. arena: the offset of every buffer in the arena. nbytes: of the arena. peak: the most bytes that
+    live at one time. copies: view instructions that have to copy. done_writes: entries of ``program.writes`` that need no copy.
+    """
+
+    places: dict[Array, Place]
+    arena: dict[Array, int]
+    nbytes: int
+    peak: int
+    copies: list[Instruction]
+    done_writes: list[tuple[Array, Array]]
+
+    def unjoined(self, join: Instruction) -> list[tuple[Array, Place]]:
+        """The inputs of a join that still have to be copied, and where to."""
+        parts = zip(join.inputs, _parts(join, self.places[join.output]))
+        return [(part, place) for part, place in parts if part.size and not self._lies_at(part, place)]
+
+    def _lies_at(self, array: Array, place: Place) -> bool:
+        own = self.places[array]
+        return own[:2] == place[:2] and same_strides(array.shape, own.strides, place.strides)
+
+
+def plan_buffers(program: Program, *, reuse: bool = True) -> Layout:
+    """Lay out a program's arrays. reuse: False gives each buffer memory of its own, to compare with."""
+    planner = _Planner(program)
+    planner.place_given()
+    planner.place_writes()
+    planner.place_joins()
+    planner.place_made()
+    return planner.allocate(reuse)
+
+
+# ---- strides ---------------------------------------------------------------------------------------
+
+
+def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """The strides of a C-contiguous array.
+
+    >>> contiguous((2, 3), 4)
+    (12, 4)
+    """
+    strides, step = [], itemsize
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def same_strides(shape: Sequence[int], a: Sequence[int], b: Sequence[int]) -> bool:
+    """Whether strides say the same; those of axes with one element say nothing."""
+    return 0 in shape or all([n == 1 or s == t for n, s, t in zip(shape, a, b)])
+
+
+def reshaped(shape: Sequence[int], strides: Sequence[int], new: Sequence[int], itemsize: int) -> tuple[int, ...] | None:
+    """The strides of a reshape without a copy; None where there is none.
+
+    >>> reshaped((2, 3, 4), (4, 32, 8), (2, 12), 4), reshaped((2, 3), (4, 8), (6,), 4)
+    ((4, 8), None)
+    """
+    if 0 in new:
+        return contiguous(new, itemsize)
+    runs: list[tuple[int, int]] = []  # (elements, stride) of axes that run into one another
+    for n, step in zip(shape, strides):
+        if n != 1:
+            if runs and runs[-1][1] == n * step:
+                runs[-1] = (runs[-1][0] * n, step)
+            else:
+                runs.append((n, step))
+    made: list[int] = []
+    left, step = 1, itemsize
+    for n in reversed(new):
+        if n > 1 and left == 1:
+            left, step = runs.pop()
+        if left % n:
+            return None
+        made.append(step)
+        left, step = left // n, step * n
+    return tuple(reversed(made))
+
+
+def view_of(instruction: Instruction, strides: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+    """Bytes from the first element of a view's input to its own first one, and its strides; None where it has to copy."""
+    (x,), y = instruction.inputs, instruction.output
+    function, options = instruction.function, instruction.options
+    if function == "reshape":
+        made = reshaped(x.shape, strides, y.shape, x.dtype.itemsize)
+        return None if made is None else (0, made)
+    stand_in = np.lib.stride_tricks.as_strided(np.empty((), x.dtype), x.shape, strides)  # of which no element is read
+    if function == "transpose":
+        seen = stand_in.transpose(options["axes"])
+    elif function == "broadcast":
+        seen = np.broadcast_to(stand_in, y.shape)
+    else:
+        key = options["key"] if isinstance(options["key"], tuple) else (options["key"],)
+        seen = stand_in[key if any([part is Ellipsis for part in key]) else (*key, ...)]
+    return _address(seen) - _address(stand_in) if y.size else 0, seen.strides
+
+
+def _address(array: Any) -> int:
+    """Of the first element of an array of NumPy or CuPy."""
+    return int(array.data.ptr if hasattr(array.data, "ptr") else array.__array_interface__["data"][0])
+
+
+def _source_strides(instruction: Instruction, strides: Sequence[int]) -> tuple[int, ...] | None:
+    """The strides that a view's input must have so that the view's are ``strides``; None where it has more elements, or there are none."""
+    (x,), y = instruction.inputs, instruction.output
+    if x.size != y.size:
+        return None
+    if instruction.function == "transpose":
+        axes = [axis % x.ndim for axis in instruction.options["axes"] or reversed(range(x.ndim))]
+        return tuple([strides[axes.index(axis)] for axis in range(x.ndim)])
+    made = reshaped(y.shape, strides, x.shape, x.dtype.itemsize)
+    # As many elements in the same order, unless an axis is turned round.
+    if made is None or x.size == 0 or view_of(instruction, made) is None:
+        return None
+    offset, again = view_of(instruction, made) or (0, ())
+    return made if offset == 0 and same_strides(y.shape, again, strides) else None
+
+
+def _parts(join: Instruction, place: Place) -> Iterator[Place]:
+    """Where each input of a join belongs."""
+    axis = join.options["axis"] % join.output.ndim
+    start = 0
+    for part in join.inputs:
+        yield Place(place.root, place.offset + start * place.strides[axis], place.strides)
+        start += part.shape[axis]
+
+
+def _run(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:
+    """Bytes that lie together at the end of the axes."""
+    run = itemsize
+    for n, step in zip(reversed(shape), reversed(strides)):
+        if n != 1 and step != run:
+            break
+        run *= n
+    return run
+
+
+# ---- which input an instruction may overwrite ----------------------------------------------------------
+
+
+def same_index(instruction: Instruction, x: Array, y: Array) -> bool:
+    """Whether each element of the output y is made after the last look at the input x, but for the element of x at the same index."""
+    if x.shape != y.shape:
+        return False
+    if instruction.kind == "map":
+        return True
+    if instruction.kind != "group":
+        return False
+    body, space = instruction.options["body"], tuple(instruction.options["space"])
+    used = {a for inner in body for a in inner.inputs}
+    if y.shape != space or any([inner.kind == "reduce" and inner.output in used for inner in body]):
+        return False
+    made = next(k for k, inner in enumerate(body) if y in inner.outputs)
+    return body[made].kind == "map" and not any([x in inner.inputs for inner in body[made + 1 :]])
+
+
+# ---- the plan ----------------------------------------------------------------------------------------
+
+
+class _Planner:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.end = len(program.instructions)
+        self.places: dict[Array, Place] = {}
+        self.copies: list[Instruction] = []
+        self.done: list[tuple[Array, Array]] = []
+        self.users = program.users()
+        self.at = {id(instruction): i for i, instruction in enumerate(program.instructions)}
+        self.maker = {a: instruction for instruction in program.instructions for a in instruction.outputs}
+        self.last = dict.fromkeys(program.wanted, self.end)
+        for instruction in reversed(program.instructions):
+            for a in instruction.inputs:
+                self.last.setdefault(a, self.at[id(instruction)])
+
+    def is_view(self, array: Array) -> bool:
+        """Whether a view instruction made it."""
+        return array in self.maker and self.maker[array].kind == "view"
+
+    def base(self, array: Array) -> Array:
+        """What a view of a view is a view of."""
+        while self.is_view(array):
+            (array,) = self.maker[array].inputs
+        return array
+
+    # -- given arrays
+
+    def place_given(self) -> None:
+        """Each in its own buffer."""
+        for a in self.program.given:
+            real = self.program.state.get(a)
+            strides = contiguous(a.shape, a.dtype.itemsize) if real is None else tuple(real.strides)
+            self.places[a] = Place(a, 0, strides)
+
+    # -- new values of the state
+
+    def place_writes(self) -> None:
+        """Compute new values in the state's buffers where no later reader wants the old ones."""
+        bounds = {a: _bounds(real) for a, real in self.program.state.items()}
+        self.near = {a: {b for b in bounds if _meet(bounds[a], bounds[b])} for a in bounds}
+        self.readers: dict[Array, list[tuple[int, Array]]] = {a: [] for a in bounds}
+        for i, instruction in enumerate(self.program.instructions):
+            for x in instruction.inputs:
+                if self.base(x) in bounds:
+                    self.readers[self.base(x)].append((i, x))
+        for x in self.program.wanted:
+            if self.base(x) in bounds:
+                self.readers[self.base(x)].append((self.end, x))
+        for old, new in self.program.writes:
+            twice = [other for other, _ in self.program.writes if other in self.near[old]]
+            scattered = [n > 1 and step == 0 for n, step in zip(old.shape, self.places[old].strides)]
+            same = old.shape == new.shape and old.dtype == new.dtype
+            if len(twice) == 1 and same and not any(scattered) and self.put(new, self.places[old]):
+                self.done.append((old, new))
+
+    def _wanted_by(self, state: Array, made: Array, place: Place) -> bool:
+        """Whether somebody reads the memory of a state array when ``made``, or what comes later, overwrites it."""
+        i = self.at[id(self.maker[made])]
+        for other in self.near[state]:
+            for j, x in self.readers[other]:
+                if j > i:
+                    return True
+                if j == i and not (
+                    same_index(self.maker[made], x, made) and self._forward(x) == place and self._is_only(i, other, x)
+                ):
+                    return True
+        return False
+
+    def _is_only(self, i: int, state: Array, x: Array) -> bool:
+        return all([a is x for a in self.program.instructions[i].inputs if self.base(a) is state])
+
+    def _forward(self, view: Array) -> Place | None:
+        """The place of a view of a given array; None where it copies."""
+        if not self.is_view(view):
+            return self.places.get(view)
+        instruction = self.maker[view]
+        source = self._forward(instruction.inputs[0])
+        seen = None if source is None else view_of(instruction, source.strides)
+        return None if source is None or seen is None else Place(source.root, source.offset + seen[0], seen[1])
+
+    # -- joins
+
+    def place_joins(self) -> None:
+        """Compute what is joined in its place, the outermost join first."""
+        for join in reversed(self.program.instructions):
+            if join.kind == "join":
+                out = join.output
+                place = self.places.setdefault(out, Place(out, 0, contiguous(out.shape, out.dtype.itemsize)))
+                for part, there in zip(join.inputs, _parts(join, place)):
+                    if part.dtype == out.dtype:
+                        self.put(part, there)
+
+    def put(self, array: Array, place: Place) -> bool:
+        """Let ``array`` be computed at ``place``, if it can; whether it is there."""
+        strides = place.strides
+        while self.is_view(array):
+            instruction = self.maker[array]
+            wanted = _source_strides(instruction, strides)
+            if wanted is None:
+                return False
+            strides, (array,) = wanted, instruction.inputs
+        if array not in self.maker or array in self.places or array.size == 0:
+            return False
+        there = Place(place.root, place.offset, strides)
+        if place.root in self.program.state:
+            if self._wanted_by(place.root, array, there):
+                return False
+        elif not self._may_be_scattered(array, strides):
+            return False
+        if not self._views_stay(array, strides, contiguous(array.shape, array.dtype.itemsize)):
+            return False
+        self.places[array] = there
+        return True
+
+    def _may_be_scattered(self, array: Array, strides: tuple[int, ...]) -> bool:
+        """Whether pieces of it that lie together are long enough for those that make and read it."""
+        itemsize = array.dtype.itemsize
+        run = _run(array.shape, strides, itemsize)
+        if run == array.nbytes:
+            return True
+        in_order = not array.shape or array.shape[-1] == 1 or strides[-1] == itemsize
+        readers = [user for user in self.users.get(array, []) if user.kind not in ("view", "join")]
+        return in_order and (run >= SHORT_RUN or not readers)
+
+    def _views_stay(self, array: Array, strides: tuple[int, ...], usual: tuple[int, ...]) -> bool:
+        """Whether no view of it has to copy only because it lies elsewhere than usual."""
+        for user in self.users.get(array, []):
+            if user.kind == "view":
+                seen, without = view_of(user, strides), view_of(user, usual)
+                if without is not None and (seen is None or not self._views_stay(user.output, seen[1], without[1])):
+                    return False
+        return True
+
+    # -- everything else
+
+    def place_made(self) -> None:
+        """Views in what they show, all else in buffers of their own."""
+        for instruction in self.program.instructions:
+            for a in instruction.outputs:
+                seen = None
+                if instruction.kind == "view":
+                    source = self.places[instruction.inputs[0]]
+                    seen = view_of(instruction, source.strides)
+                    if seen is None:
+                        self.copies.append(instruction)
+                    else:
+                        self.places[a] = Place(source.root, source.offset + seen[0], seen[1])
+                if seen is None and a not in self.places:
+                    self.places[a] = Place(a, 0, contiguous(a.shape, a.dtype.itemsize))
+
+    def allocate(self, reuse: bool) -> Layout:
+        """Give every buffer its offset in the arena, in the order in which they are first written to."""
+        births: list[list[Array]] = [[] for _ in range(self.end)]
+        death: dict[Array, int] = {}
+        seen: set[Array] = set(self.program.given)
+        for i, instruction in enumerate(self.program.instructions):
+            for a in instruction.outputs:
+                root = self.places[a].root
+                if root not in seen:
+                    seen.add(root)
+                    births[i].append(root)
+                death[root] = max(death.get(root, i), self.last.get(a, i))
+        arena = _Arena()
+        offsets: dict[Array, int] = {}
+        live: set[Array] = set()
+        for i, roots in enumerate(births):
+            for root in roots:
+                block = self._heir(i, root, live, death) if reuse else None
+                offsets[root] = arena.take(root.nbytes) if block is None else offsets[block]
+                if block is not None:
+                    live.discard(block)
+                    arena.live -= block.nbytes
+                    arena.note(root.nbytes)
+                live.add(root)
+            for root in [a for a in live if death[a] == i] if reuse else []:
+                arena.give(offsets[root], root.nbytes)
+                live.discard(root)
+        return Layout(self.places, offsets, arena.end, arena.peak, self.copies, self.done)
+
+    def _heir(self, i: int, root: Array, live: set[Array], death: dict[Array, int]) -> Array | None:
+        """The buffer that ``root`` takes over from an input of the instruction that makes it."""
+        instruction = self.program.instructions[i]
+        if root not in instruction.outputs or not root.size:
+            return None
+        own = self.places[root]
+        for x in instruction.inputs:
+            place = self.places[x]
+            block = place.root
+            if block not in live or death[block] != i or block.nbytes != root.nbytes or place.offset:
+                continue
+            beside = [a for a in instruction.inputs if self.places[a].root is block]
+            if all(
+                [
+                    same_index(instruction, a, root)
+                    and a.dtype.itemsize == root.dtype.itemsize
+                    and self.places[a].offset == 0
+                    and same_strides(root.shape, self.places[a].strides, own.strides)
+                    for a in beside
+                ]
+            ):
+                return block
+        return None
+
+
+class _Arena:
+    """Memory with holes."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.live = 0
+        self.peak = 0
+        self.holes: list[tuple[int, int]] = []  # (begin, end), in order, none beside another
+
+    def note(self, nbytes: int) -> None:
+        """Count bytes that live from now on."""
+        self.live += nbytes
+        self.peak = max(self.peak, self.live)
+
+    def take(self, nbytes: int) -> int:
+        """The offset of new memory: the smallest hole that is large enough, else at the end."""
+        self.note(nbytes)
+        size = _rounded(nbytes)
+        fitting = [(high - low, low) for low, high in self.holes if high - low >= size]
+        if fitting:
+            room, low = min(fitting)
+            self.holes.remove((low, low + room))
+            if room > size:
+                self.holes.append((low + size, low + room))
+                self.holes.sort()
+            return low
+        begin = self.end
+        if self.holes and self.holes[-1][1] == self.end:
+            begin = self.holes.pop()[0]
+        self.end = begin + size
+        return begin
+
+    def give(self, offset: int, nbytes: int) -> None:
+        """Make a hole."""
+        self.live -= nbytes
+        self.holes.append((offset, offset + _rounded(nbytes)))
+        self.holes.sort()
+        merged: list[tuple[int, int]] = []
+        for low, high in self.holes:
+            if merged and merged[-1][1] == low:
+                merged[-1] = (merged[-1][0], high)
+            else:
+                merged.append((low, high))
+        self.holes = merged
+
+
+def _rounded(nbytes: int) -> int:
+    return max(ALIGNMENT, -(-nbytes // ALIGNMENT) * ALIGNMENT)
+
+
+# ---- memory of the state -----------------------------------------------------------------------------
+
+
+def _bounds(array: Any) -> tuple[int, int]:
+    """The addresses between which the elements of an array of NumPy or CuPy lie."""
+    low = _address(array)
+    high = low + array.dtype.itemsize
+    for n, step in zip(array.shape, array.strides):
+        if step < 0:
+            low += (n - 1) * step
+        else:
+            high += (n - 1) * step
+    return (low, low) if array.size == 0 else (low, high)
+
+
+def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] < b[1] and b[0] < a[1]

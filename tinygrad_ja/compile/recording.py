@@ -1,0 +1,292 @@
+"""``Recording``: a trace of a whole training step, with what happens in place: parameters, gradients, running means, optimizers.
+
+While a function is recorded, every Tensor that it can reach (``reach.py``) holds a traced array instead of its own, so that all its operators
+are seen; ``finish`` puts the arrays back and writes into them what the step computed. The recorded run is therefore an ordinary run: whoever
+looks at parameters, gradients or results afterwards finds what an eager call would have left.
+
+An array that was there before is *live*: the program reads it where it lies. Writing into it gives a new value of the trace; at the end of the
+step the last of them goes into the array (``writes``).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE
+from ..backend.random import Generator
+from ..core.modes import modes
+from ..core.nested import mapped
+from ..core.operator import Operator
+from ..core.tape import LEAF, Leaf, is_ours
+from ..core.tensor import Tensor
+from ..core.trace import Trace, Value
+from ..core.traced import Traced
+from .marks import BackwardOf, Draw, Numbers
+from .program import Source
+
+
+class Held(NamedTuple):
+    """A Tensor whose array is replaced by a traced one while the recording runs."""
+
+    tensor: Tensor
+    array: Any
+    traced: Traced
+    traced_value: Value
+
+
+class GradientEffect(NamedTuple):
+    """What the step leaves in ``grad`` of a leaf: a value of the trace, or None."""
+
+    leaf: Leaf
+    value: Value | None
+
+
+class Recording(Trace):
+    """One recorded call.
+
+    inputs, steps, outputs: as in every trace. ``captured``: Values of arrays that were there before. ``writes``: pairs (captured Value, the
+    Value it takes). ``gradients``: what the step leaves in the leaves. ``numbers``: what it reads from Python anew at each call, with the
+    ``actions`` on the side of Python; ``afterwards``: functions that get values of the step when it has run. ``steady``: False when the step
+    made state that the next call will find (an optimizer's first step).
+    """
+
+    mutable = True
+
+    def __init__(self, array_type: type = np.ndarray, expand: Callable[[Operator, dict[str, Any]], bool] | None = None) -> None:
+        super().__init__(note=self._source, expand=expand)
+        self.array_type, self.xp = array_type, ARRAY_MODULES[array_type]
+        self.thread = threading.get_ident()
+        self.numbers = Numbers()
+        self.writes: list[tuple[Value, Value]] = []
+        self.gradients: list[GradientEffect] = []
+        self.afterwards: list[tuple[Callable[..., Any], tuple[Value, ...]]] = []
+        self.identities: list[tuple[Any, Any, Any]] = []
+        """(container, key, value): what has to be where it is for the recording to hold."""
+        self.steady = True
+        self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
+        self.reached: dict[int, Leaf] = {}
+        self._acting = False
+        self._held: dict[int, Traced] = {}
+        self._arrays: list[tuple[Traced, Any, Value]] = []
+        self.held: list[Held] = []
+        self._marks: dict[Operator, BackwardOf] = {}
+        self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
+        self._again: int | None = None
+
+    # -- arrays that were there before
+
+    @property
+    def captured(self) -> list[Value]:
+        """Values of the arrays that were there before, in the order in which they were met."""
+        return [value for _, _, value in self._arrays]
+
+    def capture(self, array: Any) -> Traced:
+        """The traced array that stands for ``array`` in this recording; writes into it stay."""
+        if threading.get_ident() != self.thread:  # another thread, which is not recorded
+            return Traced(array, self, Value("", array))
+        held = self._held.get(id(array))
+        if held is None:
+            value = Value(f"c{len(self._arrays)}", array, array=array)
+            value.live = True
+            held = self._held[id(array)] = Traced(array, self, value)
+            self._arrays.append((held, array, value))
+        return held
+
+    def input(self, x: Tensor, name: str) -> Tensor:
+        """A stand-in for an argument."""
+        return Tensor(self.argument(x.array))
+
+    def argument(self, array: Any) -> Traced:
+        """A stand-in for an array that the call brings."""
+        value = Value(f"x{len(self.inputs)}", array)
+        self.inputs.append(value)
+        return Traced(array, self, value)
+
+    def hold(self, tensors: Iterable[Tensor]) -> None:
+        """Let these Tensors hold traced arrays until ``finish``."""
+        for tensor in tensors:
+            array = tensor.array
+            if type(array) is self.array_type:
+                traced = self.capture(array)
+                self.held.append(Held(tensor, array, traced, traced.entry))
+                tensor.array = traced
+
+    def replaces(self, tensor: Tensor) -> None:
+        """A Tensor gets another array in place; it keeps it."""
+
+    def blank(self, array: Any) -> Traced:
+        """Zeros and the like, made just now."""
+        traced = Traced(array, self, self.capture(array).entry)
+        return traced
+
+    # -- steps
+
+    def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
+        """As every trace; another thread that meets a traced array runs the operator as if there were no recording."""
+        if threading.get_ident() != self.thread:
+            plain = mapped(arguments, _is_traced, lambda array: array._elements)
+            inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
+            return operator.call(operator.kernels[self.array_type], inputs, plain)
+        return super().record(operator, arguments)
+
+    def record_backward(
+        self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
+    ) -> Any:
+        """The backward of a fused operator as one step, or through its reference where that was recorded."""
+        values = dict(zip(operator.saves, saved))
+        if self._expand is not None and self._expand(operator, values):
+            return operator.backward_by_reference(saved, parents, g)
+        mark = self._marks.setdefault(operator, BackwardOf(operator))
+        shapes = tuple([None if parent is None else tuple(parent.shape) for parent in parents])
+        arguments = {"saved": saved, "g": g, "needs": tuple([s is not None for s in shapes]), "shapes": shapes}
+        taken = mapped(arguments, _is_array, self._value)
+        plain = mapped(arguments, _is_traced, lambda array: array._elements)
+        return self.note_step(mark, taken, mark.run(**plain))
+
+    def draw(self, generator: Generator, method: str, args: tuple[Any, ...]) -> Any:
+        """Random numbers; while a checkpointed part runs again, those of its first run."""
+        if self._again is not None:
+            known = self._draws[self._again]
+            self._again += 1
+            assert known[:3] == (generator, method, args), "a checkpointed part drew other random numbers when it ran again"
+            return known[3]
+        made = generator.plainly(method, args)
+        traced = self.note_step(Draw(generator, method), {"method": method, "args": args}, made)
+        self._draws.append((generator, method, args, traced))
+        return traced
+
+    def random_state(self) -> Any:
+        """What a checkpoint keeps to draw the same numbers again."""
+        return len(self._draws) if self._again is None else self._again
+
+    def set_random_state(self, state: int) -> None:
+        """Draw again from there; the end of what was drawn so far goes on with new numbers."""
+        self._again = None if state == len(self._draws) else state
+
+    def leaves_reached(self, leaves: Iterable[Leaf]) -> None:
+        """Leaves that a backward has given gradients."""
+        self.reached.update({id(leaf): leaf for leaf in leaves})
+
+    def _source(self) -> Source:
+        part = "forward"
+        frame: Any = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            if not is_ours(code.co_filename):
+                break
+            part = _PARTS.get(code.co_name, part) if part == "forward" else part
+            frame = frame.f_back
+        if frame is None:
+            return Source("", part)
+        return Source("", part, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+
+    # -- what happens in Python
+
+    def act(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method that changes numbers of Python only, now and at each replay; what it calls of the same kind belongs to it."""
+        if self._acting:
+            return method(*args, **kwargs)
+        self._acting = True
+        try:
+            made = method(*args, **kwargs)
+        finally:
+            self._acting = False
+        self.numbers.actions.append(lambda: method(*args, **kwargs))
+        return made
+
+    def update(self, optimizer: Any) -> None:
+        """The step of an optimizer."""
+        from .updates import record_update
+
+        record_update(self, optimizer)
+
+    def unless(self, left_out: Tensor, function: Callable[[], Any]) -> Any:
+        """Call a function whose writes and counts happen only where ``left_out`` is False when the program runs."""
+        self.condition = left_out
+        try:
+            return function()
+        finally:
+            self.condition = None
+
+    def later(self, function: Callable[..., Any], *values: Tensor) -> None:
+        """Call ``function`` with the elements of ``values``, now and after each replay."""
+        self.afterwards.append((function, tuple([value.array.entry for value in values])))
+        function(*[value.array._elements for value in values])
+
+    # -- the end
+
+    def finish(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
+        """Put all arrays back, with what the step wrote into them. ``grads``: the leaves and what their ``grad`` was before."""
+        self.open = False
+        for tensor, array, traced, _ in self.held:
+            now = tensor.array
+            tensor.array = array
+            if type(now) is not Traced or now.recording is not self:
+                if now is not array:  # rebound to an array that is not of this recording
+                    tensor.array = now
+                    self.steady = False
+            elif now is not traced and now.entry is not traced.entry:
+                traced.take(now) if now.shape == traced.shape else self._rebound(tensor, now)
+        for traced, array, value in self._arrays:
+            if traced.entry is not value:
+                self.writes.append((value, traced.entry))
+                array[...] = traced._elements
+        for leaf in self.reached.values():
+            grads.setdefault(id(leaf), (leaf, None))
+        for leaf, before in grads.values():
+            self._settle_gradient(leaf, before)
+
+    def _rebound(self, tensor: Tensor, now: Traced) -> None:
+        tensor.array = now._elements
+        self.steady = False
+
+    def _settle_gradient(self, leaf: Leaf, before: Tensor | None) -> None:
+        after = leaf.grad
+        if after is None:
+            if before is not None:
+                self.gradients.append(GradientEffect(leaf, None))
+            return
+        array = after.array
+        if type(array) is Traced and array.recording is self:
+            self.gradients.append(GradientEffect(leaf, array.entry))
+            leaf.grad = Tensor(plain_copy(array))
+
+    def settled(self, value: Any) -> Any:
+        """Results for the caller: nested values with the elements of traced Tensors, without history."""
+        return mapped(value, self.holds, lambda x: Tensor(plain_copy(x.array)) if type(x) is Tensor else plain_copy(x))
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` is a Tensor or an array of this recording."""
+        array = value.array if type(value) is Tensor else value
+        return type(array) is Traced and array.recording is self
+
+
+def plain_copy(array: Traced) -> Any:
+    """The elements of a traced array as an array of its own."""
+    return array._elements.copy()
+
+
+_PARTS = {"run_backward": "backward", "record_update": "update"}
+
+
+def _is_traced(value: Any) -> bool:
+    return type(value) is Traced
+
+
+def _is_array(value: Any) -> bool:
+    return type(value) in BY_TYPE
+
+
+def current() -> Recording | None:
+    """The recording of this thread that runs now, if any."""
+    return modes.recording
+
+
+def is_leaf(tensor: Tensor) -> bool:
+    """Whether the tensor is a leaf that wants gradients."""
+    return tensor.node is not None and tensor.node.operator is LEAF

@@ -1,0 +1,89 @@
+"""What makes one call like another: the shapes, dtypes and devices of its Tensors, the values of its other arguments, and the modes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..backend.arrays import BY_TYPE
+from ..backend.devices import get_default_device, get_default_dtype
+from ..core.modes import modes
+from ..core.tape import LEAF
+from ..core.tensor import Tensor
+
+
+class Call(NamedTuple):
+    """The arguments of a call: ``key`` (calls of one key may share a program), ``arrays`` (those that the call brings, in order), ``leaves``
+    (Tensors that want gradients: they belong to the program, as parameters do), and whether a Tensor with a ``history`` is among them."""
+
+    key: Any
+    arrays: list[Any]
+    leaves: list[Tensor]
+    history: bool
+
+
+def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """The description of a call."""
+    arrays: list[Any] = []
+    leaves: list[Tensor] = []
+    history = False
+    key: list[Any] = []
+
+    def visit(value: Any) -> Any:
+        nonlocal history
+        kind = type(value)
+        if kind is Tensor:
+            array, node = value.array, value.node
+            if node is None:
+                arrays.append(array)
+                return array.shape, array.dtype, type(array), _place(array)
+            if node.operator is LEAF:
+                leaves.append(value)
+                return "leaf", id(value), array.shape, array.dtype
+            history = True
+            return "history", array.shape, array.dtype
+        if kind in BY_TYPE:
+            arrays.append(value)
+            return "array", value.shape, value.dtype, _place(value)
+        if kind in _PLAIN:
+            return kind, value
+        if isinstance(value, (tuple, list)):
+            return kind, tuple([visit(part) for part in value])
+        if isinstance(value, dict):
+            return kind, tuple([(name, visit(part)) for name, part in value.items()])
+        return "object", _Same(value)
+
+    for value in args:
+        key.append(visit(value))
+    if kwargs:
+        key.append(tuple([(name, visit(value)) for name, value in sorted(kwargs.items())]))
+    key.append(_modes())
+    return Call(tuple(key), arrays, leaves, history)
+
+
+_PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))
+
+
+class _Same:
+    """Any other object: it is the same as itself, and stays alive as long as the key."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Same and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _place(array: Any) -> Any:
+    backend = BY_TYPE[type(array)]
+    return None if backend.name == "cpu" else backend.index_of(array)
+
+
+def _modes() -> tuple[Any, ...]:
+    autocast = modes.autocast
+    lower = None if autocast is None else (autocast.device_type, autocast.dtype, autocast.mantissa_bits)
+    return modes.record is None, modes.inference, modes.anomaly, lower, get_default_dtype(), get_default_device()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 from program_builder import Builder
+
 from tinygrad_ja.backend.random import Generator
 from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
 
@@ -29,9 +29,9 @@ class ExactProgram(Builder):
             self.pool.append(array)
         self.pool += [self.constant(self._whole(6)), self.constant(0.0), self.constant(2.0)]
         kinds: list[Callable[[], Array | None]] = [
-            self._unary, *[self._binary] * 6, self._where, self._compared, self._reduce, self._reduce, self._scan, self._reshape, self._transpose,
-            self._slice, self._broadcast, self._join, self._join, self._stack, self._place, self._product, self._product, self._take, self._take_along,
-            self._add_at, self._add_along, self._call, self._call, self._draw, self._group,
+            self._unary, self._turned, self._turned, *[self._binary] * 5, self._where, self._compared, self._reduce, self._reduce, self._scan, self._reshape,
+            self._transpose, self._slice, self._broadcast, self._join, self._join, self._stack, self._place, self._product,
+            self._product, self._take, self._take_along, self._add_at, self._add_along, self._call, self._call, self._draw, self._group,
         ]  # fmt: skip
         while len(self.instructions) < length:
             made = kinds[rng.integers(len(kinds))]()
@@ -78,6 +78,15 @@ class ExactProgram(Builder):
         made = self.map(function, self.pick())
         return self.small(made) if function == "square" else made
 
+    def _turned(self) -> Array | None:
+        """A new array, read by a view in another order and for the last time."""
+        made = self.small(self.map("add", self.pick(2), 1.0))
+        views = [self.transpose(made), self.slice(made, slice(None, None, -1)), self.reshape(self.transpose(made), *made.shape)]
+        kept = self.map("negative", views[self.rng.integers(3)])
+        square = self.matmul(made, self.transpose(made))
+        mirrored = self.map("subtract", square, self.transpose(square))
+        return self.small(mirrored) if self.rng.integers(2) and square.size <= 144 else kept
+
     def _binary(self) -> Array:
         x = self.pick()
         function = str(self.rng.choice(["add", "subtract", "multiply", "maximum", "minimum"]))
@@ -115,6 +124,8 @@ class ExactProgram(Builder):
 
     def _reshape(self) -> Array:
         x = self.pick()
+        if self.rng.integers(2):
+            x = self.transpose(x, *self.rng.permutation(x.ndim).tolist())
         shapes = [(x.size,), (1, *x.shape), (*x.shape, 1), *[(k, x.size // k) for k in (2, 3, 4, 6) if x.size % k == 0]]
         return self.reshape(x, *shapes[self.rng.integers(len(shapes))])
 
@@ -214,7 +225,11 @@ class ExactProgram(Builder):
         output = Array((4, 6), F)
         options = {"generator": Generator().manual_seed(int(self.rng.integers(100))), "args": ((4, 6), F)}
         self.instructions.append(Instruction("random", "uniform", [], [output], options))
-        return self.map("greater", output, 0.5, dtype=F) if self.rng.integers(2) else self.map("floor", self.map("multiply", output, 9.0))
+        return (
+            self.map("greater", output, 0.5, dtype=F)
+            if self.rng.integers(2)
+            else self.map("floor", self.map("multiply", output, 9.0))
+        )
 
     def _group(self) -> Array:
         x = self.pick(2)
@@ -260,7 +275,10 @@ def group_of(builder: Builder, x: Array, rng: np.random.Generator, inner: int = 
 
 
 def both_ways(
-    program: Program, generators: Sequence[Generator], run: Callable[..., list[Any]], inputs: Sequence[tuple[list[np.ndarray], list[float]]]
+    program: Program,
+    generators: Sequence[Generator],
+    run: Callable[..., list[Any]],
+    inputs: Sequence[tuple[list[np.ndarray], list[float]]],
 ) -> None:
     """Fail unless ``run(arguments, numbers)``, call by call, gives the results of the interpreter and leaves its state and its streams."""
     owners = list({id(_owner(v)): _owner(v) for v in program.state.values()}.values())

@@ -359,6 +359,50 @@ def test_hooks_run_as_part_of_the_step(backend: str) -> None:
     assert_same_run(make, batches(7, (4, 3)), backend)
 
 
+# ---- results that want gradients ------------------------------------------------------------------
+
+
+def test_a_compiled_model_in_an_eager_step(backend: str) -> None:
+    runs = []
+    for wrap in (lambda f: f, functools.partial(tg.compile, backend=backend)):
+        tg.manual_seed(0)
+        first = nn.Linear(3, 4)
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Tanh(), nn.Linear(6, 2))
+        last = nn.Linear(2, 1)
+        compiled = wrap(model)
+        optimizer = tg.optim.SGD([*first.parameters(), *compiled.parameters(), *last.parameters()], lr=0.1)
+        losses = []
+        for (x,) in batches(10, (5, 3)):
+            optimizer.zero_grad()
+            loss = last(compiled(first(x))).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss)
+        runs.append(arrays([losses, list(first.parameters()), list(model.parameters()), list(model.buffers())]))
+    assert compiled.replays > 5
+    for a, b in zip(*runs):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    model.eval()
+    with tg.no_grad():
+        np.testing.assert_allclose(compiled(tg.ones(1, 4)).numpy(), model(tg.ones(1, 4)).numpy(), rtol=1e-5)
+
+
+def test_arguments_that_want_gradients(backend: str) -> None:
+    step = tg.compile(lambda x, w: (x * w).tanh(), backend=backend)
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    for n in range(6):
+        x = tg.tensor([0.1 * n, 0.2], requires_grad=True)
+        y = x * 2
+        w.grad = None
+        made = step(y, w)
+        made.sum().backward()
+        expected = (y.detach() * w.detach()).tanh()
+        np.testing.assert_allclose(made.detach().numpy(), expected.numpy(), rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy(), ((1 - expected**2) * w.detach() * 2).numpy(), rtol=1e-5)
+        np.testing.assert_allclose(w.grad.numpy(), ((1 - expected**2) * y.detach()).numpy(), rtol=1e-5, atol=1e-7)
+    assert step.replays >= 3
+
+
 # ---- when to record again ------------------------------------------------------------------------
 
 

@@ -51,6 +51,7 @@ from .core.transforms import grad as grad
 from .diagnosis.blame import blame as blame
 from .io.archive import load as load
 from .io.archive import save as save
+from .profiling.profile import profile as profile
 from .training.summary import summary as summary
 from .viz.drawing import draw as draw
 from .viz.gradient_map import bptt_map as bptt_map

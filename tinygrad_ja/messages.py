@@ -412,6 +412,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "compile: backend 'native' cannot be used: {reason}. Fix: pip install llvmlite, or leave backend out.",
         "compile: backend 'native' は使えません: {reason}。直し方: pip install llvmlite を実行するか、backend を指定しないでください。",
     ),
+    "TG-P008": (
+        "compile: gradients of gradients do not pass through the compiled function '{name}'. Fix: compile the whole step, with its grad(..., "
+        "create_graph=True) inside, or call the plain function.",
+        "compile: コンパイルした関数 '{name}' を通る高階の勾配は計算できません。直し方: grad(..., create_graph=True) を含むステップ全体をコンパイルするか、"
+        "元の関数を呼んでください。",
+    ),
     # --- use of a Dataset
     "TG-U018": (
         "{kind} has no {method}. Fix: define `def {method}({parameters}): ...` in it.",

@@ -58,6 +58,12 @@ class Compiled(Replayable):
         self._last: Entry | None = None
         self._lock = threading.RLock()
 
+    def __getattr__(self, name: str) -> Any:
+        """What a compiled Module is asked for is its Module's."""
+        if name.startswith("__") or "__wrapped__" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
+
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         return self if owner is None else functools.partial(self, owner)
 
@@ -72,7 +78,7 @@ class Compiled(Replayable):
             if entry is not None:
                 self._last = entry
                 self.replays += 1
-                return entry.replay(call.arrays)
+                return entry.replay(call)
             if call.key in self._eager:
                 return self.__wrapped__(*args, **kwargs)
             return self._record(args, kwargs, call)
@@ -203,15 +209,18 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     kind = _array_type(call, reach)
     recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)
     run = Run(call, reach, recording)
-    if call.history:
-        run.refuse(("an argument has a history", "引数に計算履歴があります"), eager=True)
-        return function(*args, **kwargs), run
     held = set(map(id, call.leaves))
+    stood: dict[int, int] = {}
 
     def stand_in(x: Any) -> Any:
         if type(x) is not Tensor:
             return recording.argument(x)
-        return x if id(x) in held else recording.input(x, f"x{len(recording.inputs)}")
+        if id(x) in held:
+            return x
+        made = recording.input(x, f"x{len(recording.inputs)}")
+        if made.node is not None:
+            stood[id(made.node)] = len(recording.inputs) - 1
+        return made
 
     given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
     tensors = list(reach.tensors.values())
@@ -223,12 +232,13 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     modes.autocast = None if autocast is None else autocast.renewed()
     try:
         made = function(*given_args, **given_kwargs)
+        run.derive(made, stood)
     finally:
         modes.recording, modes.autocast = None, autocast
         record_draws(drawing)
         recording.finish(grads)
         run.settle_links()
-    return run.results(made), run
+    return run.results(made, call), run
 
 
 def _kinds_of(*values: Any) -> set[type]:

@@ -17,7 +17,8 @@ from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import Phrase, error
 from . import agreement
-from .executors import executor_for
+from .derive import CompiledOperator, Derivation, Recorded, with_history
+from .executors import PlainExecutor, executor_for
 from .lower import lower
 from .reach import Link, Reach, same
 from .recording import Held, Recording, is_leaf
@@ -54,6 +55,7 @@ class Run:
         """Leaves that had no gradient before, and that a backward reached."""
         self.structure: Any = None
         self.outputs: list[Value] = []
+        self._traced: list[Any] = []
         self._grads: dict[int, tuple[Leaf, Tensor | None]] = {}
         self._random = random.getstate(), np.random.get_state()[1:3]
 
@@ -96,32 +98,50 @@ class Run:
         now = np.random.get_state()[1:3]
         return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
 
-    def results(self, made: Any) -> Any:
-        """What the function returned, for the caller; and its structure, for replays."""
-        recording = self.recording
-        reached = self.reach.tensors
+    def derive(self, made: Any, stood: dict[int, int]) -> None:
+        """While the recording is still open: what ``made`` holds, and the gradients of results that want some. ``stood``: places of arguments
+        with a history, by the nodes that stand for them."""
+        recording, reached = self.recording, self.reach.tensors
+        wanting: list[tuple[int, Tensor]] = []
 
         def note(x: Any) -> Any:
-            if id(x) in reached:
+            if id(x) in reached or not recording.holds(x):
                 return x
-            if not recording.holds(x):
-                return x
-            if type(x) is Tensor and x.node is not None and not is_leaf(x) and not _freed(x.node):
-                self.refuse(("a result has a history", "結果に計算履歴があります"), eager=True)
-            array = x.array if type(x) is Tensor else x
-            self.outputs.append(array.entry)
+            if type(x) is Tensor and x.node is not None and not _freed(x.node):
+                wanting.append((len(self.outputs), x))
+            self._traced.append(x.array if type(x) is Tensor else x)
+            self.outputs.append(self._traced[-1].entry)
             return Result(len(self.outputs) - 1, type(x) is Tensor)
 
-        def chosen(x: Any) -> bool:
-            return isinstance(x, Tensor) or type(x) in BY_TYPE
-
-        self.structure = mapped(made, chosen, note)
+        self.structure = mapped(made, _is_tensor_or_array, note)
         recording.outputs = list(self.outputs)
-        if self.refusal is not None and self.eager:
-            return mapped(made, recording.holds, lambda x: _untraced(x))
+        if wanting:
+            places, tensors = zip(*wanting)
+            recording.derivation = Derivation(recording, tensors, places, stood)
+
+    def results(self, made: Any, call: Call) -> Any:
+        """What the function returned, for the caller."""
+        recording, reached = self.recording, self.reach.tensors
+        if recording.derivation is not None:  # with its history, which the recording has traced: as it is, but for the arrays
+            return self._with_history(made, call)
         return mapped(
-            made, lambda x: chosen(x) and id(x) not in reached and recording.holds(x), lambda x: recording.settled(x)
+            made,
+            lambda x: _is_tensor_or_array(x) and id(x) not in reached and recording.holds(x),
+            lambda x: recording.settled(x),
         )
+
+    def _with_history(self, made: Any, call: Call) -> Any:
+        """The results of the recorded call: their backward interprets this recording."""
+        recording, derivation = self.recording, self.recording.derivation
+        kept = recording.kept_elements()
+        inputs = recording.inputs[: len(call.arrays)]
+        program, numbers = lower(derivation.backward(recording, inputs, recording.captured))
+        executor = PlainExecutor(program, recording.xp)
+        values = recording.numbers.function([n.source for n in numbers])()
+        operator = CompiledOperator("compiled", lambda arrays, numbers: executor.run(arrays, numbers))
+        arrays = [traced._elements for traced in self._traced]
+        tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
+        return mapped(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else arrays[x.index])
 
     def holder(self, array: Any) -> Held | None:
         """The Tensor that held this array while the run was recorded."""
@@ -138,6 +158,10 @@ class Run:
     def plain_links(self) -> dict[str, Any]:
         """Path -> value of the links that lead to plain values."""
         return {link.path: link.value for link in self.reach.links if not isinstance(link.value, Tensor)}
+
+
+def _is_tensor_or_array(x: Any) -> bool:
+    return isinstance(x, Tensor) or type(x) in BY_TYPE
 
 
 def _put(link: Link, value: Any) -> None:
@@ -169,6 +193,8 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
         raise error("TG-P001", what=repeated[0])
     if second.unsteady:
         return None, None
+    if not _same_derivation(before.derivation, after.derivation):
+        return None, ("gradients go elsewhere at each call", "勾配の行き先が呼び出しごとに違います")
     difference, partners = agreement.compare(before, after)
     moved = _plain_changes(first, second)
     if difference is not None:
@@ -195,6 +221,10 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
             what = (f"a constant {value.shape} holds other elements", f"定数 {value.shape} の要素が違います")
             raise error("TG-P002", what=what, line=_shown_line(_first_use(after, value)))
     return Entry(second, arguments, disable, backend), None
+
+
+def _same_derivation(a: Derivation | None, b: Derivation | None) -> bool:
+    return (a is None and b is None) or (a is not None and b is not None and a.alike(b))
 
 
 def _reader(held: Held | None, run: Run) -> Callable[[], Any] | None:
@@ -251,22 +281,40 @@ class Entry:
         self._readers = [reader for _, reader in arguments]
         changing = {id(value) for value, _ in arguments}
         self._gradients = self._gradient_arrays(recording)
-        inputs = [*recording.inputs, *(value for value, _ in arguments)]
+        brought = recording.inputs[: len(run.call.arrays)]
+        inputs = [*brought, *(value for value, _ in arguments)]
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]
+        self._kept = len(outputs)
+        derivation = self.derivation = recording.derivation
+        outputs += derivation.kept(recording) if derivation is not None else []
         captured = [value for value in recording.captured if id(value) not in changing]
         captured += [place for place, _ in self._gradient_writes]
-        self.recorded = Recorded(inputs, captured, recording.steps, outputs, recording.writes + self._gradient_writes)
+        steps = recording.steps if derivation is None else recording.steps[: derivation.start]
+        self.recorded = Recorded(inputs, captured, steps, outputs, recording.writes + self._gradient_writes)
         self.program, numbers = lower(self.recorded)
         self._before = recording.numbers.function([n.source for n in numbers], actions=True)
         self.executor, self.optimised, self.counts = executor_for(self.program, recording.array_type, disable, backend)
+        if derivation is not None:
+            self._operator = self._compiled_operator(derivation, inputs, captured, disable, backend)
         self.holds = self._guard(run, changing)
         self._leaves = [(leaf, self._gradients.get(id(leaf))) for leaf, _ in recording.gradients]
         self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
+        self._results = len(recording.outputs)
         self._stamps = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
         self._single = type(self.structure) is Result and self.structure.index == 0 and self.structure.tensor
         self.build_seconds = time.perf_counter() - started
+
+    def _compiled_operator(
+        self, derivation: Derivation, inputs: list[Value], captured: list[Value], disable: Sequence[str], backend: str | None
+    ) -> CompiledOperator:
+        """The operator whose backward is the second program."""
+        recording = self.run.recording
+        program, numbers = lower(derivation.backward(recording, inputs, captured))
+        executor, _, _ = executor_for(program, recording.array_type, disable, backend)
+        self._of_backward = recording.numbers.function([n.source for n in numbers])
+        return CompiledOperator("compiled", executor.run)
 
     def _gradient_arrays(self, recording: Recording) -> dict[int, Tensor]:
         """A Tensor for the gradient of each leaf, whose array the program writes at each replay."""
@@ -309,10 +357,11 @@ class Entry:
 
         return holds
 
-    def replay(self, arrays: Sequence[Any]) -> Any:
+    def replay(self, call: Call) -> Any:
         """Run the program: what the function would return."""
         self.used = next_number()
-        given = arrays if not self._readers else [*arrays, *[read() for read in self._readers]]
+        given = call.arrays if not self._readers else [*call.arrays, *[read() for read in self._readers]]
+        values = self._of_backward() if self.derivation is not None else ()
         if modes.profiler is None:
             results = self.executor.run(given, self._before())
         else:
@@ -328,6 +377,12 @@ class Entry:
             _put(link, Tensor(results[index]))
         for function, index in self._later:
             function(results[index])
+        if self.derivation is not None:
+            saved = ([*given, *results[self._kept :]], values)
+            tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
+            return mapped(
+                self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else results[x.index]
+            )
         if self._single:
             return Tensor(results[0])
         return mapped(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
@@ -361,13 +416,3 @@ def _fits(reader: Callable[[], Any], shape: tuple[int, ...], dtype: Any) -> bool
     except AttributeError:
         return False
     return array.shape == shape and array.dtype == dtype
-
-
-class Recorded(NamedTuple):
-    """What ``lower`` reads."""
-
-    inputs: list[Value]
-    captured: list[Value]
-    steps: list[Any]
-    outputs: list[Value]
-    writes: list[tuple[Value, Value]]

@@ -98,6 +98,8 @@ class _Lowering:
         mark, emitter = step.operator, self.emitter
         part = "backward" if isinstance(mark, BackwardOf) else "forward"
         emitter.source = step.note if isinstance(step.note, Source) else Source(mark.name, part)
+        if not emitter.source.operator:
+            emitter.source = emitter.source._replace(operator=mark.name)
         if isinstance(mark, Draw):
             self._draw(mark, step)
             return
@@ -268,8 +270,8 @@ class Shape(NamedTuple):
 class Call:
     """What a ``call`` runs: the kernel of an operator, or its backward.
 
-    mark: the Operator or the BackwardOf. arguments: by name, with a ``Slot`` for each input of the instruction. results: what was recorded, with
-    a ``Shape`` for each output.
+    mark: the Operator or the BackwardOf. arguments: by name, with a ``Slot`` for each input of the instruction. results: what was recorded,
+    with a ``Shape`` for each output.
     """
 
     def __init__(self, mark: Any, arguments: dict[str, Any], results: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,6 +24,8 @@ BLOCK = 32_768
 """Elements of an array in a block: eight arrays of single precision lie in a cache of 1 MB."""
 HEAVY = 200_000
 """Nanoseconds of work from which on a second thread pays: handing over costs some 30 µs, and both wait for the interpreter now and then."""
+SMALL_PRODUCT = 1 << 19
+"""Multiplications of a product that OpenBLAS leaves to one thread."""
 
 _COST = {
     "add": 0.15,
@@ -50,12 +53,32 @@ def cost(instructions: Sequence[Instruction]) -> float:
 def bind_in_threads(
     instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, rooms: list[Room], notes: list[str], threads: int | None
 ) -> list[Call] | None:
-    """A large element-wise instruction, in as many parts as there are threads; None where that does not pay."""
+    """A large element-wise instruction, or many small products, in as many parts as there are threads; None where that does not pay."""
     count = threads or get_num_threads()
-    if instruction.kind != "map" or count < 2 or not y.ndim or cost([instruction]) < HEAVY:
+    if count < 2 or not y.ndim:
+        return None
+    if instruction.kind == "matmul":
+        return _products_in_threads(instruction, xs, y, notes, count)
+    if instruction.kind != "map" or cost([instruction]) < HEAVY:
         return None
     arrays = {**dict(zip(instruction.inputs, xs)), instruction.output: y}
     return _Blocks([instruction], y.shape, 0, arrays, -(-y.size // count)).calls(rooms, notes, count)
+
+
+def _products_in_threads(
+    instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, notes: list[str], count: int
+) -> list[Call] | None:
+    """Stacks of matrices that are too small for threads of BLAS."""
+    a, b = xs
+    work = a.shape[-1] * a.shape[-2] * b.shape[-1]
+    stacked = y.ndim > 2 and a.shape[:-2] == b.shape[:-2] and len(y) >= count and y.dtype.char in "fd"
+    if not stacked or work > SMALL_PRODUCT or work * math.prod(y.shape[:-2]) / 10 < HEAVY:
+        return None
+    edges = [len(y) * t // count for t in range(count + 1)]
+    bound = [
+        bind(instruction, (a[low:high], b[low:high]), y[low:high], Binding(Room(), notes)) for low, high in pairwise(edges)
+    ]
+    return [partial(_run_parts, bound)]
 
 
 def bind_group(

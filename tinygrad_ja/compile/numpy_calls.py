@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.random import Generator
+from .numpy_indices import bind_add_at, bind_take
 from .program import Instruction, run_instruction
 
 Call = Callable[[], Any]
@@ -376,6 +377,6 @@ _KINDS: dict[str, Callable[[Instruction, Sequence[np.ndarray], np.ndarray, Bindi
     "view": _copied_view,
     "place": _place,
     "random": _random,
-    "take": plainly,
-    "add_at": plainly,
+    "take": bind_take,
+    "add_at": bind_add_at,
 }

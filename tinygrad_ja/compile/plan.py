@@ -14,6 +14,9 @@ from .planning import Layout
 from .program import Array, Instruction, Program, Source, flat, name_arrays
 
 
+_PARTS = ("forward", "backward", "update")
+
+
 class PassCount(NamedTuple):
     """A pass, and the number of instructions before and after it (those in groups counted)."""
 
@@ -29,7 +32,8 @@ class PlanStep:
     number: its place ("3"; "3.1" in a group). kind, function: as of the instruction. text: it in one line. inputs, outputs: names of arrays.
     shapes, dtypes: of the outputs. buffers: where they lie: "arena+1024", or the given array in whose memory it is with the bytes from its
     begin; "" in a group. writes: arrays of the state that take an output at the end of the step. copies: a view that has to copy. flops,
-    nbytes: operations, and bytes read and written. operator, part, place, code: where it comes from. body: of a group.
+    nbytes: operations, and bytes read and written. operator, part, place, code: where it comes from; part: of a group the first in it. body:
+    of a group.
     """
 
     number: str
@@ -212,6 +216,7 @@ def _steps(program: Program, layout: Layout | None, copies: Collection[Instructi
                 made = _step(f"{number}.{inner}", part, None, {}, ())
                 made.flops, made.nbytes = cost
                 step.body.append(made)
+            step.part = min([made.part for made in step.body], key=_PARTS.index)
         yield step
 
 

@@ -22,7 +22,7 @@ def table(plan: Plan, rows: int | None, bodies: bool | None) -> str:
     if bodies is None:
         bodies = rows is None or len(plan.steps) + inner <= rows
     body = [row for step in plan.steps for row in _rows(step, words, bodies)]
-    columns = [words[name] for name in ("#", "instruction", "shape", "buffer", "MFLOP", "MB", "operator", "line")]
+    columns = [words[name] for name in ("#", "instruction", "shape", "buffer", "FLOP", "bytes", "operator", "line")]
     hidden = 0 if rows is None else max(0, len(body) - rows)
     if rows is not None and hidden:
         body = [*body[: rows // 2], *body[len(body) - (rows - rows // 2) :]]
@@ -60,19 +60,19 @@ def _header(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
     )
     yield [words["work"], counts]
     before = plan.recorded_cost
-    yield ["MFLOP", words["from"].format(now=_millions(plan.flops), before=_millions(before.flops))]
-    yield [words["traffic"], words["from"].format(now=_millions(plan.nbytes), before=_millions(before.nbytes))]
-    arena = "?" if plan.arena is None else _millions(plan.arena)
+    yield ["FLOP", words["from"].format(now=short(plan.flops), before=short(before.flops))]
+    yield [words["traffic"], words["from"].format(now=short(plan.nbytes), before=short(before.nbytes))]
+    arena = "?" if plan.arena is None else short(plan.arena)
     yield [
         words["memory"],
-        words["arena"].format(arena=arena, unshared=_millions(plan.unshared), peak=_millions(plan.recorded_peak)),
+        words["arena"].format(arena=arena, unshared=short(plan.unshared), peak=short(plan.recorded_peak)),
     ]
     state, constants = plan.program.state, plan.program.constants
     yield [
         words["state"],
-        words["arrays"].format(count=len(state), size=_millions(plan.state_nbytes), writes=len(plan.program.writes)),
+        words["arrays"].format(count=len(state), size=short(plan.state_nbytes), writes=len(plan.program.writes)),
     ]
-    yield [words["constants"], words["plain arrays"].format(count=len(constants), size=_millions(plan.constant_nbytes))]
+    yield [words["constants"], words["plain arrays"].format(count=len(constants), size=short(plan.constant_nbytes))]
     for note in plan.notes:
         yield [words["note"], note]
 
@@ -101,7 +101,7 @@ def _row(step: PlanStep, words: dict[str, str], indent: str, bodies: bool) -> li
     buffer += f" {words['copy']}" if step.copies else ""
     buffer += "".join(f" → {name}" for name in step.writes if name not in step.buffers)
     line = " ".join(filter(None, [step.place, step.code]))
-    numbers = [_millions(step.flops) if step.flops else "-", _millions(step.nbytes) if step.nbytes else "-"]
+    numbers = [short(step.flops) if step.flops else "-", short(step.nbytes) if step.nbytes else "-"]
     return [indent + step.number, indent + _short(text), _short(shapes), buffer, *numbers, _short(step.operator), _short(line)]
 
 
@@ -109,15 +109,19 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _millions(count: int) -> str:
-    """In millions, in as many digits as small numbers need.
+def short(count: int) -> str:
+    """A count in three digits, with k, M, G or T for the powers of 1000.
 
-    >>> _millions(12_345_678), _millions(4_200), _millions(0)
-    ('12.346', '0.0042', '0')
+    >>> short(12_345_678), short(999_960), short(4_200), short(96), short(0)
+    ('12.3M', '1.00M', '4.20k', '96', '0')
     """
-    if not count:
-        return "0"
-    return f"{count / 1e6:,.3f}" if count >= 100_000 else f"{count / 1e6:.4f}"
+    if count < 1000:
+        return str(count)
+    value, letters = float(count), iter("kMGTPE")
+    letter = ""
+    while value >= 999.5:
+        value, letter = value / 1000, next(letters)
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}{letter}"
 
 
 _WORDS = {
@@ -126,21 +130,21 @@ _WORDS = {
         "instruction": "instruction",
         "shape": "shape",
         "buffer": "buffer",
-        "MFLOP": "MFLOP",
-        "MB": "MB",
+        "FLOP": "FLOP",
+        "bytes": "bytes",
         "operator": "operator",
         "line": "line",
         "runs": "runs on",
         "work": "work",
         "counts": "{operators} operators recorded → {recorded} instructions → {now} after the passes, in {top} steps → {calls} calls",
         "from": "{now} (as recorded: {before})",
-        "traffic": "MB read and written",
-        "memory": "memory, MB",
+        "traffic": "bytes read and written",
+        "memory": "memory, bytes",
         "arena": "arena {arena}; without reuse {unshared}; arrays of the recording, each until its last use: {peak}",
         "state": "state",
-        "arrays": "{count} arrays, {size} MB; {writes} written",
+        "arrays": "{count} arrays, {size} bytes; {writes} written",
         "constants": "constants",
-        "plain arrays": "{count} arrays, {size} MB",
+        "plain arrays": "{count} arrays, {size} bytes",
         "note": "note",
         "pass": "pass",
         "before": "instructions before",
@@ -153,21 +157,21 @@ _WORDS = {
         "instruction": "命令",
         "shape": "形状",
         "buffer": "バッファ",
-        "MFLOP": "MFLOP",
-        "MB": "MB",
+        "FLOP": "FLOP",
+        "bytes": "バイト",
         "operator": "演算",
         "line": "行",
         "runs": "実行",
         "work": "命令数",
         "counts": "記録した演算 {operators} → 命令 {recorded} → 最適化後 {now} ({top} ステップ) → 呼び出し {calls}",
         "from": "{now} (記録時 {before})",
-        "traffic": "読み書き (MB)",
-        "memory": "メモリ (MB)",
+        "traffic": "読み書き (バイト)",
+        "memory": "メモリ (バイト)",
         "arena": "作業領域 {arena}、再利用なしなら {unshared}、記録時の配列 (最後に使うまで保持) {peak}",
         "state": "状態",
-        "arrays": "配列 {count} 個、{size} MB、うち書き込み {writes} 個",
+        "arrays": "配列 {count} 個、{size} バイト、うち書き込み {writes} 個",
         "constants": "定数",
-        "plain arrays": "配列 {count} 個、{size} MB",
+        "plain arrays": "配列 {count} 個、{size} バイト",
         "note": "注",
         "pass": "パス",
         "before": "適用前の命令数",

@@ -10,6 +10,7 @@ step the last of them goes into the array (``writes``).
 
 from __future__ import annotations
 
+import bisect
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ from ..backend.random import Generator
 from ..core.modes import modes
 from ..core.nested import mapped
 from ..core.operator import Operator
-from ..core.tape import LEAF, Leaf, is_ours
+from ..core.tape import LEAF, Leaf, Node, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value
 from ..core.traced import Traced
@@ -68,8 +69,12 @@ class Recording(Trace):
         self.identities: list[tuple[Any, Any, Any]] = []
         """(container, key, value): what has to be where it is for the recording to hold."""
         self.steady = True
+        self.derivation: Any = None
+        self._overwritten: list[Any] = []
         self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
         self.reached: dict[int, Leaf] = {}
+        self._moments: list[int] = []  # by the clock of nodes, when a step of the forward was noted; and its line
+        self._lines: list[str] = []
         self._acting = False
         self._held: dict[int, Traced] = {}
         self._arrays: list[tuple[Traced, Any, Value]] = []
@@ -98,8 +103,9 @@ class Recording(Trace):
         return held
 
     def input(self, x: Tensor, name: str) -> Tensor:
-        """A stand-in for an argument."""
-        return Tensor(self.argument(x.array))
+        """A stand-in for an argument; where that has a history it is a leaf, which will get a gradient."""
+        made = Tensor(self.argument(x.array))
+        return made if x.node is None else made.requires_grad_()
 
     def argument(self, array: Any) -> Traced:
         """A stand-in for an array that the call brings."""
@@ -133,6 +139,14 @@ class Recording(Trace):
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)
         return super().record(operator, arguments)
+
+    def note_step(self, operator: Any, arguments: dict[str, Any], made: Any) -> Any:
+        """As every trace, with the operator's name in the note, unless the step belongs to the backward of another operator."""
+        traced = super().note_step(operator, arguments, made)
+        step = self.steps[-1]
+        if not step.note.operator:
+            step.note = step.note._replace(operator=operator.name)
+        return traced
 
     def record_backward(
         self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
@@ -173,17 +187,29 @@ class Recording(Trace):
         self.reached.update({id(leaf): leaf for leaf in leaves})
 
     def _source(self) -> Source:
-        part = "forward"
+        """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
+        part = operator = line = ""
         frame: Any = sys._getframe(2)
-        while frame is not None:
-            code = frame.f_code
-            if not is_ours(code.co_filename):
-                break
-            part = _PARTS.get(code.co_name, part) if part == "forward" else part
+        while frame is not None and is_ours(frame.f_code.co_filename):
+            name = frame.f_code.co_name
+            if not part and name == "run_backward":
+                part, node = "backward", frame.f_locals.get("node")
+                if isinstance(node, Node) and isinstance(node.operator, Operator):
+                    operator, line = f"{node.operator.name}.backward", self._line_of(node.number)
+            elif not part and name == "record_update":
+                part, operator = "update", type(frame.f_locals["optimizer"]).__name__
             frame = frame.f_back
-        if frame is None:
-            return Source("", part)
-        return Source("", part, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        if not line and frame is not None:
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if not part:
+            self._moments.append(next_number())
+            self._lines.append(line)
+        return Source(operator, part or "forward", line)
+
+    def _line_of(self, number: int) -> str:
+        """The line of the step before the node of that number was made."""
+        position = bisect.bisect(self._moments, number)
+        return self._lines[position - 1] if position else ""
 
     # -- what happens in Python
 
@@ -235,11 +261,17 @@ class Recording(Trace):
         for traced, array, value in self._arrays:
             if traced.entry is not value:
                 self.writes.append((value, traced.entry))
+                if self.derivation is not None:
+                    self._overwritten.append(array.copy())
                 array[...] = traced._elements
         for leaf in self.reached.values():
             grads.setdefault(id(leaf), (leaf, None))
         for leaf, before in grads.values():
             self._settle_gradient(leaf, before)
+
+    def kept_elements(self) -> list[Any]:
+        """Elements of what ``derivation.kept`` names: random numbers, and what was in arrays before the step wrote into them."""
+        return [*(traced._elements for *_, traced in self._draws), *self._overwritten]
 
     def _rebound(self, tensor: Tensor, now: Traced) -> None:
         tensor.array = now._elements
@@ -269,9 +301,6 @@ class Recording(Trace):
 def plain_copy(array: Traced) -> Any:
     """The elements of a traced array as an array of its own."""
     return array._elements.copy()
-
-
-_PARTS = {"run_backward": "backward", "record_update": "update"}
 
 
 def _is_traced(value: Any) -> bool:

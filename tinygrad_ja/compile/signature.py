@@ -13,23 +13,23 @@ from ..core.tensor import Tensor
 
 class Call(NamedTuple):
     """The arguments of a call: ``key`` (calls of one key may share a program), ``arrays`` (those that the call brings, in order), ``leaves``
-    (Tensors that want gradients: they belong to the program, as parameters do), and whether a Tensor with a ``history`` is among them."""
+    (Tensors that want gradients: they belong to the program, as parameters do), ``histories`` (place among the arrays, and Tensor, where that was
+    computed from others that want gradients)."""
 
     key: Any
     arrays: list[Any]
     leaves: list[Tensor]
-    history: bool
+    histories: list[tuple[int, Tensor]]
 
 
 def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     """The description of a call."""
     arrays: list[Any] = []
     leaves: list[Tensor] = []
-    history = False
+    histories: list[tuple[int, Tensor]] = []
     key: list[Any] = []
 
     def visit(value: Any) -> Any:
-        nonlocal history
         kind = type(value)
         if kind is Tensor:
             array, node = value.array, value.node
@@ -39,8 +39,9 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             if node.operator is LEAF:
                 leaves.append(value)
                 return "leaf", id(value), array.shape, array.dtype
-            history = True
-            return "history", array.shape, array.dtype
+            arrays.append(array)
+            histories.append((len(arrays) - 1, value))
+            return "history", array.shape, array.dtype, type(array), _place(array)
         if kind in BY_TYPE:
             arrays.append(value)
             return "array", value.shape, value.dtype, _place(value)
@@ -57,7 +58,7 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     if kwargs:
         key.append(tuple([(name, visit(value)) for name, value in sorted(kwargs.items())]))
     key.append(_modes())
-    return Call(tuple(key), arrays, leaves, history)
+    return Call(tuple(key), arrays, leaves, histories)
 
 
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))

@@ -28,6 +28,16 @@ class Unsupported(Exception):
     """A text asked for something that no instruction says."""
 
 
+broadcast = functools.lru_cache(4096)(np.broadcast_shapes)
+"""The shape to which shapes broadcast."""
+
+
+@functools.lru_cache(4096)
+def reshaped(shape: tuple[int, ...], wanted: Any) -> tuple[int, ...]:
+    """The sizes of ``array.reshape(wanted)``, in which one may be -1."""
+    return np.broadcast_to(np.False_, shape).reshape(wanted).shape
+
+
 class Emitter:
     """Instructions in the order in which texts ask for them.
 
@@ -76,6 +86,10 @@ class Emitter:
             return array
 
         return make() if value.size > 256 else self._once((value.shape, value.dtype.str, value.tobytes()), make)
+
+    def scalar(self, value: float, dtype: Any) -> Array:
+        """A 0-d constant from a number of Python."""
+        return self._once((type(value), repr(value), dtype), lambda: self.constant(value, dtype))
 
     def number(self, number: Number, dtype: np.dtype) -> Array:
         """The 0-d array that holds a number of Python at each call."""
@@ -242,7 +256,7 @@ class Symbol:
         if self.root.frozen:
             raise Unsupported("a change of an array from outside")
         new = cast(as_symbol(value, self.dtype), self.dtype)
-        if len(new.shape) > self.ndim or np.broadcast_shapes(new.shape, self.shape) != self.shape:
+        if new.ndim > self.ndim or broadcast(new.shape, self.shape) != self.shape:
             raise Unsupported("an assignment that does not broadcast")
         if self.base is not None:
             if self.write is None:
@@ -255,8 +269,9 @@ class Symbol:
 
     def seen_as(self, shape: Sequence[int]) -> Symbol:
         """Broadcast to a shape, still without an instruction."""
-        np.broadcast_to(np.False_, self.shape)  # shapes only
-        if np.broadcast_shapes(self.shape, tuple(shape)) != tuple(shape):
+        if self.shape == tuple(shape):
+            return self
+        if broadcast(self.shape, tuple(shape)) != tuple(shape):
             raise ValueError(f"{self.shape} does not broadcast to {tuple(shape)}")
         return Symbol(shape, self.dtype, base=self, make=lambda: self.small)
 
@@ -306,7 +321,7 @@ class Symbol:
     def reshape(self, *shape: Any, order: str = "C") -> Symbol:
         """The same elements in another shape."""
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        sizes = np.broadcast_to(np.False_, self.shape).reshape(wanted).shape
+        sizes = reshaped(self.shape, tuple(wanted))
         if order != "C":
             raise Unsupported("another order of elements")
         if sizes == self.shape:

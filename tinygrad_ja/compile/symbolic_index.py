@@ -5,6 +5,7 @@ Keys of ints, slices, None and ... are views; assigning to one makes the array a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -65,7 +66,7 @@ def put(symbol: Symbol, key: Any, value: Any) -> None:
 
 def updated(symbol: Symbol, entries: tuple[Any, ...], value: Symbol) -> Symbol:
     """``symbol`` with ``value`` at a key as ``_basic`` makes it."""
-    from .symbolic_numpy import concatenate
+    from .symbolic_shapes import concatenate, flip
 
     if _is_all(entries, symbol.shape):
         return value
@@ -76,17 +77,20 @@ def updated(symbol: Symbol, entries: tuple[Any, ...], value: Symbol) -> Symbol:
         return Symbol(symbol.shape, symbol.dtype, array)
     axis = next(a for a, (entry, n) in enumerate(zip(entries, symbol.shape)) if not _is_all((entry,), (n,)))
     entry = entries[axis]
+    if type(entry) is slice and entry.step == -1:
+        low = 0 if entry.stop is None else entry.stop + 1
+        turned = (*entries[:axis], slice(low, entry.start + 1, 1), *entries[axis + 1 :])
+        return updated(symbol, turned, flip(value, axis))
     if type(entry) is slice and entry.step != 1:
         raise Unsupported("an assignment to every second element")
     start, stop = (entry.start, entry.stop) if type(entry) is slice else (entry, entry + 1)
     front = (_ALL,) * axis
-    middle = symbol[(*front, slice(start, stop))]
-    rest = tuple([*[slice(0, n, 1) for n in symbol.shape[:axis]], slice(0, stop - start, 1), *entries[axis + 1 :]])
+    before, middle, behind = [get(symbol, front + (part,)) for part in (slice(0, start), slice(start, stop), slice(stop, None))]
+    rest = (*[slice(0, n, 1) for n in symbol.shape[:axis]], slice(0, stop - start, 1), *entries[axis + 1 :])
     if type(entry) is int:
         value = value.reshape(*value.shape[:axis], 1, *value.shape[axis:])
     middle = updated(Symbol(middle.shape, middle.dtype, middle.small, fill=middle.fill), rest, value)
-    parts = [symbol[(*front, slice(0, start))], middle, symbol[(*front, slice(stop, None))]]
-    return concatenate([part for part in parts if part.shape[axis]], axis)
+    return concatenate([part for part in (before, middle, behind) if part.shape[axis]], axis)
 
 
 # ---- keys ----------------------------------------------------------------------------------------
@@ -94,6 +98,12 @@ def updated(symbol: Symbol, entries: tuple[Any, ...], value: Symbol) -> Symbol:
 
 def _basic(shape: tuple[int, ...], items: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """An int or a slice with start, stop and step for each axis; and the shape of what is there."""
+    return _read(shape, tuple([(i.start, i.stop, i.step) if type(i) is slice else i for i in items]))
+
+
+@functools.lru_cache(4096)
+def _read(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    items = [slice(*item) if type(item) is tuple else item for item in key]
     made = np.broadcast_to(np.False_, shape)[tuple(items)].shape
     used = sum([item is not None and item is not Ellipsis for item in items])
     full: list[Any] = []
@@ -157,7 +167,7 @@ def _advanced(symbol: Symbol, items: tuple[Any, ...]) -> Symbol:
     return take(whole, flat_index(broadcast_arrays([as_symbol(a) for a in arrays]), sizes, XP), axis)
 
 
-def flat_index(indices: Sequence[Symbol], sizes: Sequence[int], xp: Any) -> Symbol:
+def flat_index(indices: Sequence[Any], sizes: Sequence[int], xp: Any) -> Symbol:
     """One index into axes that were made one, from an index for each of them."""
     total: Any = None
     for index, size in zip(indices, sizes):

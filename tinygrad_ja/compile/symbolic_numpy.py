@@ -6,7 +6,6 @@ arrays alone are computed at once, since their results are constants.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +15,38 @@ import numpy as np
 from ..backend.arrays import NUMPY, Backend, register_array_type
 from .marks import Number
 from .program import Array
-from .symbolic import Symbol, Unsupported, emitter
+from .symbolic import Symbol, Unsupported, broadcast, emitter
 from .symbolic_index import flat_index, take
-from .symbolic_operands import SCALARS, as_symbol, broadcast_arrays, cast, common_dtype, copy, is_scalar, kind_of, loop_of, mapped
+from .symbolic_operands import (
+    SCALARS,
+    as_symbol,
+    broadcast_arrays,
+    cast,
+    common_dtype,
+    copy,
+    is_scalar,
+    kind_of,
+    loop_of,
+    mapped,
+)
+from .symbolic_shapes import (
+    axes_of,
+    concatenate,
+    expand_dims,
+    flip,
+    full,
+    full_like,
+    moveaxis,
+    ones_like,
+    roll,
+    sizes,
+    squeeze,
+    stack,
+    swapaxes,
+    triangle,
+    where,
+    zeros_like,
+)
 
 # ---- element-wise functions ----------------------------------------------------------------------
 
@@ -60,7 +88,7 @@ class _Ufunc:
         for place, neutral in enumerate(_NEUTRAL.get(name, ())):
             number, other = args[place], args[1 - place]
             if _is_number(number, neutral) and isinstance(other, Symbol) and other.dtype == dtype:
-                if not isinstance(number, Symbol) or np.broadcast_shapes(number.shape, other.shape) == other.shape:
+                if not isinstance(number, Symbol) or broadcast(number.shape, other.shape) == other.shape:
                     return copy(other)
         if name == "positive":
             return copy(args[0])
@@ -72,7 +100,7 @@ class _Ufunc:
         if function is None or out is not None or kwargs:
             raise Unsupported(f"numpy.{self.__name__}.reduce")
         if not isinstance(x, Symbol):
-            return self.ufunc.reduce(x, axis, dtype, None, keepdims)
+            return self.ufunc.reduce(x, axis, dtype, keepdims=keepdims)
         return reduced(function, x, axis, dtype, keepdims)
 
     def at(self, target: Any, key: Any, values: Any) -> None:
@@ -109,14 +137,6 @@ def _raised(x: Any, power: Any) -> Any:
     return XP.power(x, power)
 
 
-def _where(condition: Any, *choices: Any) -> Symbol:
-    if len(choices) != 2:
-        raise Unsupported("where without choices")
-    dtype = common_dtype(*choices)
-    condition = cast(as_symbol(condition), bool)
-    return mapped("where", [condition, *[as_symbol(x, dtype) for x in choices]], dtype)
-
-
 def _clip(x: Symbol, low: Any = None, high: Any = None, out: Symbol | None = None, **kwargs: Any) -> Symbol:
     low, high = kwargs.get("min", kwargs.get("a_min", low)), kwargs.get("max", kwargs.get("a_max", high))
     made = as_symbol(x)
@@ -132,18 +152,9 @@ def _clip(x: Symbol, low: Any = None, high: Any = None, out: Symbol | None = Non
 # ---- reductions and scans ------------------------------------------------------------------------
 
 
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    made = [int(a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
-    if any([not -ndim <= a < ndim for a in made]) or len({a % ndim for a in made}) < len(made):
-        raise ValueError(f"axis {axis} of an array of {ndim} axes")
-    return tuple(sorted([a % ndim for a in made]))
-
-
 def reduced(function: str, x: Symbol, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Symbol:
     """A reduction over some axes."""
-    axes = _axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     kept = tuple([1 if i in axes else n for i, n in enumerate(x.shape)])
     shape = kept if keepdims else tuple([n for i, n in enumerate(x.shape) if i not in axes])
     if function in ("any", "all"):
@@ -173,7 +184,7 @@ def _reduction(function: str, has_dtype: bool) -> Callable[..., Any]:
 
 def _mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Symbol:
     x = as_symbol(x)
-    count = math.prod([x.shape[a] for a in _axes(axis, x.ndim)])
+    count = math.prod([x.shape[a] for a in axes_of(axis, x.ndim)])
     wide = np.dtype(np.float32) if x.dtype == np.float16 else x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
     made = XP.divide(reduced("sum", x, axis, dtype or wide, keepdims), count)
     return cast(made, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))
@@ -217,7 +228,7 @@ def _matmul(a: Any, b: Any, out: Symbol | None = None) -> Symbol:
     right = right if b.ndim > 1 else right.reshape(-1, 1)
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"matmul of shapes {a.shape} and {b.shape}")
-    stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    stack = broadcast(left.shape[:-2], right.shape[:-2])
     shape = (*stack, left.shape[-2], right.shape[-1])
     made = Symbol(shape, inside, emitter().emit("matmul", "matmul", [left.full, right.full], shape, inside))
     made = made if a.ndim > 1 else made.reshape(*stack, *shape[-1:]) if b.ndim > 1 else made.reshape(stack)
@@ -239,112 +250,7 @@ def _dot(a: Any, b: Any, out: Symbol | None = None) -> Any:
     return rows.reshape(*a.shape[:-1], *b.shape[1:])
 
 
-# ---- making and joining --------------------------------------------------------------------------
-
-
-def _sizes(shape: Any) -> tuple[int, ...]:
-    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
-
-
-def full(shape: Any, value: Any, dtype: Any = None) -> Symbol:
-    """An array of one number."""
-    made = as_symbol(value, dtype or (np.float64 if isinstance(value, float) else None))
-    made = cast(made, dtype) if dtype is not None else made
-    return Symbol(_sizes(shape), made.dtype, made.seen_as(_sizes(shape)).small, fill=made.fill)
-
-
-def _full_like(x: Any, value: Any, dtype: Any = None, shape: Any = None, **kwargs: Any) -> Symbol:
-    return full(x.shape if shape is None else shape, value, dtype or x.dtype)
-
-
-def ones_like(x: Any, dtype: Any = None, shape: Any = None, **kwargs: Any) -> Symbol:
-    """Ones."""
-    return _full_like(x, 1, dtype, shape)
-
-
-def _zeros_like(x: Any, dtype: Any = None, shape: Any = None, **kwargs: Any) -> Symbol:
-    return _full_like(x, 0, dtype, shape)
-
-
-def concatenate(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol:
-    """Arrays one behind the other."""
-    symbols = [as_symbol(x) for x in arrays]
-    dtype = np.result_type(*[x.dtype for x in symbols])
-    if not symbols[0].ndim or not -symbols[0].ndim <= axis < symbols[0].ndim:
-        raise ValueError("concatenate along an axis that is none")
-    axis %= symbols[0].ndim
-    others = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in symbols}
-    if len(others) > 1 or len({x.ndim for x in symbols}) > 1:
-        raise ValueError("all the input array dimensions except for the concatenation axis must match exactly")
-    filled = [x for x in symbols if x.shape[axis]] or symbols[:1]
-    shape = (*symbols[0].shape[:axis], sum([x.shape[axis] for x in symbols]), *symbols[0].shape[axis + 1 :])
-    if len(filled) == 1:
-        return copy(cast(filled[0], dtype))
-    joined = [cast(x, dtype).full for x in filled]
-    return Symbol(shape, dtype, emitter().emit("join", "concatenate", joined, shape, dtype, axis=axis))
-
-
-def stack(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol:
-    """Arrays side by side along a new axis."""
-    symbols = [as_symbol(x) for x in arrays]
-    if len({x.shape for x in symbols}) > 1:
-        raise ValueError("all input arrays must have the same shape")
-    place = axis % (symbols[0].ndim + 1)
-    return concatenate([_expand_dims(x, place) for x in symbols], place)
-
-
-def side_by_side(parts: Sequence[Symbol]) -> Symbol:
-    """The same along a first axis, joined only when somebody wants the whole."""
-    shape, dtype = (len(parts), *parts[0].shape), parts[0].dtype
-    held = [copy(part) for part in parts]
-    return Symbol(shape, dtype, make=lambda: stack(held).full, parts=held)
-
-
-# ---- shapes --------------------------------------------------------------------------------------
-
-
-def _expand_dims(x: Any, axis: Any) -> Symbol:
-    return x.reshape(np.expand_dims(np.broadcast_to(np.False_, x.shape), axis).shape)
-
-
-def _squeeze(x: Symbol, axis: Any = None) -> Symbol:
-    return x.reshape(np.squeeze(np.broadcast_to(np.False_, x.shape), axis).shape)
-
-
-def _moveaxis(x: Symbol, source: Any, destination: Any) -> Symbol:
-    marked = np.broadcast_to(np.False_, [2 + i for i in range(x.ndim)])
-    return x.transpose([n - 2 for n in np.moveaxis(marked, source, destination).shape])
-
-
-def _swapaxes(x: Symbol, first: int, second: int) -> Symbol:
-    order = list(range(x.ndim))
-    order[first], order[second] = order[second], order[first]
-    return x.transpose(order)
-
-
-def _roll(x: Symbol, shift: Any, axis: Any = None) -> Symbol:
-    if axis is None:
-        return _roll(x.reshape(-1), shift, 0).reshape(x.shape)
-    pairs = zip(shift, axis) if isinstance(axis, (tuple, list)) else [(shift, axis)]
-    for distance, place in pairs:
-        n = x.shape[place]
-        cut = -distance % n if n else 0
-        if cut:
-            front = (slice(None),) * (place % x.ndim)
-            x = concatenate([x[(*front, slice(cut, None))], x[(*front, slice(0, cut))]], place)
-    return x
-
-
-def _flip(x: Symbol, axis: Any = None) -> Symbol:
-    axes = _axes(axis, x.ndim)
-    return copy(x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])])
-
-
-def _triangle(function: Any) -> Callable[..., Any]:
-    def cut(x: Any, k: int = 0) -> Symbol:
-        return _where(function(np.ones(x.shape[-2:], bool), k), x, np.zeros((), x.dtype))
-
-    return cut
+# ---- elements and dtypes -------------------------------------------------------------------------
 
 
 def _take(x: Any, index: Any, axis: Any = None, **kwargs: Any) -> Symbol:
@@ -357,7 +263,7 @@ def _take_along_axis(x: Any, index: Any, axis: Any = -1) -> Symbol:
     if axis is None or x.ndim != index.ndim:
         raise Unsupported("take_along_axis of other shapes")
     axis = int(axis) % x.ndim
-    rest = np.broadcast_shapes(*[(*a.shape[:axis], *a.shape[axis + 1 :]) for a in (x, index)])
+    rest = broadcast(*[(*a.shape[:axis], *a.shape[axis + 1 :]) for a in (x, index)])
     x, index = [a.seen_as((*rest[:axis], a.shape[axis], *rest[axis:])) for a in (x, index)]
     array = emitter().emit("take", "take_along_axis", [x.full, index.full], index.shape, x.dtype, axis=axis)
     return Symbol(index.shape, x.dtype, array)
@@ -366,13 +272,13 @@ def _take_along_axis(x: Any, index: Any, axis: Any = -1) -> Symbol:
 def _nan_to_num(x: Symbol, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Symbol:
     limits = np.finfo(x.dtype)
     low, high = float(limits.min) if neginf is None else neginf, float(limits.max) if posinf is None else posinf
-    made = _where(XP.isnan(x), nan, x)
-    return _where(XP.equal(x, -math.inf), low, _where(XP.equal(x, math.inf), high, made))
+    made = where(XP.isnan(x), nan, x)
+    return where(XP.equal(x, -math.inf), low, where(XP.equal(x, math.inf), high, made))
 
 
 def _sinc(x: Symbol) -> Symbol:
-    scaled = x * math.pi
-    safe = _where(scaled == 0, float(np.finfo(x.dtype).eps), scaled)
+    scaled: Any = XP.multiply(x, math.pi)
+    safe = where(scaled == 0, float(np.finfo(x.dtype).eps), scaled)
     return XP.sin(safe) / safe
 
 
@@ -395,41 +301,41 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "array": lambda x, dtype=None, **kwargs: copy(_asarray(x, dtype)),
     "asarray": _asarray,
     "ascontiguousarray": _asarray,
-    "broadcast_to": lambda x, shape: as_symbol(x).seen_as(_sizes(shape)),
+    "broadcast_to": lambda x, shape: as_symbol(x).seen_as(sizes(shape)),
     "clip": _clip,
     "concatenate": concatenate,
     "copy": copy,
     "cumprod": _scan("cumprod"),
     "cumsum": _scan("cumsum"),
     "dot": _dot,
-    "empty_like": _zeros_like,
-    "expand_dims": _expand_dims,
-    "flip": _flip,
-    "full_like": _full_like,
+    "empty_like": zeros_like,
+    "expand_dims": expand_dims,
+    "flip": flip,
+    "full_like": full_like,
     "matmul": _matmul,
     "max": _reduction("max", False),
     "mean": _mean,
     "min": _reduction("min", False),
-    "moveaxis": _moveaxis,
+    "moveaxis": moveaxis,
     "nan_to_num": _nan_to_num,
     "ones_like": ones_like,
     "prod": _reduction("prod", True),
     "raised": _raised,
     "ravel": lambda x: x.reshape(-1),
     "reshape": lambda x, shape: x.reshape(shape),
-    "roll": _roll,
+    "roll": roll,
     "sinc": _sinc,
-    "squeeze": _squeeze,
+    "squeeze": squeeze,
     "stack": stack,
     "sum": _reduction("sum", True),
-    "swapaxes": _swapaxes,
+    "swapaxes": swapaxes,
     "take": _take,
     "take_along_axis": _take_along_axis,
     "transpose": lambda x, axes=None: x.transpose(axes),
-    "tril": _triangle(np.tril),
-    "triu": _triangle(np.triu),
-    "where": _where,
-    "zeros_like": _zeros_like,
+    "tril": triangle(np.tril),
+    "triu": triangle(np.triu),
+    "where": where,
+    "zeros_like": zeros_like,
 }
 """Functions of symbols by NumPy's names (and ``raised``, which is ``**``)."""
 
@@ -451,7 +357,7 @@ METHODS.update(fill=lambda x, value: x.assign(value) and None)
 _METADATA = frozenset(
     "result_type promote_types can_cast issubdtype finfo iinfo dtype ndim shape size broadcast_shapes".split()
 )
-_PLAIN = frozenset("arange eye linspace indices tri".split())
+_PLAIN = frozenset("newaxis arange eye linspace indices tri".split())
 
 
 class _Module:
@@ -474,7 +380,7 @@ class _Module:
             return _Ufunc(real)
         if name in _METADATA:
             return _of_dtypes(real)
-        if isinstance(real, type) or isinstance(real, float) or real is None and name == "newaxis" or name in _PLAIN:
+        if isinstance(real, type) or isinstance(real, float) or name in _PLAIN:
             return real
         raise Unsupported(f"numpy.{name}")
 

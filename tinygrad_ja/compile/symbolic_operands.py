@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from .marks import Number
-from .symbolic import Symbol, Unsupported, emitter
+from .symbolic import Symbol, Unsupported, broadcast, emitter
 
 SCALARS = (bool, int, float)
-
 
 
 def is_scalar(value: Any) -> bool:
@@ -24,13 +23,16 @@ def as_symbol(value: Any, dtype: Any = None) -> Symbol:
     """A symbol for an array, a number of NumPy, or (in ``dtype``) a number of Python."""
     if isinstance(value, Symbol):
         return value
+    if type(value) in SCALARS:
+        array = emitter().scalar(value, dtype)
+        return Symbol((), array.dtype, array, fill=emitter().constants[array][()])
     if isinstance(value, Number):
         if dtype is None:
             raise Unsupported("a changing number without a dtype")
         return Symbol((), dtype, emitter().number(value, np.dtype(dtype)))
-    if not isinstance(value, (*SCALARS, np.ndarray, np.generic, list, tuple)):
+    if not isinstance(value, (np.ndarray, np.generic, list, tuple)):
         raise Unsupported(f"an operand of type {type(value).__name__}")
-    elements = np.asarray(value, dtype=dtype if is_scalar(value) else None)
+    elements = np.asarray(value)
     if elements.dtype.kind not in "biuf":
         raise Unsupported(f"an operand of dtype {elements.dtype}")
     fill = elements.flat[0] if elements.size == 1 else None
@@ -72,15 +74,15 @@ def cast(x: Symbol, dtype: Any) -> Symbol:
 
 def broadcast_arrays(arrays: Sequence[Symbol]) -> list[Symbol]:
     """All in their common shape."""
-    shape = np.broadcast_shapes(*[a.shape for a in arrays])
+    shape = broadcast(*[a.shape for a in arrays])
     return [a.seen_as(shape) for a in arrays]
 
 
 def mapped(function: str, inputs: Sequence[Symbol], dtype: Any) -> Symbol:
     """An element-wise instruction, of what the inputs hold before they are broadcast."""
     arrays = [x.small for x in inputs]
-    shape = np.broadcast_shapes(*[x.shape for x in inputs])
-    small = np.broadcast_shapes(*[a.shape for a in arrays])
+    shape = broadcast(*[x.shape for x in inputs])
+    small = broadcast(*[a.shape for a in arrays])
     return Symbol(shape, dtype, emitter().emit("map", function, arrays, small, dtype))
 
 

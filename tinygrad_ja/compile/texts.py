@@ -78,7 +78,7 @@ def _class_scales(xp: Any, target: Any, weight: Any, ignore_index: int, dtype: A
     """Class indices with the ignored ones as 0, whether each counts (1 or 0), and its weight, each a column."""
     column = target.reshape(-1, 1)
     counted = column != ignore_index
-    counts = cast(counted, dtype)
+    counts: Any = cast(counted, dtype)
     index = xp.where(counted, column, 0)
     return index, counts, counts if weight is None else counts * take(as_symbol(weight), index, 0)
 
@@ -96,7 +96,7 @@ def _cross_entropy_backward(
     totals: Any,
 ) -> tuple[Any]:
     """As the operator's own, but the class of each row is found by comparing, in the same pass."""
-    rows, classes = numerators.shape
+    classes = numerators.shape[1]
     index, counts, scale = _class_scales(xp, target, weight, ignore_index, numerators.dtype)
     g = g.reshape(-1, 1) if g.ndim else g
     if reduction == "mean":

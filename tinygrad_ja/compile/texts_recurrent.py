@@ -6,7 +6,7 @@ from typing import Any
 
 from ..ops.rnn import activate, activation_backward, column_sum, project, project_backward
 from .symbolic import Symbol
-from .symbolic_numpy import side_by_side
+from .symbolic_shapes import side_by_side
 
 
 def is_zero(value: Any) -> bool:

@@ -15,7 +15,7 @@ from ..ops.selection import _add_slices, _grid, _index_select, _scatter_zeros
 
 _FEW = 256
 """Up to so many added elements the plain ``np.add.at`` is the faster one."""
-_WIDE, _MUCH = 64, 100_000
+_WIDE, _MUCH = 32, 32_000
 """From so many elements in a row, and in all, on rows are copied and added as wholes."""
 _SOME = 8192
 """Fewer added elements than this are not worth a round of their own."""

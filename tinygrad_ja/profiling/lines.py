@@ -35,6 +35,7 @@ class Line(NamedTuple):
 
 _WALK: CodeType = run_backward.__code__
 _ours: dict[str, bool] = {}
+_lines: dict[tuple[str, int, str], Line] = {}
 
 
 def innermost_line(frame: FrameType | None) -> tuple[Line | None, bool]:
@@ -47,7 +48,11 @@ def innermost_line(frame: FrameType | None) -> tuple[Line | None, bool]:
         if ours is None:
             ours = _ours[name] = is_ours(name)
         if not ours:
-            return Line(name, frame.f_lineno, code.co_name), in_walk
+            key = (name, frame.f_lineno, code.co_name)
+            line = _lines.get(key)
+            if line is None:
+                line = _lines[key] = Line(*key)
+            return line, in_walk
         in_walk = in_walk or code is _WALK
         frame = frame.f_back
     return None, in_walk

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..compile.plan_text import short
 from ..errors import refusal
 from ..io.files import replacing
 from .layout import Block, Edge, Layout, place
@@ -136,9 +137,9 @@ class PlanDrawing:
 
     def _widths(self, box: Box) -> tuple[list[float], float]:
         """Of what is read, and of the whole block."""
-        widths = [max(text_width(line, 11) for line in _plug_lines(read)) for read in box.reads]
+        widths = [max(text_width(line, 12) for line in _plug_lines(read)) for read in box.reads]
         lines = [text_width(line, 12) for line in _lines(box)] + [text_width(line, 11.5) for line in box.inner]
-        return widths, max(100.0, text_width(shortened(box.title), 14), sum(widths), *lines)
+        return widths, max(100.0, text_width(shortened(box.title, 40), 14), sum(widths), *lines)
 
     @staticmethod
     def _box_height(box: Box) -> float:
@@ -182,7 +183,7 @@ class PlanDrawing:
             f'<g class="node{kind}" transform="translate({block.x:.1f},{block.y:.1f})">',
             f"<title>{escaped(tip)}</title>",
             f'<rect class="box" width="{wide:.1f}" height="{height:.1f}" rx="8"/>',
-            text_at(wide / 2, 18, shortened(box.title), "title"),
+            text_at(wide / 2, 18, shortened(box.title, 40), "title"),
         ]
         y = TITLE + 12
         for line in box.inner:
@@ -274,8 +275,9 @@ def _set_columns(boxes: Sequence[Box], parts: Sequence[str]) -> None:
 
 
 def _plug_lines(read: Read) -> list[str]:
+    """Name and shape of a plug; the name at an edge, which stands right of it, so that as much room is left at its other side."""
     name = shortened(read.label, 20)
-    return [name, str(read.array.shape)] if read.source is None else [name, ""]
+    return [name, str(read.array.shape)] if read.source is None else [name, name * 2]
 
 
 def _lines(box: Box) -> list[str]:
@@ -283,7 +285,7 @@ def _lines(box: Box) -> list[str]:
     last = box.steps[-1]
     made = "  ".join(f"{name} {shape}" for name, shape in zip(last.outputs, last.shapes))
     flops, nbytes = sum(step.flops for step in box.steps), sum(step.nbytes for step in box.steps)
-    lines = [shortened(made, 44), f"{flops / 1e6:,.3g} MFLOP · {nbytes / 1e6:,.3g} MB"]
+    lines = [shortened(made, 44), f"{short(flops)} FLOP · {short(nbytes)} B"]
     operator = last.operator
     if operator and len(box.steps) == 1 and operator != last.function and last.kind != "group":
         lines.insert(0, shortened(operator))

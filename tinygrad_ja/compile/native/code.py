@@ -115,9 +115,11 @@ class Code:
     # ---- addresses and integers ----------------------------------------------------------------
 
     def word(self, table: str, index: int, kind: str = "i64") -> str:
-        """The ``index``-th word of a table of 8-byte words."""
-        place = self.plain(f"getelementptr i64, ptr {table}, i64 {index}")
-        return self.plain(f"load {kind}, ptr {place}, !invariant.load !{{}}")
+        """The ``index``-th word of a table of 8-byte words, read when the function begins."""
+        place, name = f"%{self.fresh('p')}", f"%{self.fresh('w')}"
+        self.entry.append(f"  {place} = getelementptr i64, ptr {table}, i64 {index}")
+        self.entry.append(f"  {name} = load {kind}, ptr {place}")
+        return name
 
     def whole(self, operation: str, a: str | int, b: str | int) -> str:
         """Arithmetic of 64-bit integers; what is known now is done now."""

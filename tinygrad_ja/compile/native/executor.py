@@ -9,6 +9,7 @@ that run as they are, are NumPy's calls between the parts of the table; ``notes`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from ..numpy_executor import _Build
 from ..planning import contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
 from .loops import Launch, Operand, Unsupported, loops
-from .products import products
+from .products import Panels, products
 from .target import compile_seconds, compiled
 from .team import MOST, team
 
@@ -44,6 +45,11 @@ class NativeExecutor:
         self._build = build = _Build(program, self.layout, self.notes, None)
         self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
         self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
+        self._panels: Panels = {}
+        self._views = {i.output: i.inputs[0] for i in program.instructions if i.kind == "view"}
+        self._factors = Counter(
+            [self._identity(x, k) for i in program.instructions if i.kind == "matmul" for k, x in enumerate(i.inputs)]
+        )
         parts: list[tuple[Instruction, list[Launch] | list[Call]]] = []
         for instruction in program.instructions:
             parts.append((instruction, self._part(instruction)))
@@ -53,6 +59,7 @@ class NativeExecutor:
         self.segments = self._table.segments
         self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
+        self.nbytes += sum([panel.memory.nbytes for panel in self._panels.values()])
         self.peak = self.layout.peak
         self.compile_seconds = compile_seconds() - before
 
@@ -107,7 +114,8 @@ class NativeExecutor:
             return loops(options["body"], tuple(options["space"]), options["inner"], instruction.outputs, self._operand)
         if kind == "matmul":
             a, b = [build.array(x) for x in instruction.inputs]
-            return products(a, b, build.array(instruction.output))
+            key_a, key_b = [self._key(x, k) for k, x in enumerate(instruction.inputs)]
+            return products(a, b, build.array(instruction.output), self._panels, key_a, key_b)
         if kind == "view":
             return self._copied_view(instruction) if id(instruction) in build.copied else []
         if kind == "join":
@@ -117,6 +125,17 @@ class NativeExecutor:
                 for launch in self._copy(build.array(part), build.at(part, place))
             ]
         raise Unsupported("" if kind in ("call", "random") else f"no machine code for {kind}")
+
+    def _key(self, x: Array, side: int) -> Any:
+        """What a factor of several products is known by; None for that of one."""
+        key = self._identity(x, side)
+        return key if self._factors[key] > 1 else None
+
+    def _identity(self, x: Array, side: int) -> Any:
+        array, base = self._build.array(x), x
+        while base in self._views:
+            base = self._views[base]
+        return base, side, array.__array_interface__["data"][0], array.shape, array.strides
 
     def _operand(self, a: Array) -> Operand:
         return _operand(self._build.array(a))

@@ -156,7 +156,7 @@ class _Loops:
         by_stride = sorted(axes, key=lambda k: -abs(guide[k]))
         inside = self._merged([k for k in by_stride if k in inside], arrays)
         walked = self._merged([k for k in by_stride if k in rows], arrays)
-        if not inside and walked:
+        if walked and not self.inner_count:
             inside = [walked.pop()]
         self.inside, self.outer, self.middle = inside, walked, list[tuple[int, ...]]()
         if self.columns:
@@ -166,6 +166,10 @@ class _Loops:
             if self._steps(self.outer) < 4:
                 self.outer = []
             self.middle = [axis for axis in walked if axis not in self.outer]
+        for r in self.columns:
+            needed = [*walked, *(inside if self.is_full(r.source) else [])]
+            if not all([self.stride(r.source, axis) for axis in needed]):
+                raise Unsupported("a sum of what is the same in several rows")
         varying = any([self.stride(r.output, axis) for r in self.columns for axis in self.inside])
         self.blocked = not walked and len(inside) == 1 and not self.row_reductions and not varying
         self.blocked = self.blocked and self._length(inside[0]) > BLOCK

@@ -75,6 +75,7 @@ class _Compiler:
     def _compile(self, texts: dict[str, str], common: str) -> None:
         llvm = self.llvm
         module = llvm.parse_assembly("\n".join([common, *texts.values()]))
+        module.verify()
         module.triple = llvm.get_process_triple()
         options = llvm.PipelineTuningOptions(speed_level=2)
         options.loop_unrolling = False

@@ -123,15 +123,16 @@ class Batches:
 
     def _times(self) -> None:
         """A number for each instruction by which batches are sorted, so that forward and backward stack time steps in one order: where it
-        stands in the forward, and for a gradient where the latest forward result that it reads stands."""
+        stands in the forward, and for a gradient where the latest forward result stands that it reads, or that the gradients read that it is
+        made of, whichever of them came last on the way back."""
         self.time_of: dict[Instruction, int] = {}
         for position, i in enumerate(self.program.instructions):
             time = position
             if i.source.part != "forward":
                 makers = [m for a in i.inputs if (m := self.made.get(self.root(a))) is not None]
                 saved = [self.time_of[m] for m in makers if m.source.part == "forward"]
-                times = saved or [self.time_of[m] for m in makers]
-                time = max(times) if times else position
+                others = [self.time_of[m] for m in makers]
+                time = max(saved) if saved else min(others, default=position)
             self.time_of[i] = time
 
     def _absorbed(self, found: Sum) -> dict[Array, Instruction]:
@@ -229,6 +230,8 @@ class Batches:
         while complete or partial:
             group = heappop(complete)[-1] if complete else heappop(partial)[-1]
             units, group.ready = group.ready, []
+            if not units:  # they ran when the group was met before
+                continue
             group.waiting -= len(units)
             units.sort(key=lambda u: (u.time, u.position))
             self._execute(units)

@@ -1,0 +1,524 @@
+"""Programs that together use every kind of kernel, with data: run on a GPU, on the stand-in that needs none, and by the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_ja.compile.program import Array, Instruction, Program
+
+
+class Case(NamedTuple):
+    """A program, the elements of its arguments, its numbers, and how closely float32 results agree."""
+
+    name: str
+    program: Program
+    arguments: list[np.ndarray]
+    numbers: list[float]
+    rtol: float = 2e-5
+
+
+class Maker:
+    """Builds a program instruction by instruction, with data from one seed."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = np.random.default_rng(seed)
+        self.instructions: list[Instruction] = []
+        self.arguments: list[Array] = []
+        self.data: list[np.ndarray] = []
+        self.numbers: list[Array] = []
+        self.state: dict[Array, np.ndarray] = {}
+        self.constants: dict[Array, np.ndarray] = {}
+        self.writes: list[tuple[Array, Array]] = []
+
+    def elements(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        dtype = np.dtype(dtype)
+        if dtype.kind == "b":
+            return self.random.random(shape) < 0.5
+        if dtype.kind in "iu":
+            low = -9 if dtype.kind == "i" else 0
+            return self.random.integers(low, 10, shape).astype(dtype)
+        return self.random.standard_normal(shape).astype(dtype)
+
+    def argument(self, shape: Sequence[int], dtype: Any = "f4", value: Any = None) -> Array:
+        array = Array(shape, dtype)
+        self.arguments.append(array)
+        self.data.append(self.elements(shape, dtype) if value is None else np.asarray(value, dtype).reshape(shape))
+        return array
+
+    def constant(self, value: Any, dtype: Any = "f4") -> Array:
+        value = np.asarray(value, dtype)
+        array = Array(value.shape, value.dtype)
+        self.constants[array] = value
+        return array
+
+    def number(self, dtype: Any = "f4") -> Array:
+        array = Array((), dtype)
+        self.numbers.append(array)
+        return array
+
+    def parameter(self, shape: Sequence[int], dtype: Any = "f4") -> Array:
+        array = Array(shape, dtype)
+        self.state[array] = self.elements(shape, dtype)
+        return array
+
+    def add(self, kind: str, function: str, inputs: Sequence[Array], shape: Sequence[int], dtype: Any, **options: Any) -> Array:
+        output = Array(shape, dtype)
+        self.instructions.append(Instruction(kind, function, inputs, [output], options))
+        return output
+
+    def map(self, function: str, *inputs: Array, dtype: Any = None) -> Array:
+        shape = np.broadcast_shapes(*[a.shape for a in inputs])
+        if dtype is None:
+            dtype = np.asarray(getattr(np, function)(*[np.ones((), a.dtype) for a in inputs])).dtype
+        return self.add("map", function, inputs, shape, dtype)
+
+    def reduce(self, function: str, x: Array, axes: Sequence[int], keepdims: bool = False, dtype: Any = None) -> Array:
+        shape = [1 if d in axes else n for d, n in enumerate(x.shape) if keepdims or d not in axes]
+        usual = {"argmax": "i8", "argmin": "i8", "any": "?", "all": "?"}.get(function)
+        if usual is None:
+            usual = getattr(np, function)(np.ones(2, x.dtype)).dtype
+        return self.add("reduce", function, [x], shape, dtype or usual, axes=tuple(axes), keepdims=keepdims)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        return self.add("matmul", "matmul", [a, b], shape, np.result_type(a.dtype, b.dtype))
+
+    def transpose(self, x: Array, *axes: int) -> Array:
+        return self.add("view", "transpose", [x], [x.shape[d] for d in axes], x.dtype, axes=axes)
+
+    def reshape(self, x: Array, *shape: int) -> Array:
+        return self.add("view", "reshape", [x], shape, x.dtype)
+
+    def slice(self, x: Array, key: Any) -> Array:
+        return self.add("view", "slice", [x], np.empty(x.shape)[key].shape, x.dtype, key=key)
+
+    def broadcast(self, x: Array, *shape: int) -> Array:
+        return self.add("view", "broadcast", [x], shape, x.dtype)
+
+    def join(self, axis: int, *xs: Array) -> Array:
+        shape = list(xs[0].shape)
+        shape[axis] = sum([x.shape[axis] for x in xs])
+        return self.add("join", "concatenate", xs, shape, xs[0].dtype, axis=axis)
+
+    def group(self, start: int, space: Sequence[int], inner: int, outputs: Sequence[Array]) -> None:
+        """Put the instructions from number ``start`` on into a group."""
+        body = self.instructions[start:]
+        made = {a for i in body for a in i.outputs}
+        inputs = list(dict.fromkeys([a for i in body for a in i.inputs if a not in made]))
+        makers = {a: a.maker for a in outputs}
+        group = Instruction("group", "group", inputs, outputs, {"body": body, "space": tuple(space), "inner": inner})
+        for a, maker in makers.items():
+            a.maker = maker
+        self.instructions[start:] = [group]
+
+    def program(self, *results: Array) -> Program:
+        program = Program(
+            self.arguments, self.numbers, self.state, self.constants, self.instructions, results, self.writes
+        )
+        program.check()
+        return program
+
+    def case(self, name: str, *results: Array, numbers: Sequence[float] = (), rtol: float = 2e-5) -> Case:
+        return Case(name, self.program(*results), self.data, list(numbers), rtol)
+
+
+CASES: dict[str, Callable[[], Case]] = {}
+
+
+def case(make: Callable[[Maker], Any]) -> Callable[[Maker], Any]:
+    """Register a function that fills a maker and returns (results, ...)."""
+    name = make.__name__
+
+    def build() -> Case:
+        m = Maker()
+        made = make(m)
+        results, extra = (made[0], made[1]) if isinstance(made, tuple) and isinstance(made[1], dict) else (made, {})
+        return m.case(name, *results, **extra)
+
+    CASES[name] = build
+    return make
+
+
+FLOATS = """negative positive absolute sqrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh
+arccosh arctanh floor ceil trunc rint cbrt square reciprocal sign isnan isinf isfinite signbit logical_not deg2rad rad2deg fabs""".split()
+PAIRS = """add subtract multiply divide floor_divide remainder power maximum minimum fmax fmin arctan2 hypot copysign logaddexp logaddexp2 fmod
+heaviside less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor nextafter""".split()
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, np.nan, np.inf, -np.inf, 7.25, -0.3]
+
+
+def _floats(dtype: str) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        x = m.argument((12,), dtype, SPECIAL)
+        a = m.argument((12, 1), dtype, SPECIAL)
+        b = m.argument((12,), dtype, SPECIAL)
+        tame = m.argument((6,), dtype, [0.1, 0.5, 1.5, 2.5, -0.7, 3.0])
+        pairs = [f for f in PAIRS if not (f == "nextafter" and dtype == "f2")]
+        made = [m.map(f, x) for f in FLOATS] + [m.map(f, tame) for f in FLOATS] + [m.map(f, a, b) for f in pairs]
+        where = m.map("where", m.map("less", a, b), a, b)
+        clipped = m.add("map", "clip", [x, m.constant(-1, dtype), m.constant(2, dtype)], x.shape, dtype)
+        sinc = m.add("map", "sinc", [tame], tame.shape, dtype)
+        return [*made, where, clipped, sinc], {"rtol": 2e-3 if dtype == "f2" else 2e-5}
+
+    make.__name__ = f"functions_of_{dtype}"
+    return make
+
+
+for _dtype in ("f4", "f8", "f2"):
+    case(_floats(_dtype))
+
+
+def _integers(dtype: str) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        values = [0, 1, 2, 3, 7, 9, 100, 127] + ([-1, -2, -7, -128] if dtype.startswith("i") else [5, 6, 8, 4])
+        a, b = m.argument((12, 1), dtype, values), m.argument((12,), dtype, values)
+        names = "add subtract multiply floor_divide remainder maximum minimum bitwise_and bitwise_or bitwise_xor less equal not_equal".split()
+        made = [m.map(f, a, b) for f in [*names, "logical_and", "divide", "fmod"]]
+        made += [m.map(f, a) for f in "negative absolute sign invert square logical_not".split()]
+        small = m.argument((5,), dtype, [0, 1, 2, 3, 4])
+        made += [m.map("power", a, small), m.map("left_shift", a, small), m.map("right_shift", a, small)]
+        made += [m.add("map", "cast", [a], a.shape, d) for d in ("i1", "i2", "i4", "i8", "u1", "f2", "f4", "f8", "?")]
+        return made
+
+    make.__name__ = f"functions_of_{dtype}"
+    return make
+
+
+for _dtype in ("i1", "u1", "i4", "i8"):
+    case(_integers(_dtype))
+
+
+@case
+def booleans(m: Maker) -> Any:
+    a, b = m.argument((7, 1), "?"), m.argument((1, 5), "?")
+    names = "add multiply logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor maximum minimum equal less".split()
+    x = m.argument((7, 5))
+    casts = [m.add("map", "cast", [x], x.shape, d) for d in ("?", "f2", "f8")]
+    return [m.map(f, a, b) for f in names] + [m.map("invert", a), m.map("where", a, x, m.constant(-1.0)), *casts]
+
+
+@case
+def maps_of_many_layouts(m: Maker) -> Any:
+    x = m.argument((4, 6, 8))
+    y = m.map("add", m.transpose(x, 2, 0, 1), m.argument((6,)))
+    z = m.map("multiply", m.slice(x, (slice(None, None, -1), slice(1, 5, 2))), m.argument((4, 1, 1)))
+    w = m.map("exp", m.broadcast(m.argument((1, 8)), 3, 8))
+    wide = m.map("subtract", m.argument((32, 64)), m.argument((64,)))
+    scalar = m.map("sqrt", m.argument((), "f4", 2.0))
+    half = m.map("add", m.argument((16, 8), "f2"), m.argument((8,), "f2"))
+    empty = m.map("add", m.argument((0, 3)), m.argument((3,)))
+    copies = m.reshape(m.transpose(x, 1, 0, 2), 24, 8)
+    return [y, z, w, wide, scalar, half, empty, copies, m.map("tanh", copies)]
+
+
+def _reductions(shape: tuple[int, ...], axes: tuple[int, ...]) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        x = m.argument(shape)
+        made = [m.reduce(f, x, axes) for f in ("sum", "max", "min")] + [m.reduce("sum", x, axes, keepdims=True)]
+        if len(axes) == 1:
+            made += [m.reduce("argmax", x, axes), m.reduce("argmin", x, axes)]
+        made.append(m.reduce("any", m.map("greater", x, m.constant(2.5)), axes))
+        made.append(m.reduce("all", m.map("greater", x, m.constant(-2.5)), axes))
+        made.append(m.reduce("sum", m.map("greater", x, m.constant(0.0)), axes, dtype="i8"))
+        return made, {"rtol": 2e-4}
+
+    make.__name__ = f"reduce_{'x'.join(map(str, shape))}_over_{'_'.join(map(str, axes))}"
+    return make
+
+
+for _shape, _axes in [
+    ((5,), (0,)),
+    ((3, 4, 5), (1,)),
+    ((3, 4, 5), (0, 2)),
+    ((3, 4, 5), (0, 1, 2)),
+    ((6, 300), (1,)),
+    ((2, 5000), (1,)),
+    ((300, 10), (0,)),
+    ((4000, 3), (0,)),
+    ((30000,), (0,)),
+    ((1100, 8), (1,)),
+    ((8, 3, 50, 7), (0, 2, 3)),
+    ((40, 2500), (0,)),
+]:
+    case(_reductions(_shape, _axes))
+
+
+@case
+def reductions_of_dtypes(m: Maker) -> Any:
+    made = []
+    for dtype in ("f2", "f8", "i4", "i8", "u1", "?"):
+        x = m.argument((9, 40), dtype)
+        made += [m.reduce(f, x, (1,)) for f in ("max", "min", "argmax", "any", "all")]
+        if dtype != "?":
+            made.append(m.reduce("prod", m.slice(x, (slice(None), slice(3))), (1,)))
+        made.append(m.reduce("sum", x, (0,)))
+    with_nan = m.argument((3, 40), "f4", np.where(np.arange(120) == 50, np.nan, np.arange(120) % 37))
+    made += [m.reduce(f, with_nan, (1,)) for f in ("max", "min", "argmax", "argmin", "sum")]
+    return made, {"rtol": 2e-3}
+
+
+@case
+def scans(m: Maker) -> Any:
+    x, i = m.argument((5, 6, 7)), m.argument((4, 9), "i8")
+    made = [m.add("scan", f, [x], x.shape, "f4", axis=d) for f in ("cumsum", "cumprod") for d in range(3)]
+    return [*made, m.add("scan", "cumsum", [i], i.shape, "i8", axis=1)], {"rtol": 1e-4}
+
+
+@case
+def places(m: Maker) -> Any:
+    x = m.argument((3, 4))
+    keys = [
+        ((5, 6), (slice(1, 4), slice(0, 4))),
+        ((6, 9), (slice(0, 6, 2), slice(8, 0, -2))),
+        ((2, 3, 4), (1,)),
+        ((3, 4, 2), (Ellipsis, 0)),
+        ((3, 4), (slice(None), slice(None))),
+    ]
+    return [m.add("place", "place", [x], shape, "f4", key=key) for shape, key in keys]
+
+
+@case
+def takes(m: Maker) -> Any:
+    x = m.argument((6, 5, 4))
+    i = m.argument((2, 3), "i8", [[0, -1, 4], [2, 2, -5]])
+    j = m.argument((3,), "i4", [1, 0, 3])
+    along = m.argument((6, 2, 4), "i8", m.random.integers(-5, 5, (6, 2, 4)))
+    made = [m.add("take", "take", [x, i], (6, 2, 3, 4), "f4", axis=1), m.add("take", "take", [x, j], (3, 5, 4), "f4", axis=0)]
+    return [*made, m.add("take", "take_along_axis", [x, along], (6, 2, 4), "f4", axis=1)]
+
+
+@case
+def additions_at_indices(m: Maker) -> Any:
+    made = []
+    for dtype in ("f4", "f8", "i8", "i4", "f2"):
+        x = m.argument((2, 3, 4), dtype)
+        i = m.argument((2, 3), "i8", [[0, -1, 4], [2, 2, 0]])
+        made.append(m.add("add_at", "take", [x, i], (5, 4), dtype, axis=0))
+        along = m.argument((2, 3, 4), "i8", m.random.integers(0, 6, (2, 3, 4)))
+        made.append(m.add("add_at", "take_along_axis", [x, along], (2, 6, 4), dtype, axis=1))
+    x = m.argument((2, 3, 4))
+    made.append(m.add("add_at", "take", [x, m.argument((3,), "i4", [1, 1, 3])], (2, 5, 4), "f4", axis=1))
+    return made, {"rtol": 2e-3}
+
+
+@case
+def products(m: Maker) -> Any:
+    made = []
+    for dtype in ("f4", "f8", "f2", "i8"):
+        a, b = m.argument((5, 7), dtype), m.argument((7, 6), dtype)
+        made += [m.matmul(a, b), m.matmul(m.transpose(b, 1, 0), m.transpose(a, 1, 0))]
+        t, w = m.argument((3, 5, 7), dtype), m.argument((7, 4), dtype)
+        made += [m.matmul(t, w), m.matmul(w_t := m.transpose(w, 1, 0), m.transpose(t, 0, 2, 1)), m.matmul(m.argument((3, 2, 5), dtype), t)]
+        made.append(m.matmul(m.argument((5, 4), dtype), w_t))
+    return made, {"rtol": 2e-3}
+
+
+@case
+def products_of_odd_layouts(m: Maker) -> Any:
+    q = m.argument((2, 5, 3, 4))  # (batch, time, heads, features)
+    k = m.argument((2, 5, 3, 4))
+    scores = m.matmul(m.transpose(q, 0, 2, 1, 3), m.transpose(k, 0, 2, 3, 1))
+    out = m.transpose(m.matmul(scores, m.transpose(k, 0, 2, 1, 3)), 0, 2, 1, 3)
+    rows = m.argument((6, 8))
+    strided = m.matmul(m.slice(rows, (slice(None, None, 2), slice(None, None, 2))), m.argument((4, 3)))
+    row, column = m.matmul(m.argument((1, 8)), m.argument((8, 5))), m.matmul(m.argument((5, 8)), m.argument((8, 1)))
+    outer = m.matmul(m.argument((5, 1)), m.argument((1, 6)))
+    steps = m.argument((4, 3, 6))
+    step = m.matmul(m.slice(steps, (slice(None), 1)), m.argument((6, 5)))
+    broad = m.matmul(m.argument((2, 1, 3, 4)), m.argument((1, 5, 4, 2)))
+    spread = m.matmul(m.broadcast(m.argument((1, 4)), 3, 4), m.argument((4, 2)))
+    vectors = m.matmul(m.argument((6, 1, 4)), m.argument((4, 3)))
+    none = m.matmul(m.argument((3, 0)), m.argument((0, 2)))
+    joined = m.join(1, m.matmul(m.argument((3, 4)), m.argument((4, 2))), m.matmul(m.argument((3, 4)), m.argument((4, 5))))
+    return [scores, out, strided, row, column, outer, step, broad, spread, vectors, none, joined], {"rtol": 1e-4}
+
+
+@case
+def joins(m: Maker) -> Any:
+    a, b, c = m.argument((3, 4)), m.argument((2, 4)), m.argument((3, 5))
+    first = m.join(0, m.map("exp", a), b)
+    second = m.join(1, m.map("tanh", a), c, m.map("negative", c))
+    return [first, second, m.reduce("sum", second, (0,)), m.join(0, a, a)]
+
+
+def _softmax(m: Maker, x: Array) -> Array:
+    top = m.reduce("max", x, (x.ndim - 1,), keepdims=True)
+    e = m.map("exp", m.map("subtract", x, top))
+    return m.map("divide", e, m.reduce("sum", e, (x.ndim - 1,), keepdims=True))
+
+
+def _softmax_groups(rows: int, length: int) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        x = m.argument((rows, length))
+        y = _softmax(m, x)
+        m.group(0, (rows, length), 1, [y])
+        return [y]
+
+    make.__name__ = f"softmax_{rows}x{length}"
+    return make
+
+
+for _rows, _length in [(7, 5), (5, 32), (3, 128), (2, 1000), (3, 4096), (1, 20000), (2100, 200)]:
+    case(_softmax_groups(_rows, _length))
+
+
+def _layer_norm(rows: tuple[int, ...], length: tuple[int, ...], dtype: str) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        """A layer norm whose affine part, gradient of the bias and loss are in the group."""
+        space = (*rows, *length)
+        axes = tuple(range(len(rows), len(space)))
+        x, w, b = m.argument(space, dtype), m.argument(length, dtype), m.argument(length, dtype)
+        count = m.constant(1 / np.prod(length), dtype)
+        start = len(m.instructions)
+        mean = m.map("multiply", m.reduce("sum", x, axes, keepdims=True, dtype=dtype), count)
+        centred = m.map("subtract", x, mean)
+        spread = m.map("multiply", m.reduce("sum", m.map("square", centred), axes, keepdims=True, dtype=dtype), count)
+        inverse = m.map("reciprocal", m.map("sqrt", m.map("add", spread, m.constant(1e-3, dtype))))
+        normal = m.map("multiply", centred, inverse)
+        y = m.map("add", m.map("multiply", normal, w), b)
+        leading = tuple(range(len(rows)))
+        gradient = m.reduce("sum", y, leading, dtype=dtype)
+        other = m.reduce("sum", m.map("multiply", normal, y), leading, keepdims=True, dtype=dtype)
+        loss = m.reduce("sum", m.map("square", y), tuple(range(len(space))), dtype=dtype)
+        largest = m.reduce("max", mean, tuple(range(len(space))))
+        m.group(start, space, len(length), [y, inverse, gradient, other, loss, largest])
+        return [y, inverse, gradient, other, loss, largest], {"rtol": 2e-2 if dtype == "f2" else 2e-4}
+
+    make.__name__ = f"layer_norm_{'x'.join(map(str, rows))}_{'x'.join(map(str, length))}_{dtype}"
+    return make
+
+
+case(_layer_norm((6,), (5,), "f4"))
+case(_layer_norm((4, 3), (128,), "f4"))
+case(_layer_norm((3,), (4, 6), "f4"))
+case(_layer_norm((2,), (3000,), "f8"))
+case(_layer_norm((70,), (64,), "f2"))
+
+
+@case
+def group_without_rows(m: Maker) -> Any:
+    """A chain, its column sums over two sets of axes, and outputs of several shapes."""
+    x, b, g = m.argument((6, 40, 8)), m.argument((8,)), m.argument((6, 40, 8))
+    start = len(m.instructions)
+    small = m.map("exp", b)
+    y = m.map("tanh", m.map("add", x, small))
+    d = m.map("multiply", g, m.map("subtract", m.constant(1.0), m.map("square", y)))
+    bias = m.reduce("sum", d, (0, 1))
+    step = m.reduce("sum", d, (0,))
+    total = m.reduce("sum", y, (0, 1, 2))
+    top = m.reduce("max", y, (0, 1), keepdims=True)
+    m.group(start, (6, 40, 8), 1, [y, d, small, bias, step, total, top])
+    return [y, d, small, bias, step, total, top], {"rtol": 1e-4}
+
+
+@case
+def group_of_maps(m: Maker) -> Any:
+    x, y = m.argument((33, 7)), m.argument((7,))
+    start = len(m.instructions)
+    a = m.map("add", x, y)
+    c = m.map("where", m.map("greater", a, m.constant(0.0)), a, m.map("multiply", a, m.constant(0.1)))
+    m.group(start, (33, 7), 1, [a, c])
+    return [a, c]
+
+
+@case
+def group_with_odd_reduction(m: Maker) -> Any:
+    """A reduction that no kernel of a group holds: the group runs one by one."""
+    x = m.argument((5, 6, 7))
+    start = len(m.instructions)
+    s = m.reduce("sum", x, (1,), keepdims=True)
+    y = m.map("subtract", x, s)
+    m.group(start, (5, 6, 7), 1, [y])
+    return [y], {"rtol": 1e-4}
+
+
+@case
+def state_and_numbers(m: Maker) -> Any:
+    """Adam, with the learning rate and a correction as numbers; two arrays of the state change places."""
+    w, mean, square = [m.parameter((6, 9)) for _ in range(3)]
+    m.state[square] = np.abs(m.state[square])
+    g, rate, correction = m.argument((6, 9)), m.number(), m.number("f8")
+    new_mean = m.map("add", m.map("multiply", mean, m.constant(0.9)), m.map("multiply", g, m.constant(0.1)))
+    new_square = m.map("add", m.map("multiply", square, m.constant(0.999)), m.map("multiply", m.map("square", g), m.constant(0.001)))
+    scaled = m.add("map", "multiply", [new_mean, correction], (6, 9), "f4")
+    step = m.map("divide", scaled, m.map("add", m.map("sqrt", new_square), m.constant(1e-8)))
+    new = m.map("subtract", w, m.map("multiply", step, rate))
+    left, right = m.parameter((4,)), m.parameter((4,))
+    m.writes += [(w, new), (mean, new_mean), (square, new_square), (left, right), (right, left)]
+    return [m.reduce("sum", new, (0, 1)), w], {"numbers": [0.01, 1.5], "rtol": 1e-4}
+
+
+@case
+def unusual_dtypes(m: Maker) -> Any:
+    """Complex numbers have no kernels: they run as eager CuPy, in the graph."""
+    x = m.argument((3, 4))
+    z = m.add("map", "multiply", [x, m.constant(1 + 2j, "c8")], (3, 4), "c8")
+    return [m.add("map", "absolute", [z], (3, 4), "f4"), m.map("add", x, x)]
+
+
+@case
+def calls(m: Maker) -> Any:
+    """Eager operators: one that a graph can hold, and one that it cannot."""
+    x = m.argument((4, 4))
+    y = m.map("add", x, m.constant(1.0))
+    safe = Array((4, 4), "f4")
+    m.instructions.append(Instruction("call", "tanh", [y], [safe], {"run": lambda a: [_module(a).tanh(a)]}))
+    bad = Array((4, 4), "f4")
+    m.instructions.append(Instruction("call", "matmul", [safe], [bad], {"run": lambda a: [a @ a]}))
+    return [m.map("multiply", bad, safe), y]
+
+
+def _module(array: Any) -> Any:
+    from tinygrad_ja.backend.arrays import array_module
+
+    return array_module(array)
+
+
+def random_case(seed: int) -> Case:
+    """A program of some twenty instructions picked at random."""
+    m = Maker(seed)
+    pick = m.random
+    known = [m.argument((4, 6)), m.argument((6,)), m.parameter((4, 6)), m.argument((3, 4, 6)), m.constant(0.5)]
+    for _ in range(int(pick.integers(8, 24))):
+        x = known[int(pick.integers(len(known)))]
+        choice = pick.integers(10)
+        if choice <= 2:
+            known.append(m.map(str(pick.choice(["tanh", "square", "negative", "exp2", "sin"])), m.map("tanh", x)))
+        elif choice <= 4:
+            y = known[int(pick.integers(len(known)))]
+            try:
+                np.broadcast_shapes(x.shape, y.shape)
+            except ValueError:
+                continue
+            known.append(m.map(str(pick.choice(["add", "multiply", "subtract", "maximum", "minimum"])), x, y))
+        elif choice == 5 and x.ndim:
+            axes = sorted(pick.choice(x.ndim, int(pick.integers(1, x.ndim + 1)), replace=False).tolist())
+            known.append(m.reduce(str(pick.choice(["sum", "max", "min"])), x, axes, bool(pick.integers(2))))
+        elif choice == 6 and x.ndim >= 2:
+            known.append(m.transpose(x, *pick.permutation(x.ndim).tolist()))
+        elif choice == 7 and x.ndim >= 2:
+            w = m.argument((x.shape[-1], int(pick.integers(1, 7))))
+            known.append(m.matmul(x, w))
+        elif choice == 8 and x.ndim:
+            n = x.shape[0]
+            a, b = m.slice(x, (slice(0, (n + 1) // 2),)), m.slice(x, (slice(n - 1, None, -1),) if n else (slice(None),))
+            known.append(m.join(0, m.map("tanh", a), b))
+        elif choice == 9 and x.ndim:
+            known.append(m.reshape(x, -1 if x.size else 0, *([] if not x.size else [])) if False else m.reshape(x, x.size))
+    state = next(iter(m.state))
+    same = [a for a in known if a.shape == state.shape and a is not state]
+    if same:
+        m.writes.append((state, same[-1]))
+    count = min(4, len(known))
+    results = [known[int(k)] for k in pick.choice(len(known), count, replace=False)]
+    return m.case(f"random_{seed}", *results, rtol=1e-3)
+
+
+def all_cases(random: int) -> Iterator[Case]:
+    """Every case, and as many random ones."""
+    for build in CASES.values():
+        yield build()
+    for seed in range(random):
+        yield random_case(seed)

@@ -1,0 +1,126 @@
+"""Compiled functions whose results want gradients: a model's forward pass, after which an ordinary ``loss.backward()`` follows.
+
+The recording goes on through the backward of the results, with cotangents that stand for what the caller will send. From its steps two programs are
+made: one for the results, one for the gradients. The second computes again what it needs of the first, as a checkpoint does, so nothing has to be
+kept between the two but the arguments, random numbers, and state that the first one overwrites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..backend.arrays import ARRAY_MODULES
+from ..core.modes import modes
+from ..core.tape import LEAF, Node, Output, Outputs, nodes_below, run_backward
+from ..core.tensor import Tensor
+from ..core.trace import Value
+from ..errors import error
+from .marks import Draw
+
+if TYPE_CHECKING:
+    from .recording import Recording
+    from .signature import Call
+
+
+class Recorded(NamedTuple):
+    """What ``lower`` reads."""
+
+    inputs: list[Value]
+    captured: list[Value]
+    steps: list[Any]
+    outputs: list[Value]
+    writes: list[tuple[Value, Value]]
+
+
+class Derivation:
+    """What a recording adds for results that want gradients.
+
+    outputs: their places among the recording's outputs. cotangents: a Value for each. targets: the nodes that get gradients, those of
+    ``sources`` (arguments with a history) by their places among the inputs, others as they are. gradients: a Value, or None, for each target.
+    """
+
+    def __init__(self, recording: Recording, results: Sequence[Tensor], places: Sequence[int], inputs: dict[int, int]) -> None:
+        self.places = list(places)
+        self.start = len(recording.steps)  # of the steps of the backward
+        below = nodes_below([y.node for y in results])
+        leaves = [node for node in below.values() if node.operator is LEAF and not getattr(node, "frozen", False)]
+        xp = ARRAY_MODULES[recording.array_type]
+        cotangents = [recording.argument(xp.ones(y.shape, y.dtype)) for y in results]
+        self.cotangents: list[Value] = [g.entry for g in cotangents]
+        found: dict[int, Any] = {node.number: None for node in leaves}
+        run_backward([(y.node, g) for y, g in zip(results, cotangents)], retain_graph=True, targets=found)
+        reached = [node for node in leaves if found[node.number] is not None]
+        self.targets: list[Node] = [node for node in reached if id(node) not in inputs]
+        self.sources = [inputs[id(node)] for node in reached if id(node) in inputs]
+        ordered = [*self.targets, *(node for node in reached if id(node) in inputs)]
+        self.gradients: list[Value] = [recording.traced(found[node.number], None).entry for node in ordered]
+
+    def kept(self, recording: Recording) -> list[Value]:
+        """What the second program has to be given of the first: random numbers, and state that the step overwrites."""
+        drawn = [step.result for step in recording.steps if isinstance(step.operator, Draw)]
+        return [*drawn, *(old for old, _ in recording.writes)]
+
+    def backward(self, recording: Recording, given: Sequence[Value], captured: Sequence[Value]) -> Recorded:
+        """The second program: from ``given`` (inputs of the first), what is kept and the cotangents to the gradients."""
+        kept = self.kept(recording)
+        inputs = [*given, *kept, *self.cotangents]
+        known = set(map(id, inputs))
+        steps = [step for step in recording.steps if not isinstance(step.operator, Draw)]
+        return Recorded(inputs, [v for v in captured if id(v) not in known], steps, self.gradients, [])
+
+    def alike(self, other: Derivation) -> bool:
+        """Whether another recording's derivation gives gradients to the same nodes."""
+        same = len(self.targets) == len(other.targets) and all([a is b for a, b in zip(self.targets, other.targets)])
+        return same and self.places == other.places and self.sources == other.sources
+
+
+class CompiledOperator:
+    """Stands as the operator of a compiled function on the tape: its backward runs the second program."""
+
+    expands = False
+    saves_arrays = True
+    kind = "compiled"
+    saved_inputs: tuple[Any, ...] = ()
+    saves: tuple[str, ...] = ()
+
+    def __init__(self, name: str, run: Callable[[list[Any], Any], list[Any]]) -> None:
+        self.name = name
+        self._run = run
+
+    def backward(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
+        """The gradients of the targets."""
+        given, numbers = saved
+        made = self._run([*given, *(g if type(g) is tuple else (g,))], numbers)
+        return [None if parent is None else gradient for parent, gradient in zip(parents, made)]
+
+    def differentiate(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
+        """Higher orders would need a third program."""
+        raise error("TG-P008", name=self.name)
+
+    def lift(self, saved: tuple[Any, ...], node: Any) -> tuple[Any, ...]:
+        """The saved values as they are."""
+        return saved
+
+    def describe_saved(self, saved: Any) -> Any:
+        """For messages."""
+        return ("the arguments", "引数")
+
+    def input_name(self, index: int) -> str:
+        """For messages."""
+        return f"input {index}"
+
+
+def with_history(
+    operator: CompiledOperator, derivation: Derivation, call: Call, arrays: Sequence[Any], saved: tuple[Any, ...]
+) -> list[Tensor]:
+    """Results with one node of the tape behind those that want gradients. ``arrays``: all results."""
+    histories = dict(call.histories)
+    parents = [*derivation.targets, *(histories[place].node for place in derivation.sources)]
+    made = [Tensor(array) for array in arrays]
+    chosen = [arrays[place] for place in derivation.places]
+    if modes.record is not None:
+        node = modes.record(operator, tuple(parents), saved, Outputs(chosen))
+        for index, place in enumerate(derivation.places):
+            made[place] = Tensor(arrays[place], Output(node, index, arrays[place]))
+    return made

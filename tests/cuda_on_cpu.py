@@ -15,10 +15,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygrad_ja.compile.cuda.kernel import NAME
+from tinygrad_ja.compile.cuda.lowering import module_source
 
 SHIM = r"""
 #include <math.h>
@@ -143,37 +147,48 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++")
 
 
-def _parameters(text: str, name: str) -> list[str]:
-    found = re.search(rf"\b{name}\(([^)]*)\) {{", text)
-    assert found, name
+def _parameters(text: str) -> list[str]:
+    found = re.search(rf"\b{NAME}\(([^)]*)\) {{", text)
+    assert found, text
     return [p.rsplit(None, 1)[0] for p in found[1].split(", ")]
 
 
-@functools.lru_cache(maxsize=256)
-def _library(source: str, names: tuple[str, ...]) -> ctypes.CDLL:
-    text = source.replace("#include <cuda_fp16.h>", "")
-    pieces = [SHIM, text]
-    for name in names:
-        own = text[text.index(f" {name}(") :].partition("\nextern")[0]
-        fibered = int("over_" in own or "__sync" in own or "__shfl" in own)
-        passed = ", ".join([f"({kind})a[{k}]" for k, kind in enumerate(_parameters(text, name))])
+class Library:
+    """Kernels, compiled once in a few files at the same time."""
+
+    def __init__(self, texts: Sequence[str], files: int = 2) -> None:
+        texts = list(dict.fromkeys(texts))
+        files = files if len(texts) > 20 else 1
+        parts = [texts[k::files] for k in range(files)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            self.functions = {text: run for part in pool.map(_compiled, parts) for text, run in part.items()}
+
+
+def _compiled(texts: Sequence[str]) -> dict[str, Any]:
+    names = {text: f"kernel_{k}" for k, text in enumerate(texts)}
+    pieces = [SHIM, module_source(names).replace("#include <cuda_fp16.h>", "")]
+    for text, name in names.items():
+        fibered = int("over_" in text or "__sync" in text or "__shfl" in text)
+        passed = ", ".join([f"({kind})a[{k}]" for k, kind in enumerate(_parameters(text))])
         pieces.append(f"static void call_{name}(unsigned long long* a) {{ {name}({passed}); }}")
         pieces.append(
             f'extern "C" void run_{name}(const unsigned int* g, const unsigned int* b, unsigned long long* a) '
             f"{{ run(call_{name}, {fibered}, g, b, a); }}"
         )
+    whole = "\n".join(pieces)
     folder = Path(tempfile.gettempdir()) / "cuda_on_cpu"
     folder.mkdir(exist_ok=True)
-    whole = "\n".join(pieces)
     target = folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:24]}.so"
     if not target.exists():
         file = target.with_suffix(".cpp")
         file.write_text(whole)
-        command = [compiler() or "", "-O1", "-std=c++17", "-w", "-ffp-contract=off", "-shared", "-fPIC", str(file), "-o", f"{target}.new"]
-        made = subprocess.run(command, capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr[:3000]
-        Path(f"{target}.new").rename(target)
-    return ctypes.CDLL(str(target))
+        made = tempfile.mktemp(dir=folder)
+        command = [compiler() or "", "-O1", "-std=c++17", "-w", "-ffp-contract=off", "-shared", "-fPIC", str(file), "-o", made]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:3000]
+        Path(made).rename(target)
+    library = ctypes.CDLL(str(target))
+    return {text: getattr(library, f"run_{name}") for text, name in names.items()}
 
 
 class _Memory:
@@ -189,13 +204,18 @@ class _Memory:
 
 
 class Emulated:
-    """The machine. wrap, unwrap: for another type of arrays outside (the strict stand-in)."""
+    """The machine. wrap, unwrap: for another type of arrays outside (the strict stand-in). library: with kernels compiled before."""
 
-    def __init__(self, xp: Any = np, wrap: Callable[[Any], Any] = lambda x: x, unwrap: Callable[[Any], Any] = lambda x: x) -> None:
-        self.xp, self._wrap, self._unwrap = xp, wrap, unwrap
+    def __init__(
+        self,
+        xp: Any = np,
+        wrap: Callable[[Any], Any] = lambda x: x,
+        unwrap: Callable[[Any], Any] = lambda x: x,
+        library: Library | None = None,
+    ) -> None:
+        self.xp, self._wrap, self._unwrap, self._library = xp, wrap, unwrap, library
         self.sent: list[int] = []
         self.graphs = 0
-        self.launched: list[str] = []
 
     def allocate(self, nbytes: int) -> tuple[Any, int]:
         memory = np.full(max(nbytes, 512) + 256, 0xA5, np.uint8)
@@ -224,20 +244,18 @@ class Emulated:
         self.sent.append(host.nbytes)
         ctypes.memmove(address, host.ctypes.data, host.nbytes)
 
-    def compile(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
-        library = _library(source, tuple(names))
+    def compile(self, texts: Sequence[str]) -> list[Callable[..., None]]:
+        known = self._library or Library(texts)
+        return [self._function(known, text) for text in texts]
 
-        def function(name: str) -> Callable[..., None]:
-            run = getattr(library, f"run_{name}")
+    def _function(self, library: Library, text: str) -> Callable[..., None]:
+        run = library.functions[text]
 
-            def launch(grid: Any, block: Any, arguments: Any) -> None:
-                self.launched.append(name)
-                triples = [(ctypes.c_uint * 3)(*(tuple(t) + (1, 1, 1))[:3]) for t in (grid, block)]
-                run(*triples, (ctypes.c_ulonglong * len(arguments))(*arguments))
+        def launch(grid: Any, block: Any, arguments: Any) -> None:
+            triples = [(ctypes.c_uint * 3)(*(tuple(t) + (1, 1, 1))[:3]) for t in (grid, block)]
+            run(*triples, (ctypes.c_ulonglong * len(arguments))(*arguments))
 
-            return launch
-
-        return [function(name) for name in names]
+        return launch
 
     def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[int, ...]:
         return (*map(int, addresses), *map(int, integers))

@@ -29,9 +29,10 @@ class ExactProgram(Builder):
             self.pool.append(array)
         self.pool += [self.constant(self._whole(6)), self.constant(0.0), self.constant(2.0)]
         kinds: list[Callable[[], Array | None]] = [
-            self._unary, self._turned, self._turned, *[self._binary] * 5, self._where, self._compared, self._reduce, self._reduce, self._scan, self._reshape,
-            self._transpose, self._slice, self._broadcast, self._join, self._join, self._stack, self._place, self._product,
-            self._product, self._take, self._take_along, self._add_at, self._add_along, self._call, self._call, self._draw, self._group,
+            self._unary, self._turned, self._turned, *[self._binary] * 5, self._where, self._compared, self._reduce, self._reduce,
+            self._scan, self._reshape, self._transpose, self._slice, self._broadcast, self._join, self._join, self._stack,
+            self._place, self._product, self._product, self._take, self._take_along, self._add_at, self._add_along, self._call,
+            self._call, self._draw, self._group,
         ]  # fmt: skip
         while len(self.instructions) < length:
             made = kinds[rng.integers(len(kinds))]()

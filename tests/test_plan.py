@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.compile.cost import instruction_cost, program_cost, total
-from tinygrad_ja.compile.plan import Plan, live_peak, title_of
+from tinygrad_ja.compile.plan import PassCount, Plan, live_peak, title_of
 from tinygrad_ja.compile.planning import plan_buffers
 from tinygrad_ja.compile.program import Array, Instruction, Program, Source
 from tinygrad_ja.errors import ArgumentError
@@ -58,7 +58,12 @@ def example():
 
 def plan_of(**changes):
     recorded, program = example()
-    given = {"recorded": recorded, "operators": 5, "passes": {"fusion": (8, 6)}, "layout": plan_buffers(program)}
+    given = {
+        "recorded": recorded,
+        "operators": 5,
+        "passes": [PassCount("views", 8, 8), PassCount("fusion", 8, 6)],
+        "layout": plan_buffers(program),
+    }
     return Plan(program, **{**given, "executor": Executor(), **changes})
 
 
@@ -142,8 +147,15 @@ def test_the_peak_of_a_recording_is_that_of_a_simulation():
 def test_a_plan_is_json():
     made = json.loads(json.dumps(plan_of().to_dict()))
     assert made["operators"] == 5 and made["calls"] == 5 and made["notes"] == ["sort runs as it is", "argsort too"]
-    assert made["passes"] == [{"name": "fusion", "before": 8, "after": 6}]
+    assert made["passes"][1] == {"name": "fusion", "before": 8, "after": 6}
     assert made["steps"][1]["body"][1]["text"] == "y = tanh(z)"
+
+
+def test_state_that_is_not_used_is_left_out():
+    recorded, program = example()
+    program.state = {Array((9,), "f4"): np.zeros(9, np.float32), **program.state}
+    plan = Plan(program, recorded=recorded)
+    assert [repr(a) for a in plan.program.state] == ["w", "b"] and plan.state_nbytes == 96 + 16
 
 
 def test_a_plan_needs_nothing_but_a_program():
@@ -159,6 +171,7 @@ def test_the_table_lines_up_in_both_languages(monkeypatch, language, words):
     monkeypatch.setenv("TINYGRAD_JA_LANG", language)
     lines = str(plan_of()).splitlines()
     assert "numbers (there is no GPU)" in lines[0] and any("argsort too" in line for line in lines)
+    assert any(line.split() == ["fusion", "8", "6"] for line in lines) and "views" not in "\n".join(lines[:12])
     first, second = [i for i, line in enumerate(lines) if set(line) == {"-"}]
     head, rows = lines[second - 1], lines[second + 1 :]
     assert second == first + 2 and all(word in head for word in words)

@@ -16,6 +16,7 @@ from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.core.tape import Node
 from tinygrad_ja.errors import ArgumentError
 from tinygrad_ja.profiling.lines import innermost_line
+from tinygrad_ja.profiling.recorder import Call, Marks, Recorder
 from tinygrad_ja.table import width
 
 F = nn.functional
@@ -331,6 +332,100 @@ def test_memory_is_watched_when_asked_for():
     with tg.profile() as p:
         pass
     assert p.peak is None and "allocated MB" not in p.table()
+
+
+# ---- compiled functions, and a GPU
+
+
+@pytest.fixture
+def compiled():
+    """Makes a compiled step with its weight, ready to be replayed."""
+
+    def make(backend):
+        tg.manual_seed(0)
+        w = tg.randn(6, 3, requires_grad=True)
+        optimizer = tg.optim.SGD([w], lr=0.1)
+
+        def step(x, target):
+            optimizer.zero_grad()
+            y = tg.tanh(x @ w)  # line of a compiled forward
+            loss = (y - target).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        made = tg.compile(step, backend=backend)
+        data = tg.randn(5, 6), tg.randn(5, 3)
+        while made.replays == 0:
+            made(*data)
+        return made, data, w
+
+    return make
+
+
+def test_instructions_of_a_compiled_step_are_seen_one_by_one(compiled):
+    step, data, w = compiled("numpy")
+    with tg.profile() as p:
+        watched = [step(*data).item() for _ in range(3)]
+    plan = step.plan()
+    assert {call.part for call in p.calls} == {"forward", "backward", "update"}
+    assert sum(call.flops for call in p.calls) == 3 * plan.flops
+    assert by_name(p)["matmul"].calls == 3
+    found = {total.line.number: total for total in p.totals("line") if total.line is not None}
+    line = found[number_of("line of a compiled forward")]
+    assert line.forward > 0 and line.backward > 0  # the product of the backward belongs to it too
+    other, data, same = compiled("numpy")
+    assert watched == [other(*data).item() for _ in range(3)]
+    assert np.array_equal(w.array, same.array)
+
+
+def test_a_compiled_step_that_runs_as_one_is_one_call(compiled):
+    step, data, _ = compiled("plain")
+    with tg.profile() as p:
+        step(*data)
+    (call,) = p.calls
+    assert (call.title, call.part, call.flops) == ("compiled", "compiled", step.plan().flops)
+    assert call.line.function == "test_a_compiled_step_that_runs_as_one_is_one_call"
+    assert "compiled ms" in p.table("line")
+
+
+def test_a_step_may_be_recorded_and_compiled_inside_of_a_profile(compiled):
+    with tg.profile() as p:
+        step, data, _ = compiled("numpy")
+    number = len(p.calls)
+    values = [step(*data).item() for _ in range(3)]
+    assert len(p.calls) == number and values[2] < values[0]
+
+
+def test_on_a_gpu_times_are_those_between_marks_in_its_queue():
+    class Event:
+        now = 0.0
+
+        def record(self):
+            Event.now += 2.0  # milliseconds
+            self.at = Event.now
+
+    class Cuda:
+        class Device:
+            def synchronize(self):
+                Event.now += 100
+
+        @staticmethod
+        def get_elapsed_time(begin, end):
+            return end.at - begin.at
+
+    Cuda.Event = Event
+    cupy = type("cupy", (), {"cuda": Cuda})
+    recorder = Recorder()
+    recorder._gpu = Marks(cupy)
+    calls = [Call("matmul", "forward", None, None, device) for device in ("cuda", "cpu", "cuda")]
+    assert [recorder.run(call, lambda x: x + 1, 1) for call in calls] == [2, 2, 2]
+    recorder._gpu.finish(calls)
+    assert [(call.start, call.nanoseconds) for call in calls if call.device == "cuda"] == [
+        (2_000_000, 2_000_000),
+        (6_000_000, 2_000_000),
+    ]
+    assert calls[1].nanoseconds < 1_000_000
 
 
 # ---- how it is shown

@@ -1,7 +1,8 @@
 """The same steps in JAX: one function from the state and a batch to the new state and the loss, compiled whole, the state donated.
 
 The state is a dictionary of arrays: parameters under PyTorch's names (matrices as JAX programs keep them, inputs by outputs), moments of the
-optimizer, statistics of batch norm. Recurrences come in the forms of FORMS; the fastest one is taken.
+optimizer, statistics of batch norm. Recurrences come in three forms: ``scan``, ``lax.scan``; ``unrolled``, a Python loop that the compiler
+sees whole; ``hoisted``, ``lax.scan`` with the products with the input as one product before the loop.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from jax import lax, nn
 
 from .programs import leaf_count
-from .workloads import Problem, Sizes, Tree
+from .workloads import Problem, Tree
 
 Params = dict[str, Any]
 Loss = Callable[..., Any]
 
-FORMS: dict[str, tuple[str, ...]] = {name: ("scan", "unrolled", "hoisted") for name in ("addition", "rnn", "lstm", "seq2seq")}
+FORMS: dict[str, tuple[str, ...]] = dict.fromkeys(("addition", "rnn", "lstm", "seq2seq"), ("scan", "unrolled", "hoisted"))
 """The recurrences: ``lax.scan``, a Python loop that the compiler sees whole, or ``lax.scan`` with the products with the input as one product
 before the loop. The other workloads have the one form ``plain``."""
 
@@ -376,7 +377,9 @@ def heights(trees: Sequence[Tree]) -> tuple[list[tuple[Any, Any]], Any]:
     Rows are numbered as they are computed: all leaves, then the inner nodes of height 1, 2, ... Returns for every height the rows of the
     left and of the right children, and the row of every node in the order of the labels (tree by tree, children first).
     """
-    first, inner, labelled = 0, [], []
+    first = 0
+    inner: list[tuple[int, Any, Any]] = []  # height, left, right
+    labelled: list[Any] = []
 
     def visit(tree: Tree) -> tuple[int, Any]:
         """Height, and what stands for the node until its row is known: the row of a leaf, or the place in ``inner``."""
@@ -441,8 +444,6 @@ def _layout(name: str, array: Any) -> Any:
 
 class Runner:
     """The step of a workload as the worker calls it; see ``ours.py``."""
-
-    forms = FORMS
 
     def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int) -> None:
         if device.startswith("cuda"):

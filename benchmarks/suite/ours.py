@@ -14,10 +14,8 @@ from .workloads import Problem
 class Runner:
     """The step of a workload as the worker calls it.
 
-    forms: the ways in which a workload can be written here. batches: the problem's, on this side and its device.
+    batches: the problem's, on this side and its device.
     """
-
-    forms = programs.FORMS
 
     def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int, compiled: bool = False) -> None:
         tg.set_num_threads(threads)

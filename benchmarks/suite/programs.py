@@ -14,7 +14,7 @@ from .workloads import Problem, Tree
 
 Step = Callable[..., Any]
 
-FORMS: dict[str, tuple[str, ...]] = {name: ("loop", "layer") for name in ("addition", "rnn", "lstm", "seq2seq")}
+FORMS: dict[str, tuple[str, ...]] = dict.fromkeys(("addition", "rnn", "lstm", "seq2seq"), ("loop", "layer"))
 """Workloads that can be written in two ways; the others have the one form ``plain``."""
 
 

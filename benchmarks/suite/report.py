@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..timing import markdown_table
-from .workloads import WORKLOADS
 
 NAMES = {"eager": "eager", "compiled": "compiled", "torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX"}
 """Side -> the head of its column."""

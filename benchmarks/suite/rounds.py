@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from .programs import FORMS as TWO_FORMS
+
 PACKAGES = {"eager": "tinygrad_ja", "compiled": "tinygrad_ja", "torch": "torch", "torch.compile": "torch", "jax": "jax"}
 """Side -> the package that it needs."""
 
@@ -22,16 +24,13 @@ LEFT_OUT = {("torch.compile", "tree"): "a graph of 64 different trees, traced no
 """Side and workload -> why that pair is not measured."""
 
 FORMS: dict[str, dict[str, tuple[str, ...]]] = {
-    "eager": {name: ("loop", "layer") for name in ("addition", "rnn", "lstm", "seq2seq")},
-    "compiled": {name: ("loop", "layer") for name in ("addition", "rnn", "lstm", "seq2seq")},
-    "torch": {name: ("loop", "layer") for name in ("addition", "rnn", "lstm", "seq2seq")},
+    **dict.fromkeys(("eager", "compiled", "torch"), TWO_FORMS),
     "torch.compile": {
-        "addition": ("loop", "layer"),
-        "rnn": ("loop", "layer"),
+        **TWO_FORMS,
         "lstm": ("layer",),
-        "seq2seq": ("layer", "loop"),
-    },
-    "jax": {name: ("scan", "unrolled", "hoisted") for name in ("addition", "rnn", "lstm", "seq2seq")},
+        "seq2seq": ("layer",),
+    },  # their loops compile for minutes and are no faster
+    "jax": dict.fromkeys(TWO_FORMS, ("scan", "unrolled", "hoisted")),
 }
 """The ways to write a recurrence on each side; the fastest is taken. The other workloads have the one form ``plain``."""
 
@@ -65,7 +64,7 @@ class Worker:
         self.folder = tempfile.mkdtemp(prefix="suite-")  # compilers start without what an earlier run has kept
         command = [sys.executable, "-m", "benchmarks.suite.worker", side, name, form, options.device, str(options.threads)]
         count = str(options.threads)
-        threads = {key: count for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count)
         self.process = subprocess.Popen(
             [*command, "quick" if options.quick else "full"],
             stdin=subprocess.PIPE,

@@ -13,8 +13,6 @@ from .workloads import Problem
 class Runner:
     """The step of a workload as the worker calls it; see ``ours.py``."""
 
-    forms = programs.FORMS
-
     def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
         torch.manual_seed(0)

@@ -307,8 +307,8 @@ def _treebank(rng: Rng, s: Sizes) -> tuple[list[Tree], list[Any], list[Any], str
     folder = os.environ.get("TINYGRAD_JA_DATA")
     file = Path(folder) / "sst_trees" / "train.txt" if folder else None
     if file is not None and file.exists():
-        lines = file.read_text(encoding="utf-8").split("\n")[: s["trees"]]
-        parsed = [parse_tree(line) for line in lines]
+        lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
+        parsed = [parse_tree(line) for line in lines[: s["trees"]]]
         words = [np.array([zlib.crc32(word.encode()) % s["V"] for word in tree[1]]) for tree in parsed]
         return [tree[0] for tree in parsed], words, [np.array(tree[2]) for tree in parsed], "SST"
     counts = np.clip(rng.normal(19.1, 9.3, s["trees"]), 2, 52).astype(int)  # as long as the sentences of SST

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import error
+from .plan import PassCount
 from .program import Program, interpret
 
 BACKENDS = ("numpy", "native", "cuda", "plain")
@@ -31,18 +32,18 @@ class PlainExecutor:
 
 def executor_for(
     program: Program, array_type: type, disable: Sequence[str], backend: str | None
-) -> tuple[Any, Program, dict[str, tuple[int, int]]]:
-    """An executor, the program that it runs, and how many instructions each pass found and left."""
+) -> tuple[Any, Program, list[PassCount]]:
+    """An executor, the program that it runs, and how many instructions each run of a pass found and left."""
     if backend is not None and backend not in BACKENDS:
         raise error("TG-P006", backend=backend, allowed=", ".join(BACKENDS))
     if backend == "plain":
         from ..backend.arrays import ARRAY_MODULES
 
-        return PlainExecutor(program, ARRAY_MODULES[array_type]), program, {}
+        return PlainExecutor(program, ARRAY_MODULES[array_type]), program, []
     from .passes import optimised
 
-    better = optimised(program, disable)
-    counts = {"all": (len(program.instructions), len(better.instructions))}
+    counts: list[PassCount] = []
+    better = optimised(program, disable, lambda *count: counts.append(PassCount(*count)))
     if array_type is not np.ndarray:
         from .cuda.executor import CudaExecutor
 

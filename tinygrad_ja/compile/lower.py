@@ -17,7 +17,7 @@ from ..backend.arrays import ARRAY_MODULES, as_array, is_array
 from ..core.front import build_backward
 from ..core.nested import found, mapped
 from ..core.operator import OPERATORS, Operator
-from ..core.trace import Step, Value, _call
+from ..core.trace import Step, Value
 from .marks import BackwardOf, Draw, Number
 from .program import Array, Instruction, Program, Source
 from .symbolic import Emitter, Symbol, Unsupported, writing_to
@@ -79,11 +79,12 @@ class _Lowering:
             emitter.source = Source("", "update")
             results = [self._symbol(value).full for value in recording.outputs]
             writes = [(self.places[id(old)], self._symbol(new).full) for old, new in recording.writes]
-        numbers = [array for _, array in emitter.numbers]
         used = {a for i in emitter.instructions for a in i.inputs} | set(results) | {new for _, new in writes}
         constants = {a: value for a, value in emitter.constants.items() if a in used}
-        program = Program(self.arguments, numbers, self.state, constants, emitter.instructions, results, writes)
-        return program, [number for number, _ in emitter.numbers]
+        numbers = [(number, array) for number, array in emitter.numbers if array in used]
+        arrays = [array for _, array in numbers]
+        program = Program(self.arguments, arrays, self.state, constants, emitter.instructions, results, writes)
+        return program, [number for number, _ in numbers]
 
     def _symbol(self, value: Value) -> Symbol:
         symbol = self.symbols.get(id(value))
@@ -97,7 +98,8 @@ class _Lowering:
     def _step(self, step: Step) -> None:
         mark, emitter = step.operator, self.emitter
         part = "backward" if isinstance(mark, BackwardOf) else "forward"
-        emitter.source = step.note if isinstance(step.note, Source) else Source(mark.name, part)
+        note = step.note if isinstance(step.note, Source) else Source(part=part)
+        emitter.source = note._replace(operator=note.operator or mark.name)
         if not emitter.source.operator:
             emitter.source = emitter.source._replace(operator=mark.name)
         if isinstance(mark, Draw):
@@ -146,7 +148,7 @@ class _Lowering:
         arguments = mapped(step.arguments, _is_leaf, self._taken)
         mark = step.operator
         if not isinstance(mark, BackwardOf):
-            return _call(mark, mark.kernels[Symbol], arguments)
+            return mark.apply(mark.kernels[Symbol], arguments)
         if mark.operator.name in OPAQUE:
             raise Unsupported(f"{mark.name}: its kernel is better")
         gradients = _backward_of(mark)(**arguments)
@@ -289,7 +291,7 @@ class Call:
             made = [g if s is None else _fitted(mark.operator, g, s.sizes, index) for index, (g, s) in pairs]
         else:
             kind = next((type(a) for a in arrays if a.ndim), type(arrays[0]) if arrays else np.ndarray)
-            made = _call(mark, mark.kernels[kind], arguments)
+            made = mark.apply(mark.kernels[kind], arguments)
         return [_own(y, arrays) for y in _results(self.results, made)]
 
 

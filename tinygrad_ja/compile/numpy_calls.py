@@ -279,7 +279,7 @@ def _ones(n: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _extreme(x: np.ndarray, function: str, axes: tuple[int, ...], y: np.ndarray, room: Room) -> list[Call] | None:
-    """The largest elements of rows, by their positions."""
+    """The largest elements of rows, by their positions. (Of 0.0 and -0.0 the first one counts as the largest.)"""
     rows, row = y.size, x.size // max(y.size, 1)
     last = axes == tuple(range(x.ndim - len(axes), x.ndim))
     if x.dtype.kind not in "fiu" or x.dtype.char == "e" or not (last and rows > 1 and row > 1):

@@ -3,7 +3,7 @@ bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,12 +13,11 @@ from .cost import costs_by, instruction_cost, parts, program_cost
 from .planning import Layout
 from .program import Array, Instruction, Program, Source, flat, name_arrays
 
-
 _PARTS = ("forward", "backward", "update")
 
 
 class PassCount(NamedTuple):
-    """A pass, and the number of instructions before and after it (those in groups counted)."""
+    """One run of a pass, and the number of instructions before and after it, a group counted as one."""
 
     name: str
     before: int
@@ -59,13 +58,13 @@ class PlanStep:
 class Plan:
     """What a compiled step does. ``print`` shows it as a table; ``tg.draw`` draws it.
 
-    program: after the passes. recorded: before them. operators: number of recorded operators. passes: what each pass did. layout: where the
-    arrays lie. executor: what runs it; asked for ``calls`` or ``launches`` (how many there are for a step), ``nbytes``, ``reason`` and
-    ``notes``. device: where it runs.
+    program: after the passes. recorded: before them. operators: number of recorded operators. passes: what each run of a pass did. layout:
+    where the arrays lie. executor: what runs it; asked for ``calls`` or ``launches`` (how many there are for a step), ``nbytes``, ``reason``
+    and ``notes``. device: where it runs.
 
-    ``steps`` are the instructions, ``flops`` and ``nbytes`` their sums, ``arena`` the bytes of the arena, ``unshared`` what it would be if no
-    memory was used twice, ``recorded_peak`` the most bytes that the arrays of the recording keep alive at one time, when each lives until its
-    last use: at least what an eager run takes.
+    ``steps`` are the instructions, ``flops`` and ``nbytes`` their sums, ``arena`` the bytes of the arena, ``scratch`` those that single
+    instructions need meanwhile, ``unshared`` what the arena would be if no memory was used twice, ``recorded_peak`` the most bytes that the
+    arrays of the recording keep alive at one time, when each lives until its last use: at least what an eager run takes.
     """
 
     def __init__(
@@ -74,17 +73,17 @@ class Plan:
         *,
         recorded: Program | None = None,
         operators: int = 0,
-        passes: Mapping[str, tuple[int, int]] | Sequence[tuple[str, int, int]] = (),
+        passes: Sequence[PassCount] = (),
         layout: Layout | None = None,
         executor: Any = None,
         device: str = "cpu",
     ) -> None:
         recorded = program if recorded is None else recorded
+        program = _with_used_state(program)
         name_arrays(program)
         self.program = program
         self.operators = operators
-        counts = [(name, *count) for name, count in passes.items()] if isinstance(passes, Mapping) else passes
-        self.passes = [PassCount(*count) for count in counts]
+        self.passes = list(passes)
         self.device = device
         self.executor: str = "" if executor is None else getattr(executor, "name", type(executor).__name__)
         self.reason: str = getattr(executor, "reason", "") or ""
@@ -96,8 +95,9 @@ class Plan:
         self.recorded_cost = program_cost(recorded)
         self.recorded_instructions = count_instructions(recorded)
         self.instructions = count_instructions(program)
-        own = getattr(executor, "nbytes", None)
-        self.arena: int | None = own if own is not None else None if layout is None else layout.nbytes
+        held = getattr(executor, "nbytes", None)
+        self.arena: int | None = held if layout is None else layout.nbytes
+        self.scratch = 0 if held is None or layout is None else max(0, held - layout.nbytes)
         self.unshared = sum(a.nbytes for a in _allocated(program))
         self.recorded_peak = live_peak(recorded)
         self.state_nbytes = sum(a.nbytes for a in program.state)
@@ -122,6 +122,7 @@ class Plan:
             "calls": self.calls,
             "passes": [count._asdict() for count in self.passes],
             "arena": self.arena,
+            "scratch": self.scratch,
             "unshared": self.unshared,
             "recorded_peak": self.recorded_peak,
             "state": {"arrays": len(self.program.state), "nbytes": self.state_nbytes},
@@ -178,6 +179,15 @@ def live_peak(program: Program) -> int:
     return peak
 
 
+def _with_used_state(program: Program) -> Program:
+    """The program without the state that it neither reads nor writes."""
+    used = {a for i in program.instructions for a in i.inputs} | set(program.wanted) | {old for old, _ in program.writes}
+    state = {a: real for a, real in program.state.items() if a in used}
+    return Program(
+        program.arguments, program.numbers, state, program.constants, program.instructions, program.results, program.writes
+    )
+
+
 # ---- from programs to steps ----------------------------------------------------------------------
 
 
@@ -207,7 +217,7 @@ def _number_of_calls(executor: Any) -> int | None:
 def _steps(program: Program, layout: Layout | None, copies: Collection[Instruction]) -> Iterator[PlanStep]:
     writes: dict[Array, list[str]] = {}
     for old, new in program.writes:
-        writes.setdefault(new, []).append(repr(old))
+        writes.setdefault(_owner(new), []).append(repr(old))
     for number, instruction in enumerate(program.instructions):
         step = _step(str(number), instruction, layout, writes, copies)
         step.flops, step.nbytes = instruction_cost(instruction, copies)
@@ -251,10 +261,20 @@ def _step(
 
 
 def _text(instruction: Instruction) -> str:
+    if instruction.function == "slice":
+        key = ", ".join([_index(part) for part in instruction.options["key"]])
+        return f"{instruction.output!r} = {instruction.inputs[0]!r}[{key}]"
     if instruction.kind != "group":
         return repr(instruction)
     made = ", ".join(map(repr, instruction.outputs))
     return f"{made} = group({', '.join(map(repr, instruction.inputs))})"
+
+
+def _index(part: Any) -> str:
+    if not isinstance(part, slice):
+        return str(part)
+    step = f":{part.step}" if part.step not in (None, 1) else ""
+    return f"{'' if part.start is None else part.start}:{'' if part.stop is None else part.stop}{step}"
 
 
 def _buffer(array: Array, layout: Layout) -> str:

@@ -65,7 +65,9 @@ def _header(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
     arena = "?" if plan.arena is None else short(plan.arena)
     yield [
         words["memory"],
-        words["arena"].format(arena=arena, unshared=short(plan.unshared), peak=short(plan.recorded_peak)),
+        words["arena"].format(
+            arena=arena, scratch=short(plan.scratch), unshared=short(plan.unshared), peak=short(plan.recorded_peak)
+        ),
     ]
     state, constants = plan.program.state, plan.program.constants
     yield [
@@ -78,9 +80,11 @@ def _header(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
 
 
 def _passes(plan: Plan, words: dict[str, str]) -> Iterator[list[str]]:
+    """The runs of passes that made a difference in number."""
     yield [words["pass"], words["before"], words["after"]]
     for name, before, after in plan.passes:
-        yield [name, f"{before:,}", f"{after:,}"]
+        if before != after:
+            yield [name, f"{before:,}", f"{after:,}"]
 
 
 def _rows(step: PlanStep, words: dict[str, str], bodies: bool) -> Iterator[list[str]]:
@@ -140,7 +144,7 @@ _WORDS = {
         "from": "{now} (as recorded: {before})",
         "traffic": "bytes read and written",
         "memory": "memory, bytes",
-        "arena": "arena {arena}; without reuse {unshared}; arrays of the recording, each until its last use: {peak}",
+        "arena": "arena {arena}, scratch {scratch}; without reuse {unshared}; arrays of the recording, each until its last use: {peak}",
         "state": "state",
         "arrays": "{count} arrays, {size} bytes; {writes} written",
         "constants": "constants",
@@ -167,7 +171,7 @@ _WORDS = {
         "from": "{now} (記録時 {before})",
         "traffic": "読み書き (バイト)",
         "memory": "メモリ (バイト)",
-        "arena": "作業領域 {arena}、再利用なしなら {unshared}、記録時の配列 (最後に使うまで保持) {peak}",
+        "arena": "作業領域 {arena}、一時領域 {scratch}、再利用なしなら {unshared}、記録時の配列 (最後に使うまで保持) {peak}",
         "state": "状態",
         "arrays": "配列 {count} 個、{size} バイト、うち書き込み {writes} 個",
         "constants": "定数",

@@ -11,8 +11,10 @@ step the last of them goes into the array (``writes``).
 from __future__ import annotations
 
 import bisect
+import functools
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -70,6 +72,7 @@ class Recording(Trace):
         """(container, key, value): what has to be where it is for the recording to hold."""
         self.steady = True
         self.derivation: Any = None
+        self.node: Any = None  # at which a backward is
         self._overwritten: list[Any] = []
         self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
         self.reached: dict[int, Leaf] = {}
@@ -140,14 +143,6 @@ class Recording(Trace):
             return operator.call(operator.kernels[self.array_type], inputs, plain)
         return super().record(operator, arguments)
 
-    def note_step(self, operator: Any, arguments: dict[str, Any], made: Any) -> Any:
-        """As every trace, with the operator's name in the note, unless the step belongs to the backward of another operator."""
-        traced = super().note_step(operator, arguments, made)
-        step = self.steps[-1]
-        if not step.note.operator:
-            step.note = step.note._replace(operator=operator.name)
-        return traced
-
     def record_backward(
         self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
     ) -> Any:
@@ -158,8 +153,7 @@ class Recording(Trace):
         mark = self._marks.setdefault(operator, BackwardOf(operator))
         shapes = tuple([None if parent is None else tuple(parent.shape) for parent in parents])
         arguments = {"saved": saved, "g": g, "needs": tuple([s is not None for s in shapes]), "shapes": shapes}
-        taken = mapped(arguments, _is_array, self._value)
-        plain = mapped(arguments, _is_traced, lambda array: array._elements)
+        taken, plain = self.both(arguments)
         return self.note_step(mark, taken, mark.run(**plain))
 
     def draw(self, generator: Generator, method: str, args: tuple[Any, ...]) -> Any:
@@ -186,25 +180,27 @@ class Recording(Trace):
         """Leaves that a backward has given gradients."""
         self.reached.update({id(leaf): leaf for leaf in leaves})
 
-    def _source(self) -> Source:
+    def _source(self, operator: Any) -> Source:
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
-        part = operator = line = ""
-        frame: Any = sys._getframe(2)
-        while frame is not None and is_ours(frame.f_code.co_filename):
-            name = frame.f_code.co_name
-            if not part and name == "run_backward":
-                part, node = "backward", frame.f_locals.get("node")
-                if isinstance(node, Node) and isinstance(node.operator, Operator):
-                    operator, line = f"{node.operator.name}.backward", self._line_of(node.number)
-            elif not part and name == "record_update":
-                part, operator = "update", type(frame.f_locals["optimizer"]).__name__
+        part = line = ""
+        name = operator.name
+        frame: Any = sys._getframe(3)
+        while frame is not None:
+            role = _role_of(frame.f_code)
+            if role == "user":
+                break
+            if role == "backward":
+                node = self.node
+                return Source(f"{node.operator.name}.backward", role, self._line_of(node.number))
+            if role == "update":
+                part, name = role, type(frame.f_locals["optimizer"]).__name__
             frame = frame.f_back
-        if not line and frame is not None:
+        if frame is not None:
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if not part:
             self._moments.append(next_number())
             self._lines.append(line)
-        return Source(operator, part or "forward", line)
+        return Source(name, part or "forward", line)
 
     def _line_of(self, number: int) -> str:
         """The line of the step before the node of that number was made."""
@@ -296,6 +292,14 @@ class Recording(Trace):
         """Whether ``value`` is a Tensor or an array of this recording."""
         array = value.array if type(value) is Tensor else value
         return type(array) is Traced and array.recording is self
+
+
+@functools.cache
+def _role_of(code: types.CodeType) -> str:
+    """"user" for code from outside of this package, the part of a step that a function of ours stands for, or ""."""
+    if not is_ours(code.co_filename):
+        return "user"
+    return {"run_backward": "backward", "record_update": "update"}.get(code.co_name, "")
 
 
 def plain_copy(array: Traced) -> Any:

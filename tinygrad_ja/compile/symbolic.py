@@ -50,7 +50,8 @@ class Emitter:
         self.constants: dict[Array, np.ndarray] = {}
         self.numbers: list[tuple[Number, Array]] = []
         self.source: Source = NOWHERE
-        self._known: dict[Any, Array] = {}
+        self._given: dict[Any, Array] = {}
+        self._views: dict[Any, Array] = {}
         self._held: list[Symbol] = []
         self._keys: list[Any] = []
 
@@ -74,7 +75,11 @@ class Emitter:
         if array.shape == tuple(shape) and (function == "reshape" or options.get("axes") == tuple(range(array.ndim))):
             return array
         key = (function, array, tuple(shape), repr(options))
-        return self._once(key, lambda: self.emit("view", function, [array], shape, array.dtype, **options))
+        found = self._views.get(key)
+        if found is None:
+            found = self._views[key] = self.emit("view", function, [array], shape, array.dtype, **options)
+            self._keys.append(key)
+        return found
 
     def constant(self, elements: Any, dtype: Any = None) -> Array:
         """An array of the program's constants; equal small ones are one."""
@@ -102,10 +107,9 @@ class Emitter:
         return self._once((number.source, dtype.str), make)
 
     def _once(self, key: Any, make: Callable[[], Array]) -> Array:
-        found = self._known.get(key)
+        found = self._given.get(key)
         if found is None:
-            found = self._known[key] = make()
-            self._keys.append(key)
+            found = self._given[key] = make()
         return found
 
     def hold(self, symbol: Symbol) -> None:
@@ -116,16 +120,16 @@ class Emitter:
 
     def mark(self) -> tuple[int, ...]:
         """A moment to which ``undo`` can go back."""
-        return len(self.instructions), len(self._held), len(self._keys), len(self.numbers)
+        return len(self.instructions), len(self._held), len(self._keys)
 
     def undo(self, mark: tuple[int, ...]) -> None:
-        """Take back everything that was written since ``mark``."""
-        instructions, held, keys, numbers = mark
+        """Take back all instructions that were written since ``mark``. Constants and numbers that nobody reads then are left out at the end."""
+        instructions, held, keys = mark
         for symbol in self._held[held:]:
             symbol.forget()
         for key in self._keys[keys:]:
-            self.constants.pop(self._known.pop(key), None)
-        del self.instructions[instructions:], self._held[held:], self._keys[keys:], self.numbers[numbers:]
+            del self._views[key]
+        del self.instructions[instructions:], self._held[held:], self._keys[keys:]
 
 
 class _Now(threading.local):

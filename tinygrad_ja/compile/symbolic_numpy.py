@@ -218,22 +218,19 @@ def _scan(function: str) -> Callable[..., Any]:
 
 def _matmul(a: Any, b: Any, out: Symbol | None = None) -> Symbol:
     a, b = as_symbol(a), as_symbol(b)
-    if not a.ndim or not b.ndim:
-        raise ValueError("matmul of a scalar")
-    dtype = np.result_type(a.dtype, b.dtype)
-    # half precision in single, for which there is BLAS
-    inside = np.dtype(np.float32) if dtype == np.float16 else dtype
-    left, right = cast(a, inside), cast(b, inside)
-    left = left if a.ndim > 1 else left.reshape(1, -1)
-    right = right if b.ndim > 1 else right.reshape(-1, 1)
-    if left.shape[-1] != right.shape[-2]:
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
         raise ValueError(f"matmul of shapes {a.shape} and {b.shape}")
-    stack = broadcast(left.shape[:-2], right.shape[:-2])
-    shape = (*stack, left.shape[-2], right.shape[-1])
-    made = Symbol(shape, inside, emitter().emit("matmul", "matmul", [left.full, right.full], shape, inside))
-    made = made if a.ndim > 1 else made.reshape(*stack, *shape[-1:]) if b.ndim > 1 else made.reshape(stack)
-    if b.ndim == 1 and a.ndim > 1:
-        made = made.reshape(shape[:-1])
+    dtype = np.result_type(a.dtype, b.dtype)
+    inside = np.dtype(np.float32) if dtype == np.float16 else dtype  # for which there is BLAS
+    a, b = cast(a, inside), cast(b, inside)
+    if b.ndim == 1:  # no work for BLAS: products and their sum can stand in one pass with others
+        made = reduced("sum", XP.multiply(a, b), -1)
+    else:
+        left = a if a.ndim > 1 else a.reshape(1, -1)
+        stack = broadcast(left.shape[:-2], b.shape[:-2])
+        shape = (*stack, left.shape[-2], b.shape[-1])
+        made = Symbol(shape, inside, emitter().emit("matmul", "matmul", [left.full, b.full], shape, inside))
+        made = made if a.ndim > 1 else made.reshape(*stack, shape[-1])
     made = cast(made, dtype)
     return made if out is None else out.assign(made)
 

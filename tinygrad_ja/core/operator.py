@@ -160,6 +160,8 @@ class Operator:
         self.array_constants = [name for name, kind in kinds.items() if "Constant" in kind]
         self.variadic = next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
         self.constants = {p.name: p.default for p in self.parameters if p.name not in self.inputs}
+        self.positional = [p.name for p in self.parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.keywords = [p.name for p in self.parameters if p.kind is p.KEYWORD_ONLY]
 
     def _invalid(self, reason: Phrase, fix: Phrase) -> Exception:
         return error("TG-R002", op=self.name, reason=reason, fix=fix)
@@ -356,11 +358,14 @@ class Operator:
     def call(self, function: Callable[..., Any], inputs: Sequence[Any], constants: Mapping[str, Any]) -> Any:
         """Call a function that has the forward's parameters, but perhaps other names for them: the arguments are given in its order,
         inputs and others mixed as the forward mixes them, and those that are keywords there by name."""
+        return self.apply(function, {**constants, **({self.variadic: inputs} if self.variadic else dict(zip(self.inputs, inputs)))})
+
+    def apply(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        """Call a function that has the forward's parameters with all arguments, given by the forward's names."""
+        keywords = {name: arguments[name] for name in self.keywords}
         if self.variadic:
-            return function(*inputs, **{name: constants[name] for name in self.constants})
-        given = {**{name: constants[name] for name in self.constants}, **dict(zip(self.inputs, inputs))}
-        positional = [given.pop(p.name) for p in self.parameters if p.kind is not p.KEYWORD_ONLY]
-        return function(*positional, **given)
+            return function(*arguments[self.variadic], **keywords)
+        return function(*[arguments[name] for name in self.positional], **keywords)
 
     def run(self, inputs: Sequence[Any], constants: dict[str, Any]) -> Any:
         """Call the public function with its inputs in order and the other arguments by name, wherever they stand between them."""

@@ -233,6 +233,7 @@ def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: S
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
+@functools.cache
 def is_ours(filename: str) -> bool:
     """Whether a source file is of this package, or source that it wrote."""
     return filename.startswith(("<operator ", "<backward of ")) or os.path.abspath(filename).startswith(_PACKAGE)
@@ -332,6 +333,13 @@ def refuse_changed(node: Node) -> None:
                 raise error("TG-G003", op=operator.name, input=name, shape=array.shape)
 
 
+def watcher() -> Any:
+    """The recording that wants to know which node a backward is at, if any."""
+    from .modes import modes
+
+    return modes.recording
+
+
 def run_backward(
     roots: Iterable[tuple[Node, Any]],
     *,
@@ -351,6 +359,7 @@ def run_backward(
     totals: list[tuple[Leaf, Any]] = []
     cotangents: dict[int, Any] = {}
     waiting: dict[int, Node] = {}
+    recording = watcher()
     fresh: set[int] = set()  # numbers whose cotangent is a sum made here, which may be added to in place
     heap: list[int] = []
 
@@ -418,6 +427,8 @@ def run_backward(
             if not retain_graph:
                 node.saved = None
             continue
+        if recording is not None:
+            recording.node = node
         if create_graph:
             gradients = operator.differentiate(operator.lift(saved, node), parents, g)
         else:

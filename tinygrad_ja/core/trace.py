@@ -97,7 +97,7 @@ class Trace:
     """A recording. Make traced inputs with ``input``, run the program on them, name its results with ``output``.
 
     names: name -> Tensor whose array keeps that name when it becomes a constant (``dict(model.named_parameters())``).
-    note: called at each step; its result is kept as ``step.note``.
+    note: called at each step, with its operator; its result is kept as ``step.note``.
     expand: called with an operator and its arguments; True records the operator's reference in plain operators instead (the extra
     results that its derivative asks for are then missing, so only for a program without backward).
 
@@ -118,7 +118,7 @@ class Trace:
     def __init__(
         self,
         names: Mapping[str, Tensor] | None = None,
-        note: Callable[[], Any] | None = None,
+        note: Callable[[Any], Any] | None = None,
         expand: Callable[[Operator, dict[str, Any]], bool] | None = None,
     ) -> None:
         self.inputs: list[Value] = []
@@ -212,19 +212,47 @@ class Trace:
 
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """Run ``operator`` on its arguments, traced and others, and note the step. Returns what its kernel returns, traced."""
-        taken = mapped(arguments, _is_array, self._value)
+        taken, plain = self.both(arguments)
         if self._expand is not None and self._expand(operator, taken):
             return self._run_reference(operator, arguments)
-        plain = mapped(arguments, _stands_in, _plain)
-        return self.note_step(operator, taken, _call(operator, operator.kernels[self.array_type], plain))
+        return self.note_step(operator, taken, operator.apply(operator.kernels[self.array_type], plain))
+
+    def both(self, value: Any) -> tuple[Any, Any]:
+        """A nested value with Values in place of its arrays, and the same with their elements."""
+        kind = type(value)
+        if kind is Traced:
+            return self._value(value), value._elements
+        if kind in _SIMPLE:
+            return value, value
+        if kind is dict:
+            taken, plain = {}, {}
+            for name, part in value.items():
+                taken[name], plain[name] = self.both(part)
+            return taken, plain
+        if kind is tuple or kind is list:
+            pairs = [self.both(part) for part in value]
+            return kind([pair[0] for pair in pairs]), kind([pair[1] for pair in pairs])
+        return mapped(value, _is_array, self._value), mapped(value, _stands_in, _plain)
 
     def note_step(self, operator: Any, arguments: dict[str, Any], made: Any) -> Any:
         """Note a step that has been run; ``made`` is what it gave, from real arrays. Returns that, traced."""
-        step = Step(operator, arguments, self._note() if self._note else None)
-        traced = mapped(made, _is_result, lambda y: self._result(as_array(y), step))
-        step.result = mapped(traced, _is_traced, lambda array: array.entry)
+        step = Step(operator, arguments, self._note(operator) if self._note else None)
         self.steps.append(step)
+        if type(made) in BY_TYPE:
+            one = self._result(made, step)
+            step.result = one.entry
+            return one
+        traced, step.result = self._results(made, step)
         return traced
+
+    def _results(self, made: Any, step: Step) -> tuple[Any, Any]:
+        if _is_result(made):
+            traced = self._result(as_array(made), step)
+            return traced, traced.entry
+        if isinstance(made, (tuple, list)):
+            pairs = [self._results(part, step) for part in made]
+            return type(made)([pair[0] for pair in pairs]), type(made)([pair[1] for pair in pairs])
+        return made, made
 
     def record_backward(
         self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
@@ -238,7 +266,7 @@ class Trace:
 
         assert operator.reference is not None
         inputs = {name: mapped(arguments[name], _is_array, tensor) for name in operator.inputs}
-        made = _call(operator, operator.reference, {**arguments, **inputs})
+        made = operator.apply(operator.reference, {**arguments, **inputs})
         y = mapped(made, lambda x: type(x) is Tensor, lambda x: x.array if type(x.array) is Traced else self.capture(x.array))
         return (y, *[None for _ in operator.aux]) if operator.aux else y
 
@@ -267,6 +295,9 @@ class Trace:
             )
 
 
+_SIMPLE = frozenset((int, float, bool, str, type(None)))
+
+
 def _described(value: Value) -> str:
     return f"{value.shape} {value.dtype}"
 
@@ -281,11 +312,6 @@ def _shown_arguments(step: Step) -> Iterator[str]:
                 yield repr(argument)
         else:
             yield f"{name}={argument!r}"
-
-
-def _call(operator: Operator, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    inputs = arguments[operator.variadic] if operator.variadic else [arguments[name] for name in operator.inputs]
-    return operator.call(function, inputs, arguments)
 
 
 def _is_traced(value: Any) -> bool:

@@ -211,10 +211,22 @@ def _kernel_of(operator: Operator) -> Callable[..., Any]:
     defaults = {p.name: p.default for p in operator.parameters if p.default is not p.empty}
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
-        given = {operator.variadic: args} if operator.variadic else dict(zip(names, args))
-        bound = {**defaults, **given, **kwargs}
-        arguments = {name: bound[name] for name in names}
-        return _trace_of(arguments).record(operator, arguments)
+        if operator.variadic:
+            arguments = {**defaults, operator.variadic: args, **kwargs}
+            return _trace_of(arguments).record(operator, {name: arguments[name] for name in names})
+        arguments = dict(zip(names, args))
+        if len(arguments) + len(kwargs) < len(names):
+            arguments = {**defaults, **arguments}
+        if kwargs:
+            arguments.update(kwargs)
+        trace = None
+        for value in args:
+            if type(value) is Traced:
+                trace = value.recording
+                break
+        if trace is None or not trace.open:
+            trace = _trace_of(arguments)
+        return trace.record(operator, arguments)
 
     return kernel
 

@@ -123,7 +123,7 @@ class Recorder:
             stack.callback(modes.update, node=modes.node, profiler=modes.profiler)
             modes.update(node=_LinedNode, profiler=self)
             self._stack = stack.pop_all()
-        self._gpu = _Marks.started()
+        self._gpu = Marks.started()
         self.origin = clock()
         self.is_open = True
 
@@ -269,7 +269,7 @@ def _subclasses(kind: type) -> Iterator[Any]:
         yield from _subclasses(below)
 
 
-class _Marks:
+class Marks:
     """Moments in the queue of a GPU, which runs behind the program: the time of a call is what lies between its two marks."""
 
     def __init__(self, cupy: Any) -> None:
@@ -277,12 +277,12 @@ class _Marks:
         self._origin = self.mark()
 
     @staticmethod
-    def started() -> _Marks | None:
+    def started() -> Marks | None:
         """Marks for the GPU, None where no program has used one."""
         backend = next(
             (backend for backend in BY_TYPE.values() if backend.name == "cuda" and hasattr(backend.xp, "cuda")), None
         )
-        return None if backend is None else _Marks(backend.xp)
+        return None if backend is None else Marks(backend.xp)
 
     def mark(self) -> Any:
         """This moment, of the current stream."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..planning import Layout, plan_buffers
 from ..program import Array, Instruction, Program, run_instruction
-from .kernel import Address, Launch, Unsupported
-from .lowering import Lowered, Plain, distinct, lowered, module_source, number_view
+from .kernel import Address, Launch
+from .lowering import Lowered, Plain, lowered, number_view
 from .products import Product
 
 WARM_UP = 1
@@ -30,7 +30,7 @@ class CudaExecutor:
     """Runs a program again and again.
 
     nbytes: of the arena, of scratch memory and of the copies of arguments. peak: the most bytes of the arena that live at one time. launches:
-    what a call launches, once it is captured. notes: what does not run as a kernel of the graph, and why. reason: why this executor runs.
+    what a call launches, once it is captured. kernels: their texts. notes: what does not run as a kernel of the graph, and why. reason: why this executor runs.
 
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
     """
@@ -103,9 +103,8 @@ class CudaExecutor:
     def _bound(self) -> list[tuple[Instruction | None, Callable[[], None], str]]:
         """Every step as a call without arguments, and why no graph can hold it."""
         steps = [step for _, step in self._lowered.steps]
-        names = distinct(steps)
-        self.source = module_source(names) if names else ""
-        functions = dict(zip(names, self.machine.compile(self.source, list(names.values())))) if names else {}
+        self.kernels = list(dict.fromkeys([step.text for step in steps if isinstance(step, Launch)]))
+        functions = dict(zip(self.kernels, self.machine.compile(self.kernels)))
         made: list[tuple[Instruction | None, Callable[[], None], str]] = []
         for instruction, step in self._lowered.steps:
             if isinstance(step, Launch):
@@ -240,5 +239,3 @@ class CudaExecutor:
 def _extent(array: Array, strides: Sequence[int]) -> int:
     return sum([(n - 1) * abs(step) for n, step in zip(array.shape, strides)]) + array.dtype.itemsize if array.size else 1
 
-
-__all__ = ["CudaExecutor", "Unsupported"]

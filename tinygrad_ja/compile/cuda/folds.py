@@ -194,15 +194,16 @@ class _Rows:
         elements = [a for inner in self.body for a in inner.outputs if not self.is_row[a]]
         reductions = [inner for inner in self.body if inner.kind == "reduce" and not self.is_row[inner.inputs[0]]]
         stored = [a for a in self.stored if not self.is_row[a]]
-        level = {a: self.levels.get(a, 0) for a in (*self.read, *elements)}
+        level = {a: self.levels[a] for a in elements}
+        level.update({a: self._first_phase(a) for a in self.read})
         last = max([level[a] for a in stored] + [level[inner.inputs[0]] for inner in reductions], default=-1)
         per_thread = -(-self.length // (self.team * self.width)) * self.width
         kept = self._carried(level, last, stored)
-        self.cached = set(kept) if self.chunks == 1 and per_thread * len(kept) <= REGISTERS else set()
+        self.cached = kept if self.chunks == 1 and per_thread * len(kept) <= REGISTERS else []
         self.per_thread = per_thread
         self.level, self.last = level, last
         lines: list[str] = []
-        for a in [a for a in (*self.read, *elements) if a in self.cached]:
+        for a in self.cached:
             lines.append(f"{value_type(a.dtype)} {self._cache(a)}[{per_thread}];")
         for phase in range(max([*self.levels.values(), last, 0]) + 1):
             for inner in self.body:
@@ -213,18 +214,23 @@ class _Rows:
                 lines += self._loop(phase, now, stored if phase == last else [])
         return lines
 
+    def _first_phase(self, array: Array) -> int:
+        """The phase that first reads an array from memory."""
+        return min([self.levels[i.outputs[0]] - (i.kind == "reduce") for i in self.body if array in i.inputs])
+
     def _carried(self, level: dict[Array, int], last: int, stored: Sequence[Array]) -> list[Array]:
         """Arrays of the row that a later phase uses."""
         carried: list[Array] = []
         for inner in self.body:
             if inner.kind == "map" and not self.is_row[inner.outputs[0]]:
                 carried += [a for a in inner.inputs if a in level and not self.is_row[a] and level[a] < level[inner.outputs[0]]]
+            elif inner.kind == "reduce" and not self.is_row[inner.inputs[0]]:
+                carried += [a for a in inner.inputs if level[a] < self.levels[inner.outputs[0]] - 1]
         carried += [a for a in stored if level[a] < last]
         return list(dict.fromkeys(carried))
 
     def _cache(self, array: Array) -> str:
-        order = [a for a in (*self.read, *[a for inner in self.body for a in inner.outputs]) if a in self.cached]
-        return f"c{order.index(array)}"
+        return f"c{self.cached.index(array)}"
 
     def _row_line(self, inner: Instruction) -> list[str]:
         """A map of values of the row, or a reduction of one element."""

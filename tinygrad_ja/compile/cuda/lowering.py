@@ -8,21 +8,23 @@ gets; both find the addresses in a table in device memory, which holds everythin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...backend import philox
 from ...backend.philox import PhiloxStream, drawing_text
 from ..planning import Layout, Place
 from ..program import Array, Instruction, Program
+from .elements import prelude
 from .folds import reduce_kernel
 from .groups import group_kernels, one_by_one
 from .kernel import NAME, Address, Launch, Memory, Unsupported
 from .maps import add_at_kernel, copy_kernel, map_kernel, place_kernel, reshape_copy, scan_kernel, take_kernel
 from .products import Product, product_launches
 from .safety import capture_safety
+from .space import contiguous
 
 
 class Plain(NamedTuple):
@@ -159,7 +161,7 @@ def _draw(memory: Memory, table: Table, instruction: Instruction) -> list[Step]:
     if 0 in y.shape:
         return []
     target = y
-    if memory.strides(y, y.shape) != _plain_strides(y):
+    if memory.strides(y, y.shape) != contiguous(y.shape):
         target = memory.new(y.shape, y.dtype)
     try:
         text, threads = drawing_text(method, y.size, y.dtype, args[:2] if method in ("integers", "beta") else ())
@@ -169,12 +171,6 @@ def _draw(memory: Memory, table: Table, instruction: Instruction) -> list[Step]:
     addresses = (memory.address(target), table.stream(generator))
     made: list[Step] = [Launch(text, (-(-threads // 256),), (256,), addresses, (0, before))]
     return made if target is y else [*made, *copy_kernel(memory, target, y)]
-
-
-def _plain_strides(array: Array) -> tuple[int, ...]:
-    from .space import contiguous
-
-    return contiguous(array.shape)
 
 
 # ---- both ends --------------------------------------------------------------------------------------
@@ -214,7 +210,7 @@ def _results(memory: Memory, table: Table, results: Sequence[Array]) -> list[Ste
         if not a.size:
             continue
         source = a
-        if memory.strides(a, a.shape) != _plain_strides(a):
+        if memory.strides(a, a.shape) != contiguous(a.shape):
             source = memory.new(a.shape, a.dtype)
             made += _copied(memory, a, source)
         entries.append((table.results + k, memory.address(source), a.nbytes))
@@ -262,25 +258,8 @@ def _bounds(memory: Memory, state: Array) -> tuple[int, int]:
     return low, begin + sum([step for step in steps if step > 0]) + state.dtype.itemsize
 
 
-def flops(steps: Sequence[Step]) -> int:
-    """Floating-point operations of the products."""
-    return sum([2 * math.prod([s.m, s.n, s.k, s.count]) for s in steps if isinstance(s, Product)])
-
-
-def distinct(steps: Sequence[Step]) -> dict[str, str]:
-    """Text of each kernel -> its name in the module."""
-    names: dict[str, str] = {}
-    for step in steps:
-        if isinstance(step, Launch) and step.text not in names:
-            names[step.text] = f"kernel_{len(names)}"
-    return names
-
-
 def module_source(names: dict[str, str]) -> str:
-    """One file with all kernels."""
-    from ...backend import philox
-    from .elements import prelude
-
+    """One file with kernels: text -> name."""
     body = "\n".join([text.replace(NAME, name) for text, name in names.items()])
     return prelude(body) + (philox.PRELUDE if "philox(" in body or "gamma_number(" in body else "") + body
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from .cublas import WORKSPACE, Cublas
+from .lowering import module_source
 from .products import Product
 
 SLOTS = 32
 """How many calls the host may be ahead of the GPU."""
+PER_MODULE = 12
+"""How many kernels are compiled together."""
 
 
 class Machine:
@@ -84,10 +89,17 @@ class Machine:
 
     # -- kernels
 
-    def compile(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
-        """Functions called with (grid, block, arguments)."""
-        module = self.xp.RawModule(code=source, options=("-std=c++17",))
-        return [module.get_function(name) for name in names]
+    def compile(self, texts: Sequence[str]) -> list[Callable[..., None]]:
+        """Functions called with (grid, block, arguments), compiled by several threads."""
+        parts = [list(texts[begin : begin + PER_MODULE]) for begin in range(0, len(texts), PER_MODULE)]
+        with ThreadPoolExecutor(max(1, min(len(parts), os.cpu_count() or 1))) as pool:
+            return [function for part in pool.map(self._module, parts) for function in part]
+
+    def _module(self, texts: Sequence[str]) -> list[Callable[..., None]]:
+        names = {text: f"kernel_{k}" for k, text in enumerate(texts)}
+        with self.xp.cuda.Device(self.device.id):
+            module = self.xp.RawModule(code=module_source(names), options=("-std=c++17",))
+            return [module.get_function(name) for name in names.values()]
 
     def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[Any, ...]:
         """Arguments of a kernel: all have 64 bits."""

@@ -21,6 +21,7 @@ from ..numpy_executor import _Build
 from ..planning import contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
 from .loops import Launch, Operand, Unsupported, loops
+from .moves import indexed
 from .products import Panels, products
 from .target import compile_seconds, compiled
 from .team import MOST, team
@@ -46,6 +47,8 @@ class NativeExecutor:
         self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
         self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
         self._panels: Panels = {}
+        self._zeros: list[np.ndarray] = []
+        self._problem = np.zeros(2, np.int64)
         self._views = {i.output: i.inputs[0] for i in program.instructions if i.kind == "view"}
         self._factors = Counter(
             [self._identity(x, k) for i in program.instructions if i.kind == "matmul" for k, x in enumerate(i.inputs)]
@@ -80,10 +83,17 @@ class NativeExecutor:
         else:
             for instruction, calls in self.steps:
                 watch(instruction, calls)
+        if self._problem[0]:
+            self._refuse()
         results = [read() for read in self._results]
         for call in self._writes:
             call()
         return results
+
+    def _refuse(self) -> None:
+        size, index = self._problem.tolist()
+        self._problem[:] = 0
+        raise IndexError(f"index {index} is out of bounds for axis with size {size}")
 
     # ---- binding one instruction -------------------------------------------------------------------
 
@@ -124,6 +134,11 @@ class NativeExecutor:
                 for part, place in self.layout.unjoined(instruction)
                 for launch in self._copy(build.array(part), build.at(part, place))
             ]
+        if kind in ("take", "add_at"):
+            x, indices = [build.array(a) for a in instruction.inputs]
+            return indexed(instruction, x, indices, build.array(instruction.output), self._problem.ctypes.data)
+        if kind == "place":
+            return self._placed(instruction)
         raise Unsupported("" if kind in ("call", "random") else f"no machine code for {kind}")
 
     def _key(self, x: Array, side: int) -> Any:
@@ -147,6 +162,18 @@ class NativeExecutor:
         if instruction.function != "reshape" or not same_strides(y.shape, target.strides, contiguous(y.shape, y.dtype.itemsize)):
             raise Unsupported("a copy into an array that does not lie in order")
         return self._copy(source, target.reshape(x.shape))
+
+    def _placed(self, instruction: Instruction) -> list[Launch]:
+        """Zeros with something in them."""
+        key = instruction.options["key"]
+        if any([isinstance(part, (list, np.ndarray)) for part in (key if isinstance(key, tuple) else (key,))]):
+            raise Unsupported("a place that is an array")
+        out, x = self._build.array(instruction.output), self._build.array(instruction.inputs[0])
+        part = out[(*key, ...) if isinstance(key, tuple) and Ellipsis not in key else key]
+        if out.dtype.kind not in "fiub" or x.shape != part.shape:
+            raise Unsupported("a place that broadcasts")
+        self._zeros.append(np.zeros((), out.dtype))
+        return [*self._copy(np.broadcast_to(self._zeros[-1], out.shape), out), *self._copy(x, part)]
 
     def _copy(self, source: np.ndarray, target: np.ndarray) -> list[Launch]:
         if not source.size:

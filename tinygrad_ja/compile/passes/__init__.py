@@ -39,28 +39,36 @@ _SHAPING = ("products", "trees", "batching")
 _ROUNDS = 4
 
 
-def optimised(program: Program, disable: Collection[str] = ()) -> Program:
+Note = Callable[[str, int, int], object]
+
+
+def optimised(program: Program, disable: Collection[str] = (), note: Note = lambda name, before, after: None) -> Program:
     """The program after all passes but those whose names are in ``disable``. The passes that clean up run until nothing gets shorter, and
-    again after each of those that reshape the program."""
+    again after each of those that reshape the program. note: called after each run of a pass, with the numbers of instructions before and
+    after it."""
     unknown = set(disable) - set(PASSES)
     if unknown:
         raise ValueError(f"no such pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
-    program = _cleaned(_run(program, "dead_code", disable), disable)
+    program = _cleaned(_run(program, "dead_code", disable, note), disable, note)
     for name in _SHAPING:
         if name in PASSES and name not in disable:
-            program = _cleaned(PASSES[name](program), disable)
-    return _run(program, "fusion", disable)
+            program = _cleaned(_run(program, name, disable, note), disable, note)
+    return _run(program, "fusion", disable, note)
 
 
-def _run(program: Program, name: str, disable: Collection[str]) -> Program:
-    return program if name in disable else PASSES[name](program)
+def _run(program: Program, name: str, disable: Collection[str], note: Note) -> Program:
+    if name in disable:
+        return program
+    made = PASSES[name](program)
+    note(name, len(program.instructions), len(made.instructions))
+    return made
 
 
-def _cleaned(program: Program, disable: Collection[str]) -> Program:
+def _cleaned(program: Program, disable: Collection[str], note: Note) -> Program:
     for _ in range(_ROUNDS):
         before = len(program.instructions)
         for name in _CLEANING:
-            program = _run(program, name, disable)
+            program = _run(program, name, disable, note)
         if len(program.instructions) >= before:
             break
     return program

@@ -188,6 +188,8 @@ class Batches:
             return i
         if i.kind == "place" and not is_plain(i.options["key"], i.output.ndim):
             return i
+        if i.kind == "join":
+            return common
         return (*common, tuple([self._colour(a) for a in i.inputs]), i.source.part)
 
     def _colour(self, array: Array) -> Any:

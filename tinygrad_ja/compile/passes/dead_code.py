@@ -14,6 +14,7 @@ since the numbers that come after them depend on how many were drawn before.
 from __future__ import annotations
 
 from ..program import Program
+from .rewriting import with_instructions
 
 
 def dead_code(program: Program) -> Program:
@@ -24,4 +25,4 @@ def dead_code(program: Program) -> Program:
         if instruction.kind == "random" or any([output in read for output in instruction.outputs]):
             living.append(instruction)
             read.update(instruction.inputs)
-    return program.replaced(living[::-1])
+    return program if len(living) == len(program.instructions) else with_instructions(program, living[::-1])

@@ -24,7 +24,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ..program import Array, Instruction, Program
-from .rewriting import Writer
+from .rewriting import Writer, with_instructions
 from .views import views
 
 LARGEST_BODY = 96
@@ -92,7 +92,7 @@ class _Fusion:
                 self.units.append(unit)
             self.put(unit, position, instruction)
         units = [unit for unit in self.units if unit.members]
-        return self.program.replaced([self.written(unit) for unit in _in_order(units, self.unit_of)])
+        return with_instructions(self.program, [self.written(unit) for unit in _in_order(units, self.unit_of)])
 
     # -- which group an instruction joins
 

@@ -75,8 +75,10 @@ class Writer:
     def finished(self, instructions: Sequence[Instruction] | None = None) -> Program:
         """The new program; ``instructions``: those that were written, in another order."""
         p = self.program
-        base = Program(p.arguments, p.numbers, p.state, self.constants, (), p.results, p.writes)
-        return base.replaced(self.instructions if instructions is None else instructions, self.instead)
+        results = [self.now(a) for a in p.results]
+        writes = [(old, self.now(new)) for old, new in p.writes]
+        made = self.instructions if instructions is None else instructions
+        return with_instructions(Program(p.arguments, p.numbers, p.state, self.constants, (), results, writes), made)
 
     # -- views; each is written once, and none where it would change nothing
 
@@ -147,6 +149,15 @@ class Writer:
                     value = first
             self._uniform[array] = value
         return self._uniform[array]
+
+
+def with_instructions(program: Program, instructions: Sequence[Instruction]) -> Program:
+    """The program with other instructions, and without constants that none of them reads."""
+    p = program
+    used = {a for i in instructions for a in i.inputs}
+    used.update(p.wanted)
+    constants = {a: value for a, value in p.constants.items() if a in used}
+    return Program(p.arguments, p.numbers, p.state, constants, instructions, p.results, p.writes)
 
 
 def canonical(key: Any, shape: tuple[int, ...]) -> tuple[Key, tuple[int, ...]]:

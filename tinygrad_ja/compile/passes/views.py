@@ -133,6 +133,8 @@ def _broadcast(writer: Writer, instruction: Instruction) -> Array | None:
         (source,) = inner.inputs
         if (1,) * (x.ndim - source.ndim) + source.shape == x.shape:
             x = source
+    if x.size == instruction.output.size:
+        return writer.reshape(x, instruction.output.shape)
     return writer.broadcast(x, instruction.output.shape)
 
 

@@ -1,0 +1,257 @@
+"""The GPU executor without a GPU: its kernels run on the CPU (``cuda_on_cpu``) and are compiled for an H100, its graphs are planned."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_on_cpu import Emulated, Library, compiler
+from cuda_programs import CASES, Case, Maker, random_case
+from cuda_sources import compiler as gpu_compiler
+
+from tinygrad_ja.backend.philox import PhiloxStream, drawing_text, philox_words, uniform_numbers
+from tinygrad_ja.compile.cuda.executor import CudaExecutor
+from tinygrad_ja.compile.cuda.kernel import Launch
+from tinygrad_ja.compile.cuda.lowering import lowered, module_source
+from tinygrad_ja.compile.planning import plan_buffers
+from tinygrad_ja.compile.program import Array, Instruction, interpret
+
+RANDOM = 30
+NAMES = [*CASES, *[f"random_{seed}" for seed in range(RANDOM)]]
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs g++ or clang++")
+
+
+def build(name: str) -> Case:
+    with np.errstate(all="ignore"):
+        return CASES[name]() if name in CASES else random_case(int(name.partition("_")[2]))
+
+
+def texts_of(case: Case) -> list[str]:
+    steps = lowered(case.program, plan_buffers(case.program), Emulated().address).steps
+    return [step.text for _, step in steps if isinstance(step, Launch)]
+
+
+@functools.cache
+def library() -> Library:
+    return Library([text for name in NAMES for text in texts_of(build(name))])
+
+
+def close(actual: Any, expected: Any, rtol: float, what: Any) -> None:
+    if expected.dtype == np.float16:
+        rtol = max(rtol, 2e-3)
+    scale = np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0) if expected.dtype.kind in "fc" else 0.0
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol * max(float(scale), 1e-3) * 0.5, err_msg=repr(what))
+    assert actual.dtype == expected.dtype
+
+
+def check(case: Case, plain: Case, executor: Any, to_host: Any = np.asarray, runs: int = 3) -> None:
+    """Several runs of an executor against the interpreter: results, and the state after each."""
+    for _ in range(runs):
+        with np.errstate(all="ignore"):
+            made = executor.run(case.arguments, case.numbers)
+            expected = interpret(plain.program, plain.arguments, plain.numbers)
+        for array, actual, wanted in zip(case.program.results, made, expected):
+            close(to_host(actual), wanted, case.rtol, array.maker)
+        for actual, wanted in zip(case.program.state.values(), plain.program.state.values()):
+            close(to_host(actual), wanted, case.rtol, "state")
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_on_the_cpu(name):
+    case = build(name)
+    executor = CudaExecutor(case.program, machine=Emulated(library=library()))
+    check(case, build(name), executor)
+    assert executor.launches == (3 if name == "calls" else 1)
+    assert bool(executor.notes) == (name in ("calls", "unusual_dtypes", "group_with_odd_reduction"))
+
+
+QUICK = "functions_of_f2 functions_of_i1 places takes scans softmax_3x128 softmax_2x1000 layer_norm_70_64_f2 group_without_rows joins".split()
+
+
+@pytest.mark.skipif(gpu_compiler()[0] is None, reason=gpu_compiler()[1])
+@pytest.mark.parametrize("names", [QUICK, pytest.param([n for n in NAMES if n not in QUICK], marks=pytest.mark.slow)], ids=["some", "all"])
+def test_kernels_compile_for_a_gpu(names):
+    texts = dict.fromkeys([text for name in names for text in texts_of(build(name))])
+    for method, arguments in [("random", ()), ("standard_normal", ()), ("integers", (0, 9)), ("beta", (0.5, 2.0))]:
+        texts |= dict.fromkeys([drawing_text(method, 100, np.dtype(d), arguments)[0] for d in ("f2", "f4", "f8", "i8")])
+    problem = gpu_compiler()[0](module_source({text: f"kernel_{k}" for k, text in enumerate(texts)}))
+    assert not problem, problem[:3000]
+
+
+def test_a_kernel_that_does_not_compile_is_seen():
+    if gpu_compiler()[0] is None:
+        pytest.skip(gpu_compiler()[1])
+    assert "undefined_name" in gpu_compiler()[0]('extern "C" __global__ void f(float* x) { x[0] = undefined_name; }')
+
+
+# ---- the executor ------------------------------------------------------------------------------------
+
+
+def small() -> Case:
+    m = Maker()
+    x, w, n = m.argument((4, 6)), m.parameter((6, 5)), m.number()
+    y = m.map("multiply", m.map("tanh", m.matmul(x, w)), n)
+    m.writes.append((w, m.map("add", w, m.map("exp", m.map("negative", w)))))
+    return m.case("small", y, m.reduce("sum", y, (0, 1)), numbers=[2.0])
+
+
+@needs_compiler
+def test_the_second_run_captures_one_graph():
+    case, plain = small(), small()
+    machine = Emulated()
+    executor = CudaExecutor(case.program, machine=machine)
+    for run in range(5):
+        check(case, plain, executor, runs=1)
+        assert machine.graphs == (run >= 1)
+    assert executor.launches == 1 and len(executor.steps) > 5
+    assert len(machine.sent) == 5 and machine.sent[0] == 8 * executor.table.size
+
+
+@needs_compiler
+def test_without_a_graph_all_steps_run():
+    case = small()
+    machine = Emulated()
+    executor = CudaExecutor(case.program, machine=machine, graph=False)
+    check(case, small(), executor)
+    assert machine.graphs == 0 and executor.launches == len(executor.steps)
+
+
+@needs_compiler
+def test_numbers_and_arguments_are_read_at_each_call():
+    case, plain = small(), small()
+    executor = CudaExecutor(case.program, machine=Emulated())
+    for k in range(4):
+        x = np.asfortranarray(case.arguments[0] * k)
+        made, expected = executor.run([x], [k / 3]), interpret(plain.program, [x], [k / 3])
+        close(made[0], expected[0], 1e-5, "y")
+    assert made[0] is not executor.run([x], [1.0])[0]
+
+
+@needs_compiler
+def test_a_replaced_array_of_the_state_is_captured_anew():
+    case, plain = small(), small()
+    machine = Emulated()
+    executor = CudaExecutor(case.program, machine=machine)
+    check(case, plain, executor)
+    (w,) = case.program.state
+    for program in (case.program, plain.program):
+        program.state[next(iter(program.state))] = np.full(w.shape, 0.25, np.float32)
+    check(case, plain, executor)
+    assert machine.graphs == 2
+
+
+class Broken(Emulated):
+    """A machine whose captures fail."""
+
+    def capture(self, run: Any) -> Any:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+
+@needs_compiler
+def test_a_failed_capture_falls_back_and_says_why():
+    case = small()
+    executor = CudaExecutor(case.program, machine=Broken())
+    check(case, small(), executor)
+    assert executor.notes == ["no graph: RuntimeError: cudaErrorStreamCaptureUnsupported"]
+    assert executor.launches == len(executor.steps)
+
+
+@needs_compiler
+def test_what_no_graph_holds_runs_between_graphs():
+    case = build("calls")
+    machine = Emulated()
+    executor = CudaExecutor(case.program, machine=machine)
+    check(case, build("calls"), executor)
+    assert machine.graphs == 2 and executor.launches == 3
+    assert [note.partition(":")[0] for note in executor.notes] == ["tanh", "matmul"]
+    assert "outside of the graph" in executor.notes[1] and "outside" not in executor.notes[0]
+
+
+@needs_compiler
+def test_on_the_strict_stand_in():
+    from tinygrad_ja.testing import strict
+
+    machine = Emulated(strict.xp, strict.ndarray, strict.peek)
+    case, plain = small(), small()
+    case.program.state = {a: strict.ndarray(x.copy()) for a, x in case.program.state.items()}
+    strict.EVENTS.clear()
+    executor = CudaExecutor(case.program, machine=machine)
+    check(case._replace(arguments=[strict.ndarray(x) for x in case.arguments]), plain, executor, strict.peek)
+    assert strict.EVENTS == []
+
+
+# ---- random numbers -----------------------------------------------------------------------------------
+
+
+def test_philox_has_the_known_answers():
+    def words(index, seed, draw):
+        return [f"{int(w[0]):08x}" for w in philox_words(np.full(1, index, np.uint64), seed, draw)]
+
+    assert words(0, 0, 0) == ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]
+    everything = 2**64 - 1
+    assert words(everything, everything, everything) == ["408f276d", "41c83b0e", "a20bc7c6", "6d5451fd"]
+
+
+class Stream:
+    """Stands for a generator of a GPU."""
+
+    def __init__(self, seed: int) -> None:
+        self._stream = PhiloxStream(seed)
+
+
+def draws(generator: Stream, *wanted: tuple[str, tuple[int, ...], str, tuple]) -> Case:
+    m = Maker()
+    made = []
+    for method, shape, dtype, args in wanted:
+        options = {"generator": generator, "args": args}
+        output = Array(shape, dtype)
+        m.instructions.append(Instruction("random", method, [], [output], options))
+        made.append(output)
+    return m.case("draws", *made, m.map("add", made[0], made[0]))
+
+
+@needs_compiler
+def test_draws_are_those_of_the_stream_at_each_replay():
+    generator = Stream(1234567890123456789)
+    wanted = [("uniform", (3, 5), d, ((3, 5), np.dtype(d))) for d in ("f4", "f8", "f2")]
+    case = draws(generator, *wanted)
+    executor = CudaExecutor(case.program, machine=Emulated())
+    for replay in range(4):
+        made = executor.run([], [])
+        for k, dtype in enumerate(("f4", "f8", "f2")):
+            drawn = uniform_numbers(15, "f8" if dtype == "f8" else "f4", 1234567890123456789, 3 * replay + k)
+            assert np.array_equal(made[k], drawn.astype(dtype).reshape(3, 5))
+    assert generator._stream.draws == 12
+    generator._stream = PhiloxStream(7)  # manual_seed
+    assert np.array_equal(executor.run([], [])[0], uniform_numbers(15, "f4", 7, 0).reshape(3, 5))
+
+
+@needs_compiler
+def test_distributions_of_draws():
+    n = 4000
+    wanted = [
+        ("normal", (n,), "f4", ((n,), np.dtype("f4"))),
+        ("normal", (n,), "f8", ((n,), np.dtype("f8"))),
+        ("integers", (n,), "i8", (-3, 5, (n,))),
+        ("beta", (n,), "f4", (0.4, 0.4, (n,), np.dtype("f4"))),
+        ("beta", (n,), "f8", (2.0, 5.0, (n,), np.dtype("f8"))),
+    ]
+    case = draws(Stream(3), *wanted)
+    normal, double, integers, beta, other, _ = CudaExecutor(case.program, machine=Emulated()).run([], [])
+    for x in (normal, double):
+        assert abs(x.mean()) < 0.06 and abs(x.std() - 1) < 0.05 and abs((x**3).mean()) < 0.3 and 2.5 < (x**4).mean() < 3.5
+    counts = np.bincount(integers + 3, minlength=8)
+    assert len(counts) == 8 and np.all(np.abs(counts - n / 8) < 100)
+    assert abs(beta.mean() - 0.5) < 0.03 and abs(beta.var() - 0.25 / 1.8) < 0.01 and 0 <= beta.min() and beta.max() <= 1
+    assert abs(other.mean() - 2 / 7) < 0.02 and abs(other.var() - 10 / (49 * 8)) < 0.005
+
+
+def test_a_saved_stream_goes_on():
+    stream = PhiloxStream(5)
+    stream.draws = 17
+    other = PhiloxStream(0)
+    other.bit_generator.state = stream.bit_generator.state
+    assert (other.seed, other.draws) == (5, 17)

@@ -115,9 +115,7 @@ class Maker:
         self.instructions[start:] = [group]
 
     def program(self, *results: Array) -> Program:
-        program = Program(
-            self.arguments, self.numbers, self.state, self.constants, self.instructions, results, self.writes
-        )
+        program = Program(self.arguments, self.numbers, self.state, self.constants, self.instructions, results, self.writes)
         program.check()
         return program
 
@@ -184,7 +182,10 @@ def _integers(dtype: str) -> Callable[[Maker], Any]:
         m.group(0, (12, 12), 1, [y for y in made if y.shape == (12, 12)])
         made = list(m.instructions[0].outputs)
         a = m.argument((12,), dtype, values)
-        start, made_of_one = len(m.instructions), [m.map(f, a) for f in "negative absolute sign invert square logical_not".split()]
+        start, made_of_one = (
+            len(m.instructions),
+            [m.map(f, a) for f in "negative absolute sign invert square logical_not".split()],
+        )
         made_of_one += [m.add("map", "cast", [a], a.shape, d) for d in ("i1", "i2", "i4", "i8", "u1", "f2", "f4", "f8", "?")]
         m.group(start, (12,), 1, made_of_one)
         return [*made, *made_of_one]
@@ -200,7 +201,9 @@ for _dtype in ("i1", "u1", "i4", "i8"):
 @case
 def booleans(m: Maker) -> Any:
     a, b = m.argument((7, 1), "?"), m.argument((1, 5), "?")
-    names = "add multiply logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor maximum minimum equal less".split()
+    names = (
+        "add multiply logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor maximum minimum equal less".split()
+    )
     x = m.argument((7, 5))
     casts = [m.add("map", "cast", [x], x.shape, d) for d in ("?", "f2", "f8")]
     return [m.map(f, a, b) for f in names] + [m.map("invert", a), m.map("where", a, x, m.constant(-1.0)), *casts]
@@ -317,7 +320,11 @@ def products(m: Maker) -> Any:
         a, b = m.argument((5, 7), dtype), m.argument((7, 6), dtype)
         made += [m.matmul(a, b), m.matmul(m.transpose(b, 1, 0), m.transpose(a, 1, 0))]
         t, w = m.argument((3, 5, 7), dtype), m.argument((7, 4), dtype)
-        made += [m.matmul(t, w), m.matmul(w_t := m.transpose(w, 1, 0), m.transpose(t, 0, 2, 1)), m.matmul(m.argument((3, 2, 5), dtype), t)]
+        made += [
+            m.matmul(t, w),
+            m.matmul(w_t := m.transpose(w, 1, 0), m.transpose(t, 0, 2, 1)),
+            m.matmul(m.argument((3, 2, 5), dtype), t),
+        ]
         made.append(m.matmul(m.argument((5, 4), dtype), w_t))
     return made, {"rtol": 2e-3}
 
@@ -448,7 +455,9 @@ def state_and_numbers(m: Maker) -> Any:
     m.state[square] = np.abs(m.state[square])
     g, rate, correction = m.argument((6, 9)), m.number(), m.number("f8")
     new_mean = m.map("add", m.map("multiply", mean, m.constant(0.9)), m.map("multiply", g, m.constant(0.1)))
-    new_square = m.map("add", m.map("multiply", square, m.constant(0.999)), m.map("multiply", m.map("square", g), m.constant(0.001)))
+    new_square = m.map(
+        "add", m.map("multiply", square, m.constant(0.999)), m.map("multiply", m.map("square", g), m.constant(0.001))
+    )
     scaled = m.add("map", "multiply", [new_mean, correction], (6, 9), "f4")
     step = m.map("divide", scaled, m.map("add", m.map("sqrt", new_square), m.constant(1e-8)))
     new = m.map("subtract", w, m.map("multiply", step, rate))

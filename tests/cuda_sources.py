@@ -54,6 +54,16 @@ def _by_nvcc(nvcc: str, source: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernels.cu"
         file.write_text(source)
-        command = [nvcc, f"-arch={ARCHITECTURE}", "-std=c++17", "-ftz=true", "-cubin", "-w", str(file), "-o", str(file.with_suffix(".o"))]
+        command = [
+            nvcc,
+            f"-arch={ARCHITECTURE}",
+            "-std=c++17",
+            "-ftz=true",
+            "-cubin",
+            "-w",
+            str(file),
+            "-o",
+            str(file.with_suffix(".o")),
+        ]
         made = subprocess.run(command, capture_output=True, text=True)
     return "" if made.returncode == 0 else made.stderr

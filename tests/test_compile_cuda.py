@@ -18,7 +18,7 @@ from tinygrad_ja.compile.cuda.lowering import lowered, module_source
 from tinygrad_ja.compile.planning import plan_buffers
 from tinygrad_ja.compile.program import Array, Instruction, interpret
 
-RANDOM = 30
+RANDOM = 12
 NAMES = [*CASES, *[f"random_{seed}" for seed in range(RANDOM)]]
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs g++ or clang++")
 
@@ -72,7 +72,9 @@ QUICK = "functions_of_f2 functions_of_i1 places takes scans softmax_3x128 softma
 
 
 @pytest.mark.skipif(gpu_compiler()[0] is None, reason=gpu_compiler()[1])
-@pytest.mark.parametrize("names", [QUICK, pytest.param([n for n in NAMES if n not in QUICK], marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize(
+    "names", [QUICK, pytest.param([n for n in NAMES if n not in QUICK], marks=pytest.mark.slow)], ids=["some", "all"]
+)
 def test_kernels_compile_for_a_gpu(names):
     texts = dict.fromkeys([text for name in names for text in texts_of(build(name))])
     for method, arguments in [("random", ()), ("standard_normal", ()), ("integers", (0, 9)), ("beta", (0.5, 2.0))]:

@@ -131,7 +131,7 @@ def test_a_fused_operator_is_recorded_as_its_reference_where_asked() -> None:
 
 def test_notes_say_where_a_step_was_recorded() -> None:
     here = iter(range(9))
-    with Trace(note=lambda: next(here)) as trace:
+    with Trace(note=lambda operator: next(here)) as trace:
         x = trace.input(tg.ones(1), "x")
         trace.output(x.exp() + 1)
     assert [step.note for step in trace.steps] == [0, 1]

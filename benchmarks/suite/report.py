@@ -126,7 +126,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def chart(results: dict[str, Any], files: list[Path]) -> bool:
-    """Draw the times relative to the best peer as horizontal bars; False where matplotlib is missing."""
+    """Draw the times relative to the best peer as horizontal bars; False where matplotlib or every peer is missing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -135,6 +135,8 @@ def chart(results: dict[str, Any], files: list[Path]) -> bool:
     setting = list(results["blas"])[-1]
     rows = [row for row in results["rows"] if row["blas"] == setting and best_peer(row) is not None]
     sides = results["sides"]
+    if not rows:
+        return False
     figure = Figure(figsize=(9, 1.2 + len(rows) * (0.35 + 0.17 * len(sides))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

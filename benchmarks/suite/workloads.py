@@ -84,7 +84,8 @@ def _seq2seq(s: Sizes) -> Shapes:
 
 
 def _transformer(s: Sizes) -> Shapes:
-    d, shapes = s["d"], {"embedding.weight": (s["V"], s["d"]), "position": (s["T"], s["d"])}
+    d = s["d"]
+    shapes: Shapes = {"embedding.weight": (s["V"], d), "position": (s["T"], d)}
     for i in range(s["blocks"]):
         layer = f"blocks.{i}"
         shapes.update({f"{layer}.self_attn.in_proj_weight": (3 * d, d), f"{layer}.self_attn.in_proj_bias": (3 * d,)})

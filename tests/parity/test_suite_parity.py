@@ -33,7 +33,8 @@ def test_losses_are_those_of_pytorch(name, form):
 def test_losses_are_those_of_jax(name):
     from benchmarks.suite import jax_side
 
-    for form in FORMS_OF_SIDES["jax"].get(name, ("plain",)):
+    forms = FORMS_OF_SIDES["jax"].get(name, ("plain",))
+    for form in forms if name == "rnn" else forms[:1]:
         runner = jax_side.Runner(name, workloads.problem(name, quick=True), form, "cpu", 2)
         batches = runner.batches
         theirs = [float(runner.step(batches[i % len(batches)])) for i in range(STEPS)]

@@ -25,7 +25,12 @@ def philox_words(index: np.ndarray, seed: int, draw: int, turn: int = 0) -> list
     """Four words of 32 bits for each index (uint64): those of a draw of a stream. turn: counts the trials of methods that reject."""
     u = np.uint64
     shift = u(32)
-    c = [index & _LOW, (index >> shift) | u(turn << 16), np.full_like(index, draw & 0xFFFFFFFF), np.full_like(index, draw >> 32)]
+    c = [
+        index & _LOW,
+        (index >> shift) | u(turn << 16),
+        np.full_like(index, draw & 0xFFFFFFFF),
+        np.full_like(index, draw >> 32),
+    ]
     key = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
         p, q = u(0xD2511F53) * c[0], u(0xCD9E8D57) * c[2]
@@ -111,7 +116,16 @@ _BODY = {
     + "  const double v[1] = {{x + y > 0 ? x / (x + y) : 0.5}};\n",
 }
 _EACH = {("random", "f"): 4, ("standard_normal", "f"): 4, ("beta", "d"): 1}
-STORED = {"e": "__half", "f": "float", "d": "double", "i": "int", "l": "long long", "h": "short", "b": "signed char", "B": "unsigned char"}
+STORED = {
+    "e": "__half",
+    "f": "float",
+    "d": "double",
+    "i": "int",
+    "l": "long long",
+    "h": "short",
+    "b": "signed char",
+    "B": "unsigned char",
+}
 """C types of the dtypes that draws end in."""
 
 

@@ -32,7 +32,7 @@ Call = Callable[[], Any]
 _LONGEST = 4096
 """Up to here the products' own order of summation is as accurate as NumPy's pairwise one (see ``kernels/numpy_reduce.py``)."""
 _SMALL = 512
-"""Up to so many elements ``where`` is cheaper by ``putmask``."""
+"""Up to so many elements ``where`` is cheaper by ``putmask``, and a product by ``dot`` of a copy than by ``matmul``."""
 _CHUNK = 1 << 20
 
 
@@ -120,6 +120,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _map(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, binding: Binding) -> list[Call]:
     function = instruction.function
+    xs, y = _simpler(xs, y)
     if function in ("cast", "copy"):
         return [copy(xs[0], y)]
     if function == "where":
@@ -134,6 +135,15 @@ def _map(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, bind
         return [_call_of(ufunc, xs, y)]
     made = binding.room.array(y.shape, natural)
     return [_call_of(ufunc, xs, made), copy(made, y)]
+
+
+def _simpler(xs: Sequence[np.ndarray], y: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+    """The same elements with one axis, if those that are more than one lie in order everywhere: broadcasting costs as much as the work."""
+    if y.ndim < 2 or not y.flags.c_contiguous or not y.size:
+        return xs, y
+    if not all([x.size == 1 or (x.size == y.size and x.flags.c_contiguous) for x in xs]):
+        return xs, y
+    return [x.reshape(()) if x.size == 1 < y.size else x.reshape(-1) for x in xs], y.reshape(-1)
 
 
 def _call_of(ufunc: np.ufunc, xs: Sequence[np.ndarray], y: np.ndarray) -> Call:
@@ -314,21 +324,43 @@ def _matmul(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, b
     a, b = xs
     if a.dtype.char == "e" and b.dtype.char == "e":
         return _matmul_of_halves(instruction, a, b, y, binding)
+    room = binding.room
     common = np.result_type(a.dtype, b.dtype)
     if common != y.dtype:
-        made = binding.room.array(y.shape, common)
+        made = room.array(y.shape, common)
         return [*_matmul(instruction, xs, made, binding), copy(made, y)]
-    if common.char in "fd" and a.dtype == b.dtype and b.ndim == 2 and y.flags.c_contiguous and y.size:
-        rows = a.reshape(-1, a.shape[-1])
-        if overlap(rows, a) and _for_blas(rows) and _for_blas(b):
-            return [partial(rows.dot, b, y.reshape(-1, y.shape[-1]))]
-    return [partial(np.matmul, a, b, y)]
+    if common.char not in "fd" or a.dtype != b.dtype or not y.size:
+        return [partial(np.matmul, a, b, y)]
+    calls: list[Call] = []
+    flat = b.ndim == 2 and y.flags.c_contiguous
+    if not (_in_order(a, 0) if flat and a.ndim == 2 and a.size <= _SMALL else _for_blas(a)):
+        a = _contiguous(a, room, calls)
+    if not (_in_order(b, 1) if flat and b.size <= _SMALL else _for_blas(b)):
+        b = _contiguous(b, room, calls)
+    rows = a.reshape(-1, a.shape[-1])
+    if flat and overlap(rows, a) and _in_order(rows, 0) and _in_order(b, 1):
+        return [*calls, partial(rows.dot, b, y.reshape(-1, y.shape[-1]))]
+    return [*calls, partial(np.matmul, a, b, y)]
+
+
+def _contiguous(x: np.ndarray, room: Room, calls: list[Call]) -> np.ndarray:
+    """The same elements in order; of a constant once for all."""
+    if not x.flags.writeable:
+        return np.ascontiguousarray(x)
+    calls.append(copy(x, made := room.array(x.shape, x.dtype)))
+    return made
+
+
+def _in_order(x: np.ndarray, axis: int) -> bool:
+    """Whether ``dot`` takes a matrix as it lies. A vector along the other axis than ``axis`` may have any stride."""
+    return x.flags.c_contiguous or x.flags.f_contiguous or (x.shape[axis] == 1 and x.strides[1 - axis] > 0)
 
 
 def _for_blas(x: np.ndarray) -> bool:
-    """Whether BLAS takes a matrix as it lies: its rows or its columns in order."""
-    (m, n), (row, column), itemsize = x.shape, x.strides, x.itemsize
-    return (column == itemsize and row >= n * itemsize) or (row == itemsize and column >= m * itemsize)
+    """Whether ``matmul`` takes matrices as they lie: their rows or their columns in order. It would multiply others without BLAS."""
+    (m, n), (row, column), itemsize = x.shape[-2:], x.strides[-2:], x.itemsize
+    rows = (column == itemsize or n == 1) and (row >= n * itemsize or m == 1)
+    return rows or ((row == itemsize or m == 1) and (column >= m * itemsize or n == 1))
 
 
 def _matmul_of_halves(instruction: Instruction, a: np.ndarray, b: np.ndarray, y: np.ndarray, binding: Binding) -> list[Call]:

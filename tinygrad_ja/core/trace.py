@@ -251,7 +251,7 @@ class Trace:
             return traced, traced.entry
         if isinstance(made, (tuple, list)):
             pairs = [self._results(part, step) for part in made]
-            return type(made)([pair[0] for pair in pairs]), type(made)([pair[1] for pair in pairs])
+            return _like(made, [pair[0] for pair in pairs]), _like(made, [pair[1] for pair in pairs])
         return made, made
 
     def record_backward(
@@ -316,6 +316,10 @@ def _shown_arguments(step: Step) -> Iterator[str]:
 
 def _is_traced(value: Any) -> bool:
     return type(value) is Traced
+
+
+def _like(value: Any, parts: list[Any]) -> Any:
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
 
 def _stands_in(value: Any) -> bool:

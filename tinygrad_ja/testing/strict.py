@@ -291,6 +291,12 @@ def _out(kwargs: dict[str, Any]) -> tuple[Any, ...]:
 # ---- arrays --------------------------------------------------------------------------------------
 
 
+class Pointer(NamedTuple):
+    """The part of ``cupy.cuda.MemoryPointer`` that tells where memory lies."""
+
+    ptr: int
+
+
 class ndarray:
     """The stand-in for ``cupy.ndarray``."""
 
@@ -305,6 +311,11 @@ class ndarray:
     def base(self) -> Any:
         """None unless this array is a view."""
         return self._host.base
+
+    @property
+    def data(self) -> Pointer:
+        """Where the first element lies."""
+        return Pointer(int(self._host.__array_interface__["data"][0]))
 
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
@@ -483,6 +494,11 @@ class _Random:
 
     def __init__(self, seed: int, index: int) -> None:
         self._stream = np.random.Generator(np.random.Philox(seed))
+
+    @property
+    def bit_generator(self) -> Any:
+        """What holds the state."""
+        return self._stream.bit_generator
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.NAMES:

@@ -30,7 +30,9 @@ def library() -> Any:
     except Exception:
         path = None
     found = None
-    for name in [path] if path else ["libcublas.so.13", "libcublas.so.12", "libcublas.so", "cublas64_13.dll", "cublas64_12.dll"]:
+    for name in (
+        [path] if path else ["libcublas.so.13", "libcublas.so.12", "libcublas.so", "cublas64_13.dll", "cublas64_12.dll"]
+    ):
         try:
             found = ctypes.CDLL(name)
             break

@@ -249,7 +249,17 @@ def applied(function: str, values: Sequence[tuple[str, np.dtype]], out: np.dtype
         return None
     if made.kind in "iu" and made.itemsize < 4:
         text = f"({value_type(made)}){text}"  # C computes small integers as int
-    if made == HALF and function not in ("where", "positive", "maximum", "minimum", "fmax", "fmin", "clip", "absolute", "negative"):
+    if made == HALF and function not in (
+        "where",
+        "positive",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "clip",
+        "absolute",
+        "negative",
+    ):
         text = f"round_half({text})"
     return cast(text, made, out)
 

@@ -35,7 +35,9 @@ class CudaExecutor:
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
     """
 
-    def __init__(self, program: Program, *, tf32: bool = False, graph: bool = True, reuse: bool = True, machine: Any = None) -> None:
+    def __init__(
+        self, program: Program, *, tf32: bool = False, graph: bool = True, reuse: bool = True, machine: Any = None
+    ) -> None:
         if machine is None:
             from .machine import Machine
 
@@ -238,4 +240,3 @@ class CudaExecutor:
 
 def _extent(array: Array, strides: Sequence[int]) -> int:
     return sum([(n - 1) * abs(step) for n, step in zip(array.shape, strides)]) + array.dtype.itemsize if array.size else 1
-

@@ -24,7 +24,16 @@ REGISTERS = 64
 """How many values a thread keeps for later phases."""
 BLOCKS = 264
 """How many blocks keep a GPU busy: two for each of its 132 processors."""
-_OPERATION = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min", "any": "Any", "all": "All", "argmax": "Argmax", "argmin": "Argmin"}
+_OPERATION = {
+    "sum": "Sum",
+    "prod": "Prod",
+    "max": "Max",
+    "min": "Min",
+    "any": "Any",
+    "all": "All",
+    "argmax": "Argmax",
+    "argmin": "Argmin",
+}
 
 
 def partial_dtype(instruction: Instruction) -> np.dtype:
@@ -100,7 +109,13 @@ class _Rows:
     """A row kernel while it is made."""
 
     def __init__(
-        self, memory: Memory, body: Sequence[Instruction], space: tuple[int, ...], reduced: Sequence[int], stored: Sequence[Array], chunks: int
+        self,
+        memory: Memory,
+        body: Sequence[Instruction],
+        space: tuple[int, ...],
+        reduced: Sequence[int],
+        stored: Sequence[Array],
+        chunks: int,
     ) -> None:
         self.memory, self.space, self.reduced = memory, space, tuple(reduced)
         self.kept = tuple([axis for axis in range(len(space)) if axis not in self.reduced])
@@ -283,7 +298,9 @@ class _Rows:
         lines = [a.declaration() for a in accumulators.values()]
         if self.chunks > 1:
             size = -(-self.length // self.chunks)
-            lines.append(f"for ({kind} c = chunk * {size} + threadIdx.x; c < (chunk + 1) * {size} && c < {self.length}; c += {team}) {{")
+            lines.append(
+                f"for ({kind} c = chunk * {size} + threadIdx.x; c < (chunk + 1) * {size} && c < {self.length}; c += {team}) {{"
+            )
         elif cached:
             lines += ["#pragma unroll", f"for (int k = 0; k < {self.per_thread // width}; ++k) {{"]
             lines.append(f"  const {kind} c = ((({kind})k * {team}) + threadIdx.x) * {width};")
@@ -310,7 +327,12 @@ class _Rows:
 
 
 def row_kernel(
-    memory: Memory, body: Sequence[Instruction], space: tuple[int, ...], reduced: Sequence[int], stored: Sequence[Array], chunks: int = 1
+    memory: Memory,
+    body: Sequence[Instruction],
+    space: tuple[int, ...],
+    reduced: Sequence[int],
+    stored: Sequence[Array],
+    chunks: int = 1,
 ) -> list[Launch]:
     """Maps and reductions over the axes ``reduced`` of a space. stored: what is written, with one element for each row, or one for each
     element. chunks: cut the reduced axes; then the body's reductions are the only outputs, and end in arrays of (rows, chunks)."""
@@ -422,7 +444,13 @@ def fold(
         partial.append(Instruction("reduce", inner.function, inner.inputs, [cut], inner.options))
         flat = Array((rows,), inner.output.dtype)
         memory.places[flat] = memory.places[inner.output]._replace(strides=(inner.output.dtype.itemsize,))
-        second += fold(memory, [], [Instruction("reduce", inner.function, [cut], [flat], {"axes": (axis,), "keepdims": False})], shape, (axis,))
+        second += fold(
+            memory,
+            [],
+            [Instruction("reduce", inner.function, [cut], [flat], {"axes": (axis,), "keepdims": False})],
+            shape,
+            (axis,),
+        )
     if in_columns:
         first = column_kernel(memory, maps, partial, space, reduced, stored, chunks)
     else:

@@ -74,15 +74,23 @@ def _by_axes(columns: Sequence[Instruction]) -> list[tuple[tuple[tuple[int, ...]
 
 
 def _row_values(
-    memory: Memory, body: Sequence[Instruction], by_row: Sequence[Instruction], columns: Sequence[Instruction], stored: Sequence[Array]
+    memory: Memory,
+    body: Sequence[Instruction],
+    by_row: Sequence[Instruction],
+    columns: Sequence[Instruction],
+    stored: Sequence[Array],
 ) -> dict[Array, Array]:
     """Scratch arrays for the results of row reductions that column reductions depend on and no output holds."""
     wanted = {i.inputs[0] for i in columns}
     reached = {a for i in needed(body, wanted, stored) for a in i.outputs}
-    return {i.output: memory.new(i.output.shape, i.output.dtype) for i in by_row if i.output in reached and i.output not in stored}
+    return {
+        i.output: memory.new(i.output.shape, i.output.dtype) for i in by_row if i.output in reached and i.output not in stored
+    }
 
 
-def _with_spares(work: list[Instruction], stored: Sequence[Array], spare: dict[Array, Array]) -> tuple[list[Instruction], list[Array]]:
+def _with_spares(
+    work: list[Instruction], stored: Sequence[Array], spare: dict[Array, Array]
+) -> tuple[list[Instruction], list[Array]]:
     """The body with copies of row values to scratch arrays."""
     extra = [Instruction("map", "copy", [a], [copy]) for a, copy in spare.items()]
     return [*work, *extra], [*stored, *spare.values()]

@@ -42,9 +42,7 @@ class Table:
     """Where in the table of 64-bit entries everything is."""
 
     def __init__(self, program: Program) -> None:
-        self.generators = list(
-            dict.fromkeys([i.options["generator"] for i in program.instructions if i.kind == "random"])
-        )
+        self.generators = list(dict.fromkeys([i.options["generator"] for i in program.instructions if i.kind == "random"]))
         self.streams = len(program.numbers)
         self.arguments = self.streams + 2 * len(self.generators)
         self.results = self.arguments + len(program.arguments)

@@ -17,7 +17,10 @@ from .space import contiguous, is_wide, merged, offset, split, vector_width
 
 def _index(total: int, wide: bool) -> list[str]:
     kind = "unsigned long long" if wide else "unsigned int"
-    return [f"const {kind} i = ({kind})blockIdx.x * {THREADS} + threadIdx.x;", f"if (i >= {total}{'ull' if wide else 'u'}) return;"]
+    return [
+        f"const {kind} i = ({kind})blockIdx.x * {THREADS} + threadIdx.x;",
+        f"if (i >= {total}{'ull' if wide else 'u'}) return;",
+    ]
 
 
 def _blocks(total: int) -> tuple[int, ...]:
@@ -246,4 +249,13 @@ def integer_product(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch
     return [kernel.launch(lines, _blocks(y.size), (THREADS,))]
 
 
-__all__ = ["add_at_kernel", "copy_kernel", "map_kernel", "place_kernel", "reshape_copy", "scan_kernel", "stored_type", "take_kernel"]
+__all__ = [
+    "add_at_kernel",
+    "copy_kernel",
+    "map_kernel",
+    "place_kernel",
+    "reshape_copy",
+    "scan_kernel",
+    "stored_type",
+    "take_kernel",
+]

@@ -124,8 +124,10 @@ def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Produc
             step, step_out = steps[0][axes[-1]], steps[2][axes[-1]]
             if step >= k and step_out >= n:
                 left, out = (True, step), (True, step_out)
-        while axes and _follows(batch[axes[-1]], height, steps[0][axes[-1]], left[1]) and _follows(
-            batch[axes[-1]], height, steps[2][axes[-1]], out[1]
+        while (
+            axes
+            and _follows(batch[axes[-1]], height, steps[0][axes[-1]], left[1])
+            and _follows(batch[axes[-1]], height, steps[2][axes[-1]], out[1])
         ):
             height *= batch[axes.pop()]
         m = height

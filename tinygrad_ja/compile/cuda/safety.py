@@ -30,7 +30,9 @@ WAITING = frozenset(
 """Names whose functions wait for the GPU, or copy from or to the host."""
 FROM_HOST = frozenset("linspace from_host".split())
 _PACKAGE = __name__.partition(".")[0]
-_MACHINERY = tuple([f"{_PACKAGE}.{part}" for part in ("errors", "backend.", "core.front", "core.tape", "core.promotion", "core.names")])
+_MACHINERY = tuple(
+    [f"{_PACKAGE}.{part}" for part in ("errors", "backend.", "core.front", "core.tape", "core.promotion", "core.names")]
+)
 """Modules whose functions no text calls with arrays of the program, but for their shapes."""
 
 

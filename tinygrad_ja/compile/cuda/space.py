@@ -94,7 +94,11 @@ def split(index: str, shape: Sequence[int], letter: str, wide: bool = False) -> 
 def offset(coordinates: Sequence[str], strides: Strides, wide: bool = False) -> str:
     """Offset of an element as C text."""
     kind = "long long" if wide else "int"
-    terms = [f"({kind}){c}" if step == 1 else f"({kind}){c} * {step}{'ll' if wide else ''}" for c, step in zip(coordinates, strides) if step]
+    terms = [
+        f"({kind}){c}" if step == 1 else f"({kind}){c} * {step}{'ll' if wide else ''}"
+        for c, step in zip(coordinates, strides)
+        if step
+    ]
     return " + ".join(terms) or "0"
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -334,13 +335,21 @@ def _add_places(self: _Algebra, i: Instruction) -> Array | None:
             others.append(term)
         else:
             places.setdefault(axis, []).append(place)
-    made = [joined for axis, found in places.items() for joined in _joined_places(self, i.output, axis, found)]
-    if len(made) + len(others) == len(terms):
+    made = [_joined_places(self, i.output, axis, found) for axis, found in places.items() if _fit(i.output, axis, found)]
+    if not made:
         return None
+    others += [p.output for axis, found in places.items() if not _fit(i.output, axis, found) for p in found]
     total, *rest = [*others, *made]
     for term in rest:
         total = self.map("add", i.output, total, term)
     return total
+
+
+def _fit(output: Array, axis: int, places: list[Instruction]) -> bool:
+    """Whether several places do not overlap, and fill at least half of the axis."""
+    parts = sorted([p.options["key"][axis] for p in places], key=lambda part: part.start)
+    apart = all([one.stop <= two.start for one, two in pairwise(parts)])
+    return len(parts) > 1 and apart and 2 * sum([part.stop - part.start for part in parts]) >= output.shape[axis]
 
 
 def _placed_axis(place: Instruction) -> int | None:
@@ -351,20 +360,8 @@ def _placed_axis(place: Instruction) -> int | None:
     return cut_axis(key, place.output.shape) if lengths == place.inputs[0].shape else None
 
 
-def _joined_places(self: _Algebra, output: Array, axis: int, places: list[Instruction]) -> list[Array]:
-    """As few arrays as hold all places, each of which starts where the one before has ended, or later."""
-    layers: list[list[Instruction]] = []
-    for place in sorted(places, key=lambda p: p.options["key"][axis].start):
-        start = place.options["key"][axis].start
-        layer = next((found for found in layers if found[-1].options["key"][axis].stop <= start), None)
-        if layer is None:
-            layers.append([place])
-        else:
-            layer.append(place)
-    return [layer[0].output if len(layer) == 1 else _layer(self, output, axis, layer) for layer in layers]
-
-
-def _layer(self: _Algebra, output: Array, axis: int, layer: list[Instruction]) -> Array:
+def _joined_places(self: _Algebra, output: Array, axis: int, places: list[Instruction]) -> Array:
+    """Places that do not overlap as a join, with zeros in the gaps."""
     pieces, end = [], 0
 
     def gap(length: int) -> None:
@@ -372,7 +369,7 @@ def _layer(self: _Algebra, output: Array, axis: int, layer: list[Instruction]) -
             shape = (*output.shape[:axis], length, *output.shape[axis + 1 :])
             pieces.append(self.writer.broadcast(self.scalar(0, output.dtype), shape))
 
-    for place in layer:
+    for place in sorted(places, key=lambda p: p.options["key"][axis].start):
         part = place.options["key"][axis]
         gap(part.start - end)
         pieces.append(place.inputs[0])

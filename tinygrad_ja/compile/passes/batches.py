@@ -197,8 +197,10 @@ class Batches:
         root = self.root(array)
         if root in self.made:
             return self.made[root].function
-        constant = root in self.program.constants
-        return array if root in self.fixed and not (constant and root.ndim) else "constant" if constant else "given"
+        if root in self.program.constants:
+            return "constant" if root.ndim else array
+        own = root in self.fixed and (self.readers[array] > 1 or root.nbytes > STARTING)
+        return array if own else "given"
 
     # -- going through the program
 
@@ -391,9 +393,12 @@ class Batches:
         made = []
         for entries in by_root.values():
             entries.sort(key=lambda entry: entry[0])
-            arrays = [part for _, part in entries]
+        groups = [[part for _, part in entries] for entries in by_root.values()]
+        if len(parts) > 2 * len(groups):  # all of them, where they come from a few batches
+            groups = [[part for arrays in groups for part in arrays]]
+        for arrays in groups:
             plan = self.stacks.plan(arrays) if len(arrays) > 2 else None
-            if plan is None or plan.how != "block":
+            if plan is None or plan.cost > (len(arrays) - 1) * STARTING or plan.how == "join" and len(by_root) == len(parts):
                 made.extend(arrays)
                 continue
             stack = self.stacks.make(plan, arrays)

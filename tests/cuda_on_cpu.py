@@ -126,7 +126,8 @@ static void run_block(int n) {
     }
   }
 }
-static void run(void (*kernel)(unsigned long long*), int fibered, const unsigned int* grid, const unsigned int* block, unsigned long long* args) {
+typedef const unsigned int* Sizes;
+static void run(void (*kernel)(unsigned long long*), int fibered, Sizes grid, Sizes block, unsigned long long* args) {
   body = kernel; arguments = args;
   gridDim = {grid[0], grid[1], grid[2]};
   blockDim = {block[0], block[1], block[2]};
@@ -270,7 +271,7 @@ class Emulated:
         def matrices(address: int, rows: int, columns: int, leading: int, batch: int) -> np.ndarray:
             assert leading >= max(rows, 1), "cuBLAS refuses a leading dimension below the number of rows"
             steps = (batch * dtype.itemsize, dtype.itemsize, leading * dtype.itemsize)
-            return np.asarray(_Memory(None, address, (call.count, rows, columns), dtype, steps))
+            return np.asarray(_Memory(None, address, (call.times, rows, columns), dtype, steps))
 
         def operand(address: int, side: Any, rows: int, columns: int) -> np.ndarray:
             if side.transposed:

@@ -87,6 +87,12 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "Adagrad": lambda p: tg.optim.Adagrad(p, lr=0.05),
     "Adadelta": lambda p: tg.optim.Adadelta(p, lr=1.0),
     "RMSprop": lambda p: tg.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "Adafactor": lambda p: tg.optim.Adafactor(p, lr=0.3),
+    "Muon": lambda p: tg.optim.Muon([w for w in p if w.ndim == 2], lr=0.01),
+    "LARS": lambda p: tg.optim.LARS(p, lr=0.05),
+    "LAMB": lambda p: tg.optim.LAMB(p, lr=0.01),
+    "ASGD": lambda p: tg.optim.ASGD(p, lr=0.05),
+    "Rprop": lambda p: tg.optim.Rprop(p, lr=0.01),
 }
 
 

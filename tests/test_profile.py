@@ -207,10 +207,11 @@ def test_what_was_made_before_has_no_line():
 def test_second_derivatives_are_seen_too():
     x = tg.randn(3, requires_grad=True)
     with tg.profile() as p:
-        (g,) = tg.grad(tg.tanh(x).sum(), x, create_graph=True)
+        (g,) = tg.grad(tg.tanh(x).sum(), x, create_graph=True)  # line of a first derivative
         g.sum().backward()
     found = by_name(p)
     assert found["tanh.backward"].calls == 2 and found["mul.backward"].calls >= 1
+    assert {call.line.number for call in p.calls if call.title == "tanh.backward"} == {number_of("line of a first derivative")}
     np.testing.assert_allclose(x.grad.array, -2 * np.tanh(x.array) * (1 - np.tanh(x.array) ** 2), rtol=1e-4, atol=1e-6)
 
 
@@ -393,6 +394,8 @@ def test_a_step_may_be_recorded_and_compiled_inside_of_a_profile(compiled):
     with tg.profile() as p:
         step, data, _ = compiled("numpy")
     number = len(p.calls)
+    line = {total.line.number: total for total in p.totals("line")}[number_of("line of a compiled forward")]
+    assert line.forward > 0 and line.backward > 0 and {call.part for call in p.calls} >= {"forward", "backward"}
     values = [step(*data).item() for _ in range(3)]
     assert len(p.calls) == number and values[2] < values[0]
 

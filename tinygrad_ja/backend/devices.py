@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import error
 from .arrays import BACKENDS, BY_TYPE, Backend, place_of, register_backend
+from .philox import PhiloxStream
 
 
 class Device:

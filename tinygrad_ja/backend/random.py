@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import error
 from .arrays import BACKENDS
 from .devices import Device, get_default_device, usable
-
 
 _METHODS: dict[str, Callable[..., Any]] = {}
 

@@ -283,7 +283,7 @@ class _Planner:
         return all([a is x for a in self.program.instructions[i].inputs if self.base(a) is state])
 
     def _forward(self, view: Array) -> Place | None:
-        """The place of a view of a given array; None where it copies."""
+        """The place of an array, or of a view of one, that has its place already; None where there is none."""
         if not self.is_view(view):
             return self.places.get(view)
         instruction = self.maker[view]
@@ -294,14 +294,51 @@ class _Planner:
     # -- joins
 
     def place_joins(self) -> None:
-        """Compute what is joined in its place, the outermost join first."""
-        for join in reversed(self.program.instructions):
-            if join.kind == "join":
-                out = join.output
-                place = self.places.setdefault(out, Place(out, 0, contiguous(out.shape, out.dtype.itemsize)))
-                for part, there in zip(join.inputs, _parts(join, place)):
-                    if part.dtype == out.dtype:
-                        self.put(part, there)
+        """Compute what is joined in its place: in the outermost join, and in the longest of those that join the same."""
+        self.joins = [instruction for instruction in self.program.instructions if instruction.kind == "join"]
+        self.containing: dict[Array, list[Instruction]] = {}
+        for join in self.joins:
+            for part in dict.fromkeys(join.inputs):
+                self.containing.setdefault(part, []).append(join)
+        self.seen: set[int] = set()
+        for join in reversed(self.joins):
+            self._place_join(join)
+
+    def _place_join(self, join: Instruction) -> None:
+        if id(join) in self.seen:
+            return
+        self.seen.add(id(join))
+        for other in self.containing[join.inputs[0]]:
+            if len(other.inputs) > len(join.inputs):
+                self._place_join(other)
+        for outer in self._joins_of(join.output):
+            self._place_join(outer)
+        out = join.output
+        if out not in self.places:
+            self.places[out] = self._lies_already(join) or Place(out, 0, contiguous(out.shape, out.dtype.itemsize))
+        for part, there in zip(join.inputs, _parts(join, self.places[out])):
+            if part.dtype == out.dtype:
+                self.put(part, there)
+
+    def _joins_of(self, array: Array) -> Iterator[Instruction]:
+        """The joins that take it, or a view of it."""
+        for user in self.users.get(array, []):
+            if user.kind == "join":
+                yield user
+            elif user.kind == "view":
+                yield from self._joins_of(user.output)
+
+    def _lies_already(self, join: Instruction) -> Place | None:
+        """Where the parts of a join lie side by side because another one has them too, or because they are slices of one array."""
+        first = self._forward(join.inputs[0])
+        if first is None or first.root in self.program.state or any([part.dtype != join.output.dtype for part in join.inputs]):
+            return None
+        place = Place(first.root, first.offset, first.strides)
+        for part, there in zip(join.inputs, _parts(join, place)):
+            own = self._forward(part)
+            if own is None or own[:2] != there[:2] or not same_strides(part.shape, own.strides, there.strides):
+                return None
+        return place
 
     def put(self, array: Array, place: Place) -> bool:
         """Let ``array`` be computed at ``place``, if it can; whether it is there."""

@@ -84,10 +84,11 @@ def _update(
                 before[name].take(value)
         elif type(value) is Number:
             if name not in state or value is not before[name]:
-                commits.append(Commit(state, name, type(state.get(name, 0)), value.source))
-        elif state.get(name) is not value:
+                commits.append(Commit(state, name, type(state.get(name, 0.0)), value.source))
+                recording.steady = recording.steady and name in state
+        elif name not in state or state[name] is not value:
+            recording.steady = recording.steady and name in state and bool(state[name] == value)
             state[name] = value
-            recording.steady = False
     p._note_change()
 
 

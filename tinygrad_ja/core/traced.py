@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backend.arrays import BY_TYPE, NUMPY, Backend, register_array_type
 from ..errors import Phrase, error
+from .modes import modes
 from .nested import found, mapped
 from .operator import OPERATORS, Operator
 from .tape import user_line
@@ -72,6 +73,11 @@ class Traced:
     def flags(self) -> Any:
         """Flags of the memory."""
         return self._elements.flags
+
+    @property
+    def T(self) -> Any:
+        """The axes in the other order."""
+        return OPERATORS["permute"].kernels[Traced](self, tuple(range(self.ndim))[::-1])
 
     def __len__(self) -> int:
         return len(self._elements)
@@ -373,7 +379,11 @@ def _extreme(name: str) -> Callable[..., Any]:
     return extreme
 
 
-FUNCTIONS |= {"clip": _clip, "dot": _dot, "max": _extreme("amax"), "min": _extreme("amin")}
+def _mean(array: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    return _as_dtype(_operator("mean")(array, axis, keepdims), dtype)
+
+
+FUNCTIONS |= {"clip": _clip, "dot": _dot, "mean": _mean, "max": _extreme("amax"), "min": _extreme("amin")}
 
 METHODS: dict[str, Callable[..., Any]] = {
     "all": _operator("all"),
@@ -392,6 +402,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 _UFUNCS = {**OPERATOR_OF_UFUNC, "negative": "neg", "absolute": "abs", "rint": "round", "invert": "bitwise_not"}
 """Operators that have another name than the element-wise function of NumPy that they are."""
 
+_NEW = frozenset(("zeros", "ones", "empty", "full"))
 _LIKE = frozenset(("zeros_like", "ones_like", "empty_like", "full_like"))
 _METADATA = frozenset("result_type promote_types can_cast issubdtype finfo iinfo ndim shape size broadcast_shapes".split())
 
@@ -411,7 +422,8 @@ class _Guarded:
         name = self._real.__name__
         traced = len(list(found([args, kwargs], Traced)))
         if not traced:
-            return self._real(*args, **kwargs)
+            made = self._real(*args, **kwargs)
+            return modes.recording.blank(made) if name in _NEW and modes.recording is not None else made
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
             place = next(found([args, kwargs], Traced)).recording
             args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: x._elements)
@@ -420,11 +432,15 @@ class _Guarded:
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
             return FUNCTIONS[name](*args, **kwargs)
         operator = OPERATORS.get(_UFUNCS.get(name, name))
-        if isinstance(self._real, np.ufunc) and operator is not None and set(kwargs) <= {"out"}:
-            made = operator.kernels[Traced](*args)
-            out = kwargs.get("out")
-            if out is None or type(out) is Traced:
+        out, dtype = kwargs.get("out"), kwargs.get("dtype")
+        written = FUNCTIONS.get(name) if self._path == f"xp.{name}" and "out" in kwargs else None
+        if (out is None or type(out) is Traced) and set(kwargs) <= {"out", "dtype"}:
+            if isinstance(self._real, np.ufunc) and operator is not None:
+                given = args if dtype is None else [_as_dtype(a, dtype) if type(a) is Traced else a for a in args]
+                made = operator.kernels[Traced](*given)
                 return made if out is None else out.take(made)
+            if written is not None and out is not None:
+                return out.take(written(*args))
         raise _reads(f"{self._path}(x)")
 
 

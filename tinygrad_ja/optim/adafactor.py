@@ -68,7 +68,7 @@ class Adafactor(Optimizer):
         smallest, smallest_rms = group["eps"]
         smallest = float(xp.finfo(p.dtype).eps) if smallest is None else smallest
         g = self.penalized(p, g, group, 0.0)
-        rate = xp.maximum(_rms(xp, p), smallest_rms) * min(lr, 1 / math.sqrt(t))
+        rate = xp.maximum(_rms(xp, p), smallest_rms) * min(lr, t**-0.5)
         p *= 1 - lr * group["weight_decay"]
 
         present = t ** group["beta2_decay"]

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..backend.arrays import BY_TYPE, Backend
+from ..backend.arrays import BACKENDS, BY_TYPE, Backend
 from ..core.modes import modes
 from ..core.operator import OPERATORS, Operator
 from ..core.tape import Node
+from ..core.tensor import Tensor
 from ..optim.optimizer import Optimizer
 from .lines import Line, innermost_line
 from .operator_cost import arrays, backward_cost, forward_cost, update_cost
@@ -75,7 +76,7 @@ class _Place(threading.local):
 
     call: Call | None = None
     line: Line | None = None
-    passing: tuple[Line | None, int] | None = None
+    passing: tuple[Line | None, Any] | None = None
 
 
 _place = _Place()
@@ -92,9 +93,8 @@ class _LinedNode(Node):
 
     @property
     def saved(self) -> tuple[Any, ...] | None:
-        saved = self._saved
-        _place.passing = (self.line, id(saved))
-        return saved
+        _place.passing = (self.line, self.operator)
+        return self._saved
 
     @saved.setter
     def saved(self, value: tuple[Any, ...] | None) -> None:
@@ -175,6 +175,13 @@ class Recorder:
             entry = self._known[id(thing)] = (thing, compute())
         return entry[1]
 
+    @staticmethod
+    def _device(value: Any) -> str | None:
+        """The device of an array or a Tensor; None where it is an array of a recording, whose operators are seen by themselves."""
+        kind = type(value.array if type(value) is Tensor else value)
+        backend = BY_TYPE.get(kind)
+        return backend.name if backend is not None and BACKENDS[backend.name].array_type is kind else None
+
     # -- what is replaced
 
     def _kernel(self, operator: Operator, backend: Backend, kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -223,9 +230,11 @@ class Recorder:
             passing, _place.passing = _place.passing, None
             outer = _place.call
             if outer is None:
-                _place.line = passing[0] if passing is not None and passing[1] == id(saved) else None
-            backend = BY_TYPE.get(type(g[0] if type(g) is tuple else g))
-            call = Call(name, "backward", _place.line, outer, "cpu" if backend is None else backend.name)
+                _place.line = passing[0] if passing is not None and passing[1] is operator else None
+            device = self._device(g[0] if type(g) is tuple else g)
+            if device is None:
+                return backward(saved, parents, g)
+            call = Call(name, "backward", _place.line, outer, device)
             gradients = self.run(call, backward, saved, parents, g)
             call.shapes = tuple([x.shape for x in arrays(g)])
             if outer is None:
@@ -248,12 +257,10 @@ class Recorder:
 
     def _update(self, update: Callable[..., Any]) -> Callable[..., Any]:
         def watched(optimizer: Any, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> Any:
-            outer = _place.call
-            if not self.is_open or outer is not None:  # a subclass that asks its base
+            device = self._device(p)
+            if not self.is_open or _place.call is not None or device is None:  # the second: a subclass that asks its base
                 return update(optimizer, p, g, group, state)
-            line, _ = self.here()
-            backend = BY_TYPE.get(type(p))
-            call = Call(type(optimizer).__name__, "update", line, None, "cpu" if backend is None else backend.name)
+            call = Call(type(optimizer).__name__, "update", self.here()[0], None, device)
             call.shapes = (p.shape,)
             made = self.run(call, update, optimizer, p, g, group, state)
             call.flops, call.nbytes = update_cost(call.title, p, g, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from .kernel import Unsupported
@@ -78,8 +79,9 @@ class Cublas:
         _check(self._library.cublasSetStream_v2(self._handle, stream), "cublasSetStream")
         _check(self._library.cublasSetWorkspace_v2(self._handle, self._workspace, WORKSPACE), "cublasSetWorkspace")
 
-    def product(self, call: Any, a: int, b: int, c: int, tf32: bool) -> None:
+    def product(self, call: Any, addresses: Sequence[int], tf32: bool) -> None:
         """Run one ``Product`` on three addresses, in the column-major order of BLAS."""
+        a, b, c = addresses
         kind, compute = self._scalars[call.kind]
         alpha, beta = kind(1), kind(call.beta)
         compute = _COMPUTE_TF32 if tf32 and call.kind == "f" else compute
@@ -90,7 +92,7 @@ class Cublas:
             *(b, dtype, call.right.leading, call.right.batch),
             ctypes.byref(beta),
             *(c, dtype, call.leading, call.batch),
-            *(call.count, compute, -1),
+            *(call.times, compute, -1),
         )
         _check(status, "cublasGemmStridedBatchedEx")
 

@@ -29,8 +29,9 @@ WARM_UP = 1
 class CudaExecutor:
     """Runs a program again and again.
 
-    nbytes: of the arena, of scratch memory and of the copies of arguments. peak: the most bytes of the arena that live at one time. launches:
-    what a call launches, once it is captured. kernels: their texts. notes: what does not run as a kernel of the graph, and why. reason: why this executor runs.
+    nbytes: of the arena, of scratch memory and of the copies of arguments. peak: the most bytes of the arena that live at one time.
+    launches: what a call launches, once it is captured. kernels: their texts. notes: what does not run as a kernel of the graph, and why.
+    reason: why this executor runs.
 
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
     """

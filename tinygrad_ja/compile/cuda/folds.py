@@ -423,7 +423,7 @@ def fold(
     kept = [axis for axis in range(len(space)) if axis not in reduced]
     rows, depth = math.prod([space[axis] for axis in kept]), math.prod([space[axis] for axis in reduced])
     long_axes = [axis for axis in range(len(space)) if space[axis] > 1]
-    in_columns = bool(long_axes) and long_axes[-1] in kept or (depth <= 16 and rows >= 1024)
+    in_columns = (bool(long_axes) and long_axes[-1] in kept) or (depth <= 16 and rows >= 1024)
     indexed = any([inner.function in ("argmax", "argmin") for inner in reductions])
     if in_columns:
         across, down = _tile(rows, depth)

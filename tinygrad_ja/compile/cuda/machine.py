@@ -119,7 +119,7 @@ class Machine:
 
     def product(self, call: Product, addresses: Sequence[int], tf32: bool) -> None:
         """Run a product on the stream of ``use_stream``."""
-        self.products.product(call, *addresses, tf32)
+        self.products.product(call, addresses, tf32)
 
     # -- graphs
 

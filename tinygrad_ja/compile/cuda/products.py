@@ -6,7 +6,6 @@ cuBLAS counts in columns: the product of rows C = A B is there Cᵀ = Bᵀ Aᵀ,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ class Side(NamedTuple):
 
 
 class Product(NamedTuple):
-    """One call: C (m x n, column-major) = left (m x k) right (k x n) + beta C, ``count`` times."""
+    """One call: C (m x n, column-major) = left (m x k) right (k x n) + beta C, ``times`` times."""
 
     kind: str
     m: int
@@ -40,7 +39,7 @@ class Product(NamedTuple):
     right: Side
     leading: int
     batch: int
-    count: int
+    times: int
     addresses: tuple[Address, Address, Address]
     beta: float = 0.0
 
@@ -121,9 +120,9 @@ def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Produc
     if axes and not any([steps[1][axis] for axis in axes]) and left[0] and out[0]:
         height = m
         if m == 1 and min(steps[0][axes[-1]], steps[2][axes[-1]]) > 0:
-            step, step_out = steps[0][axes[-1]], steps[2][axes[-1]]
-            if step >= k and step_out >= n:
-                left, out = (True, step), (True, step_out)
+            near, far = steps[0][axes[-1]], steps[2][axes[-1]]
+            if near >= k and far >= n:
+                left, out = (True, near), (True, far)
         while (
             axes
             and _follows(batch[axes[-1]], height, steps[0][axes[-1]], left[1])
@@ -132,12 +131,12 @@ def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Produc
             height *= batch[axes.pop()]
         m = height
     inner, count = axes[:], 1
-    strides = (0, 0, 0)
+    strides: tuple[int, int, int] = (0, 0, 0)
     taken = 0
     while inner:
         axis = inner[-1]
         step = (steps[0][axis], steps[1][axis], steps[2][axis])
-        if min(step) < 0 or (taken and step != tuple([s * count for s in strides])):
+        if min(step) < 0 or (taken and step != (strides[0] * count, strides[1] * count, strides[2] * count)):
             break
         strides = step if not taken else strides
         count *= batch[axis]
@@ -173,8 +172,3 @@ def _call(
         return Product(kind, n, m, k, *sides_, out[1], strides[2], count, (at_b, at_a, at_y))
     sides_ = Side(left[0], left[1], strides[0]), Side(right[0], right[1], strides[1])
     return Product(kind, m, n, k, *sides_, out[1], strides[2], count, (at_a, at_b, at_y))
-
-
-def multiply_adds(product: Product) -> int:
-    """How many multiplications and additions a call does."""
-    return math.prod([product.m, product.n, product.k, product.count])

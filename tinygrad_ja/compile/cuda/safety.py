@@ -46,7 +46,7 @@ def capture_safety(instruction: Instruction) -> str:
     if kind == "group":
         return next((why for inner in instruction.options["body"] if (why := capture_safety(inner))), "")
     if kind != "call":
-        return "" if all([a.dtype.kind != "c" for a in instruction.inputs]) or kind != "reduce" else ""
+        return ""
     run = instruction.options["run"]
     operator, backward = _operator_of(run, instruction)
     if operator is not None:

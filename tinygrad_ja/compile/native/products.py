@@ -351,7 +351,7 @@ class _Product:
             if known is None:
                 pack = _panel_text(self.dtype, shape.vectors, b.strides[-2] == itemsize and k > 1 and not side_by_side)
                 if not side_by_side and b.strides[-2] != itemsize and k > 1:
-                    raise Unsupported("a product with a matrix whose elements do not lie side by side")
+                    raise Unsupported(f"a product with a matrix whose elements do not lie side by side {a.shape} {a.strides} {b.shape} {b.strides} {out.strides}")
                 words = [b_address, 0, b_sizes[1], *b_batch, b.strides[-2], b.strides[-1], k, n, panel_bytes, columns]
                 if self.key is None:
                     scratch, pack_scratch = panel_bytes * count, (1,)

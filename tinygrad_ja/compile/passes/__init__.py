@@ -34,26 +34,28 @@ PASSES: dict[str, Callable[[Program], Program]] = {
 }
 """Name -> pass, in order."""
 
-_CLEANING = ("constant_folding", "common_subexpressions", "views", "algebra", "dead_code")
+_CLEANING = ("constant_folding", "common_subexpressions", "views", "algebra")
 _SHAPING = ("products", "trees", "batching")
-_ROUNDS = 4
+_ROUNDS = 3
 
 
 Note = Callable[[str, int, int], object]
 
 
 def optimised(program: Program, disable: Collection[str] = (), note: Note = lambda name, before, after: None) -> Program:
-    """The program after all passes but those whose names are in ``disable``. The passes that clean up run until nothing gets shorter, and
-    again after each of those that reshape the program. note: called after each run of a pass, with the numbers of instructions before and
+    """The program after all passes but those whose names are in ``disable``. The passes that clean up run as long as
+    the program gets shorter, before and after those that reshape it. note: called after each run of a pass, with the numbers of instructions before and
     after it."""
     unknown = set(disable) - set(PASSES)
     if unknown:
         raise ValueError(f"no such pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
     program = _cleaned(_run(program, "dead_code", disable, note), disable, note)
+    shaped = program
     for name in _SHAPING:
-        if name in PASSES and name not in disable:
-            program = _cleaned(_run(program, name, disable, note), disable, note)
-    return _run(program, "fusion", disable, note)
+        shaped = _run(shaped, name, disable, note)
+    if shaped is not program:
+        shaped = _cleaned(shaped, disable, note)
+    return _run(shaped, "fusion", disable, note)
 
 
 def _run(program: Program, name: str, disable: Collection[str], note: Note) -> Program:
@@ -69,6 +71,6 @@ def _cleaned(program: Program, disable: Collection[str], note: Note) -> Program:
         before = len(program.instructions)
         for name in _CLEANING:
             program = _run(program, name, disable, note)
-        if len(program.instructions) >= before:
+        if len(program.instructions) > 0.98 * before:
             break
     return program

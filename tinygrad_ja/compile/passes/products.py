@@ -43,7 +43,7 @@ def products(program: Program) -> Program:
             writer.keep(instruction)
         else:
             writer.replace(instruction.output, made)
-    return dead_code(writer.finished())
+    return dead_code(writer.finished()) if writer.instead else program
 
 
 def multiply(writer: Writer, a: Array, b: Array) -> Array:

@@ -97,10 +97,17 @@ def _padded(writer: Writer, x: Array, ndim: int) -> Array:
 
 def _slice(writer: Writer, instruction: Instruction) -> Array | None:
     (x,) = instruction.inputs
-    key, final = canonical(instruction.options["key"], x.shape)
-    if not x.size or not instruction.output.size or not is_plain(key, x.ndim):
+    key, final = instruction.options["key"], instruction.output.shape
+    if not x.size or not instruction.output.size:
         return None
     inner = writer.maker(x, "view")
+    if is_plain(key, x.ndim):
+        if (inner is None or inner.function == "reshape") and x.shape != final:
+            return None
+    else:
+        key, final = canonical(key, x.shape)
+        if not is_plain(key, x.ndim):
+            return None
     if inner is not None and inner.function == "slice" and is_plain(inner.options["key"], x.ndim):
         whole = []
         for outer, first in zip(key, inner.options["key"]):
@@ -157,19 +164,25 @@ def _map(writer: Writer, instruction: Instruction) -> Array | None:
     if instruction.function == "copy":
         (x,) = instruction.inputs
         return x if x.dtype == output.dtype else None
-    if not output.size:
+    functions = {maker.function for a in instruction.inputs if (maker := writer.maker(a, "view"))}
+    if not functions or not output.size:
         return None
-    inputs = [_source(writer, a, "broadcast") or a for a in instruction.inputs]
-    shape = np.broadcast_shapes(*[a.shape for a in inputs]) if inputs else output.shape
-    if size_of(shape) < output.size:
-        small = _same_function(writer, instruction, inputs, shape)
-        return writer.broadcast(small, output.shape)
-    if shape != output.shape:
-        inputs = list(instruction.inputs)
-    for behind in (_transpose_behind, _reshape_behind):
-        made = behind(writer, instruction, inputs)
-        if made is not None:
-            return made
+    inputs = list(instruction.inputs)
+    if "broadcast" in functions:
+        sources = [_source(writer, a, "broadcast") or a for a in inputs]
+        shape = np.broadcast_shapes(*[a.shape for a in sources])
+        if size_of(shape) < output.size:
+            small = _same_function(writer, instruction, sources, shape)
+            return writer.broadcast(small, output.shape)
+        if shape == output.shape:
+            inputs = sources
+    made = None
+    if "transpose" in functions:
+        made = _transpose_behind(writer, instruction, inputs)
+    if made is None and "reshape" in functions:
+        made = _reshape_behind(writer, instruction, inputs)
+    if made is not None:
+        return made
     if inputs != list(instruction.inputs):
         return _same_function(writer, instruction, inputs, output.shape)
     return None

@@ -36,7 +36,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     ),
     "io": ("Files", ["tinygrad_ja.io"]),
     "training": ("Training and metrics", ["tinygrad_ja.training", "tinygrad_ja.training.metrics"]),
-    "learning": ("Tools for learners", ["tinygrad_ja.viz", "tinygrad_ja.diagnosis"]),
+    "learning": ("Tools for learners", ["tinygrad_ja.viz", "tinygrad_ja.profiling", "tinygrad_ja.diagnosis"]),
     "tools": ("Tests", ["tinygrad_ja.testing"]),
     "operators": ("Making operators", ["tinygrad_ja.core.operator"]),
     "errors": ("Errors", ["tinygrad_ja.errors"]),

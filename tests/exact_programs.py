@@ -169,6 +169,8 @@ class ExactProgram(Builder):
         for _ in range(int(self.rng.integers(2, 4))):
             made = self.small(self.map("multiply", x, self._scalar()))
             rows.append(self.reshape(made, *x.shape[:axis], 1, *x.shape[axis:]))
+        if self.rng.integers(2):
+            self.pool.append(self.join(*rows[self.rng.integers(2) :], axis=axis))
         return self.join(*rows, axis=axis)
 
     def _scalar(self) -> Array:

@@ -162,6 +162,27 @@ def test_a_skipped_step_of_the_scaler(backend: str) -> None:
     assert make.scaler.get_scale() == 2.0  # type: ignore[attr-defined]
 
 
+def test_a_schedule_that_watches_the_loss(backend: str) -> None:
+    def make() -> Any:
+        model = nn.Linear(3, 1)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        schedule = tg.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            schedule.step(loss)
+            return loss
+
+        make.optimizer = optimizer  # type: ignore[attr-defined]
+        return step, list(model.parameters())
+
+    assert_same_run(make, batches(20, (4, 3)), backend)
+    assert make.optimizer.param_groups[0]["lr"] < 0.1  # type: ignore[attr-defined]
+
+
 def test_two_optimizers_as_in_a_gan(backend: str) -> None:
     def make() -> Any:
         generator, critic = nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.2), nn.Linear(4, 1))

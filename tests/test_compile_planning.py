@@ -12,8 +12,9 @@ from program_builder import Builder
 
 from tinygrad_ja.compile import planning
 from tinygrad_ja.compile.numpy_executor import _at
-from tinygrad_ja.compile.planning import Layout, Place, contiguous, plan_buffers, reshaped
+from tinygrad_ja.compile.planning import Layout, Place, plan_buffers
 from tinygrad_ja.compile.program import Array, Instruction, Program, run_instruction
+from tinygrad_ja.compile.strides import contiguous, reshaped, same_strides
 
 F = np.float32
 
@@ -163,7 +164,7 @@ def test_reshaped_agrees_with_numpy() -> None:
             assert (made is not None) == np.shares_memory(wanted, x) or not x.size
             copied += made is None
             if made is not None and x.size:
-                assert planning.same_strides(wanted.shape, made, wanted.strides)
+                assert same_strides(wanted.shape, made, wanted.strides)
     assert copied > 50
 
 
@@ -219,6 +220,29 @@ def test_pieces_too_short_for_their_readers_are_copied_into_a_join() -> None:
     joined = b.join(read, alone, axis=1)
     layout = plan_buffers(b.program(b.map("tanh", joined), b.map("tanh", read)))
     assert [part for part, _ in layout.unjoined(joined.maker)] == [read]
+
+
+def test_joins_of_the_same_arrays_share_them() -> None:
+    b = Builder()
+    x = b.argument(np.zeros((4, 8), F))
+    rows = [b.reshape(b.map("exp", b.slice(x, k)), 1, 8) for k in range(4)]
+    some = b.join(*rows[1:3])
+    most = b.join(*rows[:3])
+    every = b.join(b.join(rows[0]), *rows[1:])
+    turned = b.join(*rows[2:0:-1])
+    layout = plan_buffers(b.program(*[b.map("tanh", a) for a in (some, most, every, turned)]))
+    assert layout.places[some] == Place(every, 32, (32, 4)) and layout.places[most] == Place(every, 0, (32, 4))
+    assert layout.places[turned].root is turned and len(layout.unjoined(turned.maker)) == 2
+
+
+def test_a_join_of_slices_of_an_argument_is_a_view() -> None:
+    b = Builder()
+    x, w = b.argument(np.zeros((4, 3, 8), F)), b.parameter(np.zeros((4, 8), F))
+    joined = b.join(*[b.slice(x, slice(k, k + 1), slice(0, 2)) for k in range(1, 4)])
+    of_state = b.join(b.slice(w, slice(0, 2)), b.slice(w, slice(2, 4)))
+    layout = plan_buffers(b.program(b.map("exp", joined), of_state))
+    assert layout.places[joined] == Place(x, 96, (96, 32, 4)) and layout.unjoined(joined.maker) == []
+    assert layout.places[of_state].root is of_state and len(layout.unjoined(of_state.maker)) == 2
 
 
 def _updated(read_later: bool, returned: bool) -> tuple[Layout, Array, Array]:

@@ -122,7 +122,8 @@ def test_importing_the_package_loads_numpy_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["testing", "training", "viz", "diagnosis", "compile", "data", "catalogue", "commands", "stubs", "__main__"]
+    "part",
+    ["testing", "training", "viz", "diagnosis", "compile", "profiling", "data", "catalogue", "commands", "stubs", "__main__"],
 )
 def test_importing_the_package_leaves_out_what_only_some_need(part: str) -> None:
     assert f"tinygrad_ja.{part}" not in loaded_by("import tinygrad_ja")
@@ -130,7 +131,8 @@ def test_importing_the_package_leaves_out_what_only_some_need(part: str) -> None
 
 def test_what_loads_late_is_offered_from_the_start() -> None:
     code = (
-        "import tinygrad_ja as tg; print({'blame', 'bptt_map', 'data', 'draw', 'summary', 'training', 'viz'} <= set(dir(tg)))"
+        "import tinygrad_ja as tg; print({'blame', 'bptt_map', 'compile', 'data', 'draw', 'profile', 'summary', 'training', 'viz'} "
+        "<= set(dir(tg)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "True\n"

@@ -159,7 +159,7 @@ def source(text: str, name: str) -> str:
 def _compiled(text: str) -> Any:
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
-    return cupy.RawModule(code=source(text, "draw"), options=("-std=c++17",)).get_function("draw")
+    return cupy.RawModule(code=source(text, "draw")).get_function("draw")
 
 
 class PhiloxStream:

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..backend.threads import WORTH, get_num_threads, in_parts
 from .numpy_calls import REDUCTIONS, Binding, Call, Room, bind, bind_reduction
-from .planning import reshaped
 from .program import Array, Instruction
+from .strides import reshaped
 
 BLOCK = 32_768
 """Elements of an array in a block: eight arrays of single precision lie in a cache of 1 MB."""

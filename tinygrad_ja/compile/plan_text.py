@@ -106,11 +106,19 @@ def _row(step: PlanStep, words: dict[str, str], indent: str, bodies: bool) -> li
     buffer += "".join(f" → {name}" for name in step.writes if name not in step.buffers)
     line = " ".join(filter(None, [step.place, step.code]))
     numbers = [short(step.flops) if step.flops else "-", short(step.nbytes) if step.nbytes else "-"]
-    return [indent + step.number, indent + _short(text), _short(shapes), buffer, *numbers, _short(step.operator), _short(line)]
+    return [
+        indent + step.number,
+        indent + _short(text),
+        _short(shapes),
+        buffer,
+        *numbers,
+        _short(step.operator, 40),
+        _short(line),
+    ]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _short(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def short(count: int) -> str:

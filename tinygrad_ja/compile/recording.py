@@ -213,6 +213,10 @@ class Recording(Trace):
         """Call a method that changes numbers of Python only, now and at each replay; what it calls of the same kind belongs to it."""
         if self._acting:
             return method(*args, **kwargs)
+        read = next((value for value in args if self.holds(value)), None)
+        if read is not None:  # it reads a value of the step, as a schedule that watches the loss does: when the program has run
+            self.later(lambda array: method(*[Tensor(array) if a is read else a for a in args], **kwargs), read)
+            return None
         self._acting = True
         try:
             made = method(*args, **kwargs)
@@ -238,7 +242,11 @@ class Recording(Trace):
     def later(self, function: Callable[..., Any], *values: Tensor) -> None:
         """Call ``function`` with the elements of ``values``, now and after each replay."""
         self.afterwards.append((function, tuple([value.array.entry for value in values])))
-        function(*[value.array._elements for value in values])
+        acting, self._acting = self._acting, True
+        try:
+            function(*[value.array._elements for value in values])
+        finally:
+            self._acting = acting
 
     # -- the end
 

@@ -324,7 +324,9 @@ def _like(value: Any, parts: list[Any]) -> Any:
 
 def _stands_in(value: Any) -> bool:
     """True for a traced array, and for a number of a type of its own, which NumPy would take for a float64."""
-    return type(value) is Traced or (isinstance(value, float) and type(value) is not float and not isinstance(value, np.generic))
+    return type(value) is Traced or (
+        isinstance(value, float) and type(value) is not float and not isinstance(value, np.generic)
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -98,7 +98,7 @@ class Machine:
     def _module(self, texts: Sequence[str]) -> list[Callable[..., None]]:
         names = {text: f"kernel_{k}" for k, text in enumerate(texts)}
         with self.xp.cuda.Device(self.device.id):
-            module = self.xp.RawModule(code=module_source(names), options=("-std=c++17",))
+            module = self.xp.RawModule(code=module_source(names))
             return [module.get_function(name) for name in names.values()]
 
     def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[Any, ...]:

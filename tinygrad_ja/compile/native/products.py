@@ -219,9 +219,10 @@ def _walk_text() -> tuple[str, str]:
 # ---- panels ----------------------------------------------------------------------------------------
 
 
-def _panel_text(dtype: np.dtype, vectors: int, transposed: bool) -> Launch:
+def _panel_text(dtype: np.dtype, vectors: int, order: str) -> Launch:
     """``pack(words, chunk, worker)``: copies the columns of one tile, for all k, side by side; missing columns are 0. Words: b, panels,
-    batches_inner, b_outer, b_inner, stride of k, stride of columns, k, columns, bytes of a panel, panels of a batch."""
+    batches_inner, b_outer, b_inner, stride of k, stride of columns, k, columns, bytes of a panel, panels of a batch. order: which elements
+    of B lie side by side: those of a "row", of a "column", or "none"."""
     lanes = processor().vector // dtype.itemsize
     code = Code(lanes)
     step, wide = dtype.itemsize, lanes * dtype.itemsize
@@ -237,12 +238,16 @@ def _panel_text(dtype: np.dtype, vectors: int, transposed: bool) -> Launch:
     masks = [code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {code.whole('sub', left, j * lanes)}, i64 0)")) for j in range(vectors)]
     code.declare("i64 @llvm.smax.i64(i64, i64)")
     code.declare("i64 @llvm.smin.i64(i64, i64)")
-    if not transposed:
+    if order != "column":
         with code.loop(0, k) as i:
             row = code.moved(source, code.whole("mul", i, k_stride))
             made = code.moved(target, code.whole("mul", i, wide * vectors))
             for j in range(vectors):
-                code.store(code.load(code.moved(row, j * wide), dtype, step, masks[j]), code.moved(made, j * wide), step)
+                if order == "row":
+                    vector = code.load(code.moved(row, j * wide), dtype, step, masks[j])
+                else:
+                    vector = code.load(code.moved(row, code.whole("mul", n_stride, j * lanes)), dtype, n_stride, masks[j])
+                code.store(vector, code.moved(made, j * wide), step)
     else:
         with code.loop(0, k, lanes) as i:
             rest = code.mask_below(code.whole("sub", k, i))
@@ -349,9 +354,8 @@ class _Product:
             count = columns * b_sizes[0] * b_sizes[1]
             known = self.panels.get((self.key, shape.vectors)) if self.key is not None else None
             if known is None:
-                pack = _panel_text(self.dtype, shape.vectors, b.strides[-2] == itemsize and k > 1 and not side_by_side)
-                if not side_by_side and b.strides[-2] != itemsize and k > 1:
-                    raise Unsupported(f"a product with a matrix whose elements do not lie side by side {a.shape} {a.strides} {b.shape} {b.strides} {out.strides}")
+                order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
+                pack = _panel_text(self.dtype, shape.vectors, order)
                 words = [b_address, 0, b_sizes[1], *b_batch, b.strides[-2], b.strides[-1], k, n, panel_bytes, columns]
                 if self.key is None:
                     scratch, pack_scratch = panel_bytes * count, (1,)

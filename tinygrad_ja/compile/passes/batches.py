@@ -27,7 +27,7 @@ _SMALL_PRODUCT = 256
 class _Unit:
     """An instruction, or a sum with what it absorbs. ``reads``: the arrays that it needs."""
 
-    __slots__ = ("instruction", "sum", "absorbed", "reads", "position", "time", "missing", "readers", "depth", "height")
+    __slots__ = ("instruction", "sum", "absorbed", "reads", "position", "time", "missing", "readers", "height")
 
     def __init__(self, instruction: Instruction, position: int) -> None:
         self.instruction = instruction
@@ -38,21 +38,39 @@ class _Unit:
         self.time = position
         self.missing = 0
         self.readers: list[_Unit] = []
-        self.depth = 0
         self.height = 0
 
 
 class _Class:
     """Units of one signature."""
 
-    __slots__ = ("units", "ready", "depth", "height", "waiting")
+    __slots__ = ("ready", "waiting")
 
     def __init__(self) -> None:
-        self.units: list[_Unit] = []
         self.ready: list[_Unit] = []
-        self.depth = 0.0
-        self.height = 0.0
         self.waiting = 0
+
+
+class _Written:
+    """A batch of element-wise functions or reductions. ``useful``: whether it stands beside something that is not."""
+
+    def __init__(self, members: list[Instruction]) -> None:
+        self.members = members
+        self.useful = False
+        self._next: _Written | None = None
+
+    def chain(self) -> _Written:
+        """The batch that stands for all that are linked with this one."""
+        batch = self
+        while batch._next is not None:
+            batch = batch._next
+        return batch
+
+    def link(self, other: _Written) -> None:
+        """Let two batches be useful together."""
+        one, two = self.chain(), other.chain()
+        if one is not two:
+            one._next = two
 
 
 class Batches:
@@ -78,7 +96,7 @@ class Batches:
             if i.kind == "matmul":
                 for counts, operand in ((self.lefts, i.inputs[0]), (self.rights, i.inputs[1])):
                     counts[operand] = counts.get(operand, 0) + 1
-        self.batches: list[tuple[list[Instruction], bool, Array]] = []
+        self.batches: dict[Array, _Written] = {}
         self.units = self._units()
 
     # -- units
@@ -116,7 +134,6 @@ class Batches:
             unit.missing = len(sources)
             for source in sources:
                 source.readers.append(unit)
-            unit.depth = 1 + max([s.depth for s in sources], default=0)
         for unit in reversed(ordered):
             unit.height = 1 + max([r.height for r in unit.readers], default=0)
         return ordered
@@ -212,21 +229,17 @@ class Batches:
         for unit in self.units:
             key = unit if unit.sum is not None else self.signature(unit.instruction)
             home[unit] = group = classes.setdefault(key, _Class())
-            group.units.append(unit)
-        for group in classes.values():
-            group.waiting = len(group.units)
-            group.depth = sum([u.depth for u in group.units]) / len(group.units)
-            group.height = sum([u.height for u in group.units]) / len(group.units)
+            group.waiting += 1
         complete: list[tuple[int, int, _Class]] = []
-        partial: list[tuple[float, float, int, _Class]] = []
+        partial: list[tuple[int, int, int, _Class]] = []
 
         def arrive(unit: _Unit) -> None:
             group = home[unit]
             group.ready.append(unit)
             if len(group.ready) == group.waiting:
-                heappush(complete, (group.ready[0].position, id(group), group))
-            elif len(group.ready) == 1:
-                heappush(partial, (group.depth, -group.height, id(group), group))
+                heappush(complete, (group.ready[0].position, unit.position, group))
+            else:
+                heappush(partial, (-unit.height, unit.position, id(group), group))
 
         for unit in self.units:
             if not unit.missing:
@@ -249,9 +262,11 @@ class Batches:
         return self.writer.finished()
 
     def useless(self) -> set[Instruction]:
-        """Members of batches that had to stack their operands, and whose results nobody read as a stack: they gained nothing, and would
-        rather be fused with their neighbours."""
-        return {i for members, fresh, made in self.batches if fresh and made not in self.stacks.used for i in members}
+        """Members of batches that gained nothing. Element-wise functions and reductions are batched where their operands lie side by side
+        for another reason, or where their results are needed like that: beside a product, a gather or a sum. Others had better be fused with
+        their neighbours."""
+        useful = {batch.chain() for batch in self.batches.values() if batch.useful}
+        return {i for batch in self.batches.values() if batch.chain() not in useful for i in batch.members}
 
     def need(self, array: Array) -> Array:
         """What stands for an array now, with the views that lead to it written."""
@@ -306,14 +321,29 @@ class Batches:
         plans = [None if all([a is column[0] for a in column]) else self.stacks.plan(column) for column in columns]
         if all([plan is None for plan in plans]) or not self._pays(members, plans):
             return False
-        fresh = all([plan is None or plan.fresh or plan.how == "known" for plan in plans])
+        self.stacks.used.clear()
         operands = [column[0] if plan is None else self.stacks.make(plan, column) for plan, column in zip(plans, columns)]
         stacked = [plan is not None for plan in plans]
         made = _Batch(self.writer, first, len(members)).write(operands, stacked)
         if made is None:
             return False
-        self._hand_out(members, made, fresh and first.kind in ("map", "reduce"))
+        self._note_use(_Written(members) if first.kind in ("map", "reduce") else None, made)
+        self._hand_out(members, made)
         return True
+
+    def _note_use(self, batch: _Written | None, made: Array | None = None) -> None:
+        """Note what the stacks were parts of that were just made for a batch (None: one that is useful anyway)."""
+        for root in self.stacks.used:
+            source = self.batches.get(root)
+            if source is not None and batch is not None:
+                batch.link(source)
+            elif source is not None:
+                source.useful = True
+            elif batch is not None:
+                batch.useful = True
+        self.stacks.used.clear()
+        if batch is not None and made is not None:
+            self.batches[made] = batch
 
     def _write_left_shared(self, members: list[Instruction], columns: list[list[Array]]) -> bool:
         """W x₁, W x₂, ... as the transpose of [x₁ᵀ; x₂ᵀ; ...] Wᵀ."""
@@ -323,6 +353,7 @@ class Batches:
         if not self._pays(members, [plan]):
             return False
         x = _flat(self.writer, self.stacks.make(plan, rows))
+        self._note_use(None)
         right = swapped(self.writer, weight)
         made = self.writer.add("matmul", "matmul", (x, right), (x.shape[0], right.shape[1]), x.dtype)
         n = rows[0].shape[0]
@@ -338,11 +369,10 @@ class Batches:
             saved *= 8 if rows <= _SMALL_PRODUCT else 1
         return cost <= saved
 
-    def _hand_out(self, members: list[Instruction], made: Array, fresh: bool) -> None:
+    def _hand_out(self, members: list[Instruction], made: Array) -> None:
         """Let the parts of a batch's result stand for its members' results."""
         writer, count = self.writer, len(members)
         shape = members[0].output.shape
-        self.batches.append((members, fresh, made))
         flat = shape and made.ndim == len(shape)
         for k, i in enumerate(members):
             if flat:
@@ -379,6 +409,7 @@ class Batches:
             else:
                 parts.append(made)
         writer.source = unit.instruction.source
+        self._note_use(None)
         total = parts[0]
         for part in parts[1:]:
             total = writer.add("map", "add", (total, part), found.output.shape, found.output.dtype)

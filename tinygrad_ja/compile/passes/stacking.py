@@ -25,12 +25,11 @@ RUN = 2048
 
 
 class Plan(NamedTuple):
-    """How a stack is got. ``cost``: bytes that are copied for it. ``fresh``: whether nothing of it was stacked before."""
+    """How a stack is got. ``cost``: bytes that are copied for it."""
 
     how: str
     cost: int
     detail: Any
-    fresh: bool = False
 
 
 class Stacks:
@@ -40,7 +39,7 @@ class Stacks:
         self.writer = writer
         self.gathers = gathers
         self.gathered = 0
-        self.used: set[Array] = set()  # arrays of which stacks are parts
+        self.used: set[Array] = set()  # arrays of which stacks were parts, or pieces; whoever makes stacks clears it
         self._home: dict[Array, tuple[Array, int]] = {}
         self._known: dict[tuple[Array, ...], Array] = {}
         self._chains: dict[tuple[int, np.dtype], tuple[Array, dict[Array, int]]] = {}
@@ -105,7 +104,7 @@ class Stacks:
         if first.function == "slice" and not is_plain(options[0]["key"], sources[0].ndim):
             return None
         inner = self.plan(sources)
-        return Plan("view", inner.cost, (first, inner), inner.fresh)
+        return Plan("view", inner.cost, (first, inner))
 
     def _plan_of_cuts(self, arrays: Sequence[Array], x: Array, keys: Sequence[Any]) -> Plan | None:
         """Neighbouring parts of one array along one axis."""
@@ -131,7 +130,7 @@ class Stacks:
                 own = own and self.writer.made[root].kind != "view"
                 cost += 0 if own else array.nbytes + RUN
                 runs.append((root, offset, 1))
-        return Plan("join", cost, (arrays, runs), True)
+        return Plan("join", cost, (arrays, runs))
 
     # -- making them
 
@@ -144,11 +143,12 @@ class Stacks:
     def _make(self, plan: Plan, shape: tuple[int, ...], count: int) -> Array:
         writer = self.writer
         if plan.how == "known":
-            self.used.add(self.at(plan.detail)[0])
+            self.used.update([root for root in (self.at(plan.detail)[0],) if self.writer.maker(root, "join") is None])
             return plan.detail
         if plan.how == "block":
             root, offset = plan.detail
-            self.used.add(root)
+            if self.writer.maker(root, "join") is None:
+                self.used.add(root)
             return self.block(root, offset, count, shape)
         if plan.how == "view":
             view, inner = plan.detail
@@ -157,7 +157,6 @@ class Stacks:
             x, axis, first, last = plan.detail
             key = (*first[:axis], slice(first[axis].start, last[axis].stop, 1), *first[axis + 1 :])
             whole = writer.slice(x, key)
-            self.used.add(self.at(x)[0])
             length = whole.shape[axis] // count
             split = writer.reshape(whole, (*whole.shape[:axis], count, length, *whole.shape[axis + 1 :]))
             return writer.transpose(split, (axis, *[a for a in range(split.ndim) if a != axis]))
@@ -191,6 +190,8 @@ class Stacks:
         for root, offset, length in runs:
             whole = self.block(root, offset, length, shape)
             pieces.append(writer.reshape(whole, (length * flat[0], *flat[1:])))
+            if length > 1:
+                self.used.add(root)
             position += length
         made = writer.join(pieces)
         for k, array in enumerate(arrays):

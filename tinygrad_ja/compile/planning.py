@@ -213,9 +213,10 @@ class _Planner:
         if id(join) in self.seen:
             return
         self.seen.add(id(join))
-        for other in self.containing[join.inputs[0]]:
-            if len(other.inputs) > len(join.inputs):
-                self._place_join(other)
+        for part in join.inputs:
+            for other in self.containing[part]:
+                if other.output.size > join.output.size:
+                    self._place_join(other)
         for outer in self._joins_of(join.output):
             self._place_join(outer)
         out = join.output

@@ -418,16 +418,22 @@ class _Guarded:
         plain = isinstance(real, type) or not (isinstance(real, ModuleType) or callable(real))
         return real if plain else _Guarded(real, f"{self._path}.{name}")
 
+    def _of(self, xp: Any) -> Callable[..., Any]:
+        """The same function of another array module."""
+        return functools.reduce(getattr, self._path.split(".")[1:], xp)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = self._real.__name__
         traced = len(list(found([args, kwargs], Traced)))
         if not traced:
-            made = self._real(*args, **kwargs)
-            return modes.recording.blank(made) if name in _NEW and modes.recording is not None else made
+            if modes.recording is None:
+                return self._real(*args, **kwargs)
+            made = self._of(modes.recording.xp)(*args, **kwargs)
+            return modes.recording.blank(made) if name in _NEW else made
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
             place = next(found([args, kwargs], Traced)).recording
             args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: x._elements)
-            made = getattr(place.xp, name)(*args, **kwargs)
+            made = self._of(place.xp)(*args, **kwargs)
             return place.blank(made) if place.mutable and name in _LIKE else made
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
             return FUNCTIONS[name](*args, **kwargs)

@@ -100,9 +100,7 @@ def _levels(body: Sequence[Instruction]) -> dict[Array, int]:
 
 def _threads_for(rows: int, length: int) -> int:
     """Threads that share a row."""
-    if length <= 128 or (length <= 1024 and rows >= 2048):
-        return 32
-    return 128 if length <= 1024 else 256 if length <= 4096 else 512
+    return 32 if length <= 256 or (length <= 1024 and rows >= 2048) else THREADS if length <= 8192 else 2 * THREADS
 
 
 class _Rows:
@@ -173,10 +171,11 @@ class _Rows:
         """The kernel."""
         kernel, wide = self.kernel, self.wide
         index = "unsigned long long" if wide else "unsigned int"
-        team, per_block = self.team, (4 if self.team == 32 else 1)
+        team, per_block = self.team, (THREADS // 32 if self.team == 32 else 1)
         total = self.rows * self.chunks
         lines = [
-            f"const {index} place = ({index})blockIdx.x * {per_block} + threadIdx.y;",
+            f"const unsigned int lane = thread{' & 31' if team == 32 else ''};",
+            f"const {index} place = ({index})block" + (f" * {per_block} + (thread >> 5);" if team == 32 else ";"),
             f"if (place >= {total}{'ull' if wide else 'u'}) return;",
         ]
         if self.chunks > 1:
@@ -198,10 +197,10 @@ class _Rows:
         lines += self._phases()
         row_stores = [a for a in self.stored if self.is_row[a]]
         if row_stores:
-            lines.append("if (threadIdx.x == 0) {")
+            lines.append("if (lane == 0) {")
             lines += [f"  {self.bases[a]}[0] = {storable(kernel.names[a], a.dtype)};" for a in row_stores]
             lines.append("}")
-        return kernel.launch(lines, (-(-total // per_block),), (team, per_block) if per_block > 1 else (team,))
+        return kernel.launch(lines, -(-total // per_block), team * per_block)
 
     # -- phases
 
@@ -299,14 +298,14 @@ class _Rows:
         if self.chunks > 1:
             size = -(-self.length // self.chunks)
             lines.append(
-                f"for ({kind} c = chunk * {size} + threadIdx.x; c < (chunk + 1) * {size} && c < {self.length}; c += {team}) {{"
+                f"for ({kind} c = chunk * {size} + lane; c < (chunk + 1) * {size} && c < {self.length}; c += {team}) {{"
             )
         elif cached:
             lines += ["#pragma unroll", f"for (int k = 0; k < {self.per_thread // width}; ++k) {{"]
-            lines.append(f"  const {kind} c = ((({kind})k * {team}) + threadIdx.x) * {width};")
+            lines.append(f"  const {kind} c = ((({kind})k * {team}) + lane) * {width};")
             lines.append(f"  if (c < {self.length}) {{")
         else:
-            lines.append(f"for ({kind} c = threadIdx.x * {width}; c < {self.length}; c += {team * width}) {{")
+            lines.append(f"for ({kind} c = lane * {width}; c < {self.length}; c += {team * width}) {{")
         lines += [f"    {line}" for line in [*inner_lines, *body]]
         lines += ["}"] if not cached else ["  }", "}"]
         for accumulator in accumulators.values():
@@ -343,10 +342,14 @@ def row_kernel(
 
 def _tile(width: int, depth: int) -> tuple[int, int]:
     """Threads of a block of a column kernel: neighbours, and threads that share a column."""
-    if depth <= 32 and width >= 1024:
-        return THREADS, 1
-    across = min(32, 1 << max(width - 1, 0).bit_length())
-    return across, min(THREADS // across, 1 << max(depth - 1, 0).bit_length())
+    across = min(32, _power_of_two(width))
+    down = min(THREADS // across, _power_of_two(depth))
+    return THREADS // down, down
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest one that is not below ``n``."""
+    return 1 << max(n - 1, 0).bit_length()
 
 
 def column_kernel(
@@ -387,25 +390,29 @@ def column_kernel(
 
     body = section(kernel, {a: access[a] for a in read}, maps, {a: access[a] for a in stored}, 1, each)
     size = -(-depth // chunks)
-    lines = [f"const {kind} i = ({kind})blockIdx.x * {across} + threadIdx.x;", *[a.declaration() for a in accumulators]]
+    across_blocks = -(-width // across)
+    lines = [
+        f"const unsigned int x = thread % {across}, y = thread / {across}, chunk = block / {across_blocks};",
+        f"const {kind} i = ({kind})(block % {across_blocks}) * {across} + x;",
+        *[a.declaration() for a in accumulators]]
     lines.append(f"if (i < {width}) {{")
     lines += [f"  {line};" for line in split("i", columns, "r", wide)]
-    stop = f"({kind})(blockIdx.y + 1) * {size}"
-    lines.append(f"  for ({kind} k = ({kind})blockIdx.y * {size} + threadIdx.y; k < {stop} && k < {depth}; k += {down}) {{")
+    stop = f"({kind})(chunk + 1) * {size}"
+    lines.append(f"  for ({kind} k = ({kind})chunk * {size} + y; k < {stop} && k < {depth}; k += {down}) {{")
     lines += [f"    {line};" for line in split("k", depths, "e", wide)]
     lines += [f"    {line}" for line in body]
     lines += ["  }", "}"]
     for a in accumulators:
         lines.append(f"__shared__ {a.kind} s{a.name}[{down}][{across}];")
-        lines.append(f"s{a.name}[threadIdx.y][threadIdx.x] = {a.name};")
+        lines.append(f"s{a.name}[y][x] = {a.name};")
     lines.append("__syncthreads();")
-    lines.append(f"if (threadIdx.y == 0 && i < {width}) {{")
+    lines.append(f"if (y == 0 && i < {width}) {{")
     for a in accumulators:
-        lines.append(f"  for (int w = 1; w < {down}; ++w) {a.name} = {a.operation}::of({a.name}, s{a.name}[w][threadIdx.x]);")
-        target = f"(long long)blockIdx.y * {width} + i" if chunks > 1 else "(long long)i"
+        lines.append(f"  for (int w = 1; w < {down}; ++w) {a.name} = {a.operation}::of({a.name}, s{a.name}[w][x]);")
+        target = f"(long long)chunk * {width} + i" if chunks > 1 else "(long long)i"
         lines.append(f"  {kernel.pointer(a.y, True)}[{target}] = {storable(a.result(), a.y.dtype)};")
     lines.append("}")
-    return [kernel.launch(lines, (-(-width // across), chunks), (across, down))]
+    return [kernel.launch(lines, across_blocks * chunks)]
 
 
 def fold(

@@ -16,9 +16,10 @@ from ..program import Array, Instruction, Program
 from .elements import applied, known, literal, loaded, storable, stored_type, value_type
 from .space import Strides, contiguous, element_strides
 
-NAME = "KERNEL"
-"""Stands in a kernel's text for its name."""
 THREADS = 256
+"""Threads of nearly every block: kernels with the same number can share a launch."""
+SPARE = 64 << 20
+"""Bytes of memory that are spent so that independent steps do not have to wait for one another."""
 
 
 class Unsupported(Exception):
@@ -32,14 +33,26 @@ class Address(NamedTuple):
     offset: int
 
 
-class Launch(NamedTuple):
-    """A kernel's text, how many blocks and threads run it, what its pointers are, and 64-bit integers that come after them."""
+class Reach(NamedTuple):
+    """Bytes that a step may read or write: low <= byte < high of a buffer. Arrays of the state lie in one buffer, "state", since they may
+    overlap."""
 
-    text: str
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
+    buffer: Any
+    low: int
+    high: int
+    writes: bool
+
+
+class Launch(NamedTuple):
+    """A kernel: the C types of its pointers p0, p1, ..., the lines of its body, how many blocks and threads run it, what the pointers are and
+    what is reached through them. The body finds its place in ``block`` and ``thread``."""
+
+    parameters: tuple[str, ...]
+    lines: tuple[str, ...]
+    blocks: int
+    threads: int
     addresses: tuple[Address, ...]
-    integers: tuple[int, ...] = ()
+    reaches: tuple[Reach, ...]
 
 
 class Memory:
@@ -66,6 +79,16 @@ class Memory:
             return Address("scratch", self.scratch[place.root] + place.offset)
         return Address(place.root, place.offset)
 
+    def reach(self, array: Array, writes: bool) -> Reach:
+        """The bytes of an array."""
+        buffer, offset = self.address(array)
+        steps = [(n - 1) * step for n, step in zip(array.shape, self.places[array].strides)]
+        if buffer in self.pointers:
+            buffer, offset = "state", offset + self.pointers[buffer]
+        low = offset + sum([step for step in steps if step < 0])
+        high = offset + sum([step for step in steps if step > 0]) + array.dtype.itemsize
+        return Reach(buffer, low, high if array.size else low, writes)
+
     def alignment(self, address: Address) -> int:
         """What power of two, up to 256, an address is a multiple of."""
         begin = self.pointers.get(address.buffer, 0) if isinstance(address.buffer, Array) else 0
@@ -89,8 +112,9 @@ class Memory:
         return array
 
     def forget(self) -> None:
-        """Let the next instruction use the memory of all scratch arrays: launches run one after another."""
-        self._top = 0
+        """Let the next instruction use the memory of all scratch arrays. Little of it is not used again, so that steps stay independent."""
+        if self._top > SPARE:
+            self._top = 0
 
     def literal(self, array: Array) -> str | None:
         """The text of a constant with one element."""
@@ -106,12 +130,14 @@ class Kernel:
         self.names: dict[Array, str] = {}
         self.addresses: list[Address] = []
         self.parameters: list[str] = []
+        self.reaches: list[Reach] = []
 
     def pointer(self, array: Array, writes: bool = False, kind: str = "") -> str:
         """The name of a pointer to an array's first element."""
         name = f"p{len(self.addresses)}"
         self.addresses.append(self.memory.address(array))
-        self.parameters.append(f"{'' if writes else 'const '}{kind or stored_type(array.dtype)}* {name}")
+        self.parameters.append(f"{'' if writes else 'const '}{kind or stored_type(array.dtype)}*")
+        self.reaches.append(self.memory.reach(array, writes))
         return name
 
     def name(self, array: Array) -> str:
@@ -119,13 +145,11 @@ class Kernel:
         self.names[array] = f"v{len(self.names)}"
         return self.names[array]
 
-    def launch(self, lines: Iterable[str], grid: Sequence[int], block: Sequence[int]) -> Launch:
+    def launch(self, lines: Iterable[str], blocks: int, threads: int = THREADS) -> Launch:
         """The kernel with these lines as its body."""
-        head = f'extern "C" __global__ void __launch_bounds__({math.prod(block)}) {NAME}({", ".join(self.parameters)}) {{'
-        text = "\n".join([head, *[f"  {line}" for line in lines], "}"])
-        if max(grid) >= 2**31 or any([n > 65535 for n in grid[1:]]):
+        if blocks >= 2**31:
             raise Unsupported("more blocks than a launch can have")
-        return Launch(text, tuple(grid), tuple(block), tuple(self.addresses))
+        return Launch(tuple(self.parameters), tuple(lines), blocks, threads, tuple(self.addresses), tuple(self.reaches))
 
 
 def externals(maps: Sequence[Instruction]) -> list[Array]:

@@ -18,13 +18,13 @@ from .space import contiguous, is_wide, merged, offset, split, vector_width
 def _index(total: int, wide: bool) -> list[str]:
     kind = "unsigned long long" if wide else "unsigned int"
     return [
-        f"const {kind} i = ({kind})blockIdx.x * {THREADS} + threadIdx.x;",
+        f"const {kind} i = ({kind})block * {THREADS} + thread;",
         f"if (i >= {total}{'ull' if wide else 'u'}) return;",
     ]
 
 
-def _blocks(total: int) -> tuple[int, ...]:
-    return (max(1, -(-total // THREADS)),)
+def _blocks(total: int) -> int:
+    return max(1, -(-total // THREADS))
 
 
 def map_kernel(memory: Memory, body: Sequence[Instruction], stored: Sequence[Array]) -> list[Launch]:
@@ -54,7 +54,7 @@ def map_kernel(memory: Memory, body: Sequence[Instruction], stored: Sequence[Arr
         a: Access(kernel.pointer(a, a in stored), offset(coordinates, s, wide), s[-1] == 1) for a, s in zip(arrays, steps)
     }
     lines += section(kernel, {a: access[a] for a in read}, maps, {a: access[a] for a in stored}, width)
-    return [kernel.launch(lines, _blocks(total), (THREADS,))]
+    return [kernel.launch(lines, _blocks(total))]
 
 
 def copy_kernel(memory: Memory, source: Array, target: Array) -> list[Launch]:
@@ -116,7 +116,7 @@ def place_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:
     lines.append(f"{kind} v = 0;")
     lines.append(f"if ({' && '.join(inside)}) v = {cast(value, x.dtype, y.dtype)};")
     lines.append(f"{kernel.pointer(y, True)}[{offset([f'd{d}' for d in range(y.ndim)], to, wide)}] = {storable('v', y.dtype)};")
-    return [kernel.launch(lines, _blocks(y.size), (THREADS,))]
+    return [kernel.launch(lines, _blocks(y.size))]
 
 
 def _row_index(indices: Array, code: str, n: int) -> list[str]:
@@ -153,7 +153,7 @@ def take_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:
     value = loaded(f"{kernel.pointer(x)}[{offset(source, steps, True)}]", x.dtype)
     made = storable(cast(value, x.dtype, y.dtype), y.dtype)
     lines.append(f"{kernel.pointer(y, True)}[{offset(coordinates, to, wide)}] = {made};")
-    return [kernel.launch(lines, _blocks(y.size), (THREADS,))]
+    return [kernel.launch(lines, _blocks(y.size))]
 
 
 _ATOMIC = {"f": "float", "d": "double", "e": "__half", "i": "int", "I": "unsigned int"}
@@ -189,7 +189,7 @@ def add_at_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:
     value = cast(loaded(f"{kernel.pointer(x)}[{offset(coordinates, source, wide)}]", x.dtype), x.dtype, y.dtype)
     value = storable(value, y.dtype) if y.dtype == HALF else f"({kind})({value})"
     lines.append(f"atomicAdd({kernel.pointer(y, True, kind)} + ({offset(target, to, True)}), {value});")
-    return [*zeros, kernel.launch(lines, _blocks(x.size), (THREADS,))]
+    return [*zeros, kernel.launch(lines, _blocks(x.size))]
 
 
 def fill_kernel(memory: Memory, y: Array) -> list[Launch]:
@@ -200,7 +200,7 @@ def fill_kernel(memory: Memory, y: Array) -> list[Launch]:
     lines = [*_index(y.size, wide), *[f"{line};" for line in split("i", shape, "d", wide)]]
     where = offset([f"d{d}" for d in range(len(shape))], steps, wide)
     lines.append(f"{kernel.pointer(y, True)}[{where}] = {storable('0', y.dtype)};")
-    return [kernel.launch(lines, _blocks(y.size), (THREADS,))]
+    return [kernel.launch(lines, _blocks(y.size))]
 
 
 def scan_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:
@@ -224,7 +224,7 @@ def scan_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:
     target = f"{kernel.pointer(y, True)}[{offset(coordinates, to, wide)}]"
     lines.append(f"{kind} a = {0 if sign == '+' else 1};")
     lines.append(f"for (int k = 0; k < {y.shape[axis]}; ++k) {{ a = a {sign} {value}; {target} = {storable('a', y.dtype)}; }}")
-    return [kernel.launch(lines, _blocks(total), (THREADS,))]
+    return [kernel.launch(lines, _blocks(total))]
 
 
 def integer_product(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch]:
@@ -246,7 +246,7 @@ def integer_product(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch
     lines += [f"{kind} s = 0;", f"for (int k = 0; k < {depth}; ++k) {sum_up}"]
     made = storable(f"({value_type(y.dtype)})s", y.dtype)
     lines.append(f"{kernel.pointer(y, True)}[{offset(d, to, True)}] = {made};")
-    return [kernel.launch(lines, _blocks(y.size), (THREADS,))]
+    return [kernel.launch(lines, _blocks(y.size))]
 
 
 __all__ = [

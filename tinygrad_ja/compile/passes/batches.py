@@ -339,7 +339,7 @@ class Batches:
                 batch.link(source)
             elif source is not None:
                 source.useful = True
-            elif batch is not None:
+            elif batch is not None and self.writer.maker(root, "join") is None:
                 batch.useful = True
         self.stacks.used.clear()
         if batch is not None and made is not None:

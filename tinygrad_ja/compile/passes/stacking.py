@@ -143,12 +143,11 @@ class Stacks:
     def _make(self, plan: Plan, shape: tuple[int, ...], count: int) -> Array:
         writer = self.writer
         if plan.how == "known":
-            self.used.update([root for root in (self.at(plan.detail)[0],) if self.writer.maker(root, "join") is None])
+            self.used.add(self.at(plan.detail)[0])
             return plan.detail
         if plan.how == "block":
             root, offset = plan.detail
-            if self.writer.maker(root, "join") is None:
-                self.used.add(root)
+            self.used.add(root)
             return self.block(root, offset, count, shape)
         if plan.how == "view":
             view, inner = plan.detail

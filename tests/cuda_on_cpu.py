@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ja.compile.cuda.kernel import NAME
-from tinygrad_ja.compile.cuda.lowering import module_source
+from tinygrad_ja.compile.cuda.schedule import NAME, module_source
 
 SHIM = r"""
 #include <math.h>
@@ -258,8 +257,8 @@ class Emulated:
 
         return launch
 
-    def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[int, ...]:
-        return (*map(int, addresses), *map(int, integers))
+    def pointers(self, addresses: Sequence[int]) -> tuple[int, ...]:
+        return tuple(map(int, addresses))
 
     def use_stream(self) -> None:
         pass

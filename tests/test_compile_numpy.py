@@ -12,11 +12,11 @@ import pytest
 from exact_programs import ExactProgram, both_ways, group_of
 from program_builder import Builder, RandomProgram, results_of
 
-from tinygrad_ja import errors
 from tinygrad_ja.backend.random import Generator
-from tinygrad_ja.compile import numpy_blocks
+from tinygrad_ja.compile import numpy_blocks, numpy_random
 from tinygrad_ja.compile.numpy_executor import NumpyExecutor
 from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
+from tinygrad_ja.errors import TinygradError
 
 F = np.float32
 
@@ -240,7 +240,7 @@ def test_indices_out_of_range_are_refused(rows: int) -> None:
         executor = NumpyExecutor(b.program(made))
         executor.run([table, np.full(at.shape, -40)])
         for wrong in (64, -65):
-            with pytest.raises(errors.TinygradError if hasattr(errors, "TinygradError") else IndexError):
+            with pytest.raises(TinygradError):
                 executor.run([table, np.full(at.shape, wrong)])
 
 
@@ -271,6 +271,22 @@ def test_draws_are_those_of_the_generator() -> None:
                 assert same_bits(made, getattr(twin, method)(*args))
     assert generator.get_state() == twin.get_state()
     assert any("permutation" in note for note in executor.notes)
+
+
+@pytest.mark.parametrize("size", [5, 16_384, 16_387, 150_001])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_uniform_numbers_are_those_of_the_generator(size: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy_random, "get_num_threads", lambda: threads)
+    generator, twin = Generator().manual_seed(3), Generator().manual_seed(3)
+    made = [Array((size,), dtype) for dtype in (F, F, np.float64, F, np.float16)]
+    instructions = [
+        Instruction("random", "uniform", [], [a], {"generator": generator, "args": (a.shape, a.dtype)}) for a in made
+    ]
+    executor = NumpyExecutor(Program(instructions=instructions, results=made))
+    for _ in range(2):
+        for result, a in zip(executor.run(), made):
+            assert same_bits(result, twin.uniform(a.shape, a.dtype))
+    assert generator.get_state() == twin.get_state()
 
 
 def test_what_operators_hand_to_each_other_is_not_copied() -> None:

@@ -175,7 +175,7 @@ def test_dependencies_point_one_way(path: Path) -> None:
 def test_the_package_imports_only_what_it_may(path: Path) -> None:
     allowed = {"numpy", "tinygrad_ja", *sys.stdlib_module_names}
     # inside functions, or in the parts that need them
-    optional = {"cupy", "tqdm", "matplotlib", "hypothesis", "PIL", "sudachipy", "onnx", "sacrebleu", "tensorboardX", "llvmlite"}
+    optional = {"cupy", "tqdm", "matplotlib", "hypothesis", "PIL", "sudachipy", "onnx", "sacrebleu", "tensorboardX", "llvmlite", "cuda"}
     outside = {name.partition(".")[0] for name in imports(path)} - allowed
     assert outside <= optional
     if part_of(module_name(path)) != "testing":

@@ -18,6 +18,7 @@ _TITLES = {
     "A": ("Arguments", "引数"),
     "F": ("Files and state", "ファイルと状態"),
     "C": ("Configuration", "構成"),
+    "P": ("Compiled functions", "コンパイルした関数"),
     "R": ("Registration of an operator", "演算の登録"),
     "U": ("Use of a Tensor", "Tensor の使い方"),
     "W": ("Workers of a DataLoader", "DataLoader のワーカー"),

@@ -305,6 +305,47 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "このプロセスでは OPENBLAS_CORETYPE={value} を設定しました。この AMD プロセッサには AVX-512 がありますが、OpenBLAS が認識しない場合が"
         "あるためです。別の値にしたいときは、この環境変数を自分で設定してください。",
     ),
+    # --- compiled functions
+    "TG-P001": (
+        "compile: the function changes {what} at each call, and a replay would not do that again. Fix: return the value and store it "
+        "outside of the compiled function.",
+        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、コンパイルした関数の外で保存して"
+        "ください。",
+    ),
+    "TG-P002": (
+        "compile: a constant of the recorded function differed between two calls: {what}. Replays would go on with the old one. It was used "
+        "here:\n{line}Fix: pass it as an argument, as a Tensor; draw random numbers with tg.rand and the like.",
+        "compile: 記録した関数の定数が 2 回の呼び出しで違いました: {what}。再生すると古い値のままになります。使われた場所:\n{line}直し方: Tensor の引数として"
+        "渡してください。乱数は tg.rand などで作ってください。",
+    ),
+    "TG-P003": (
+        "compile: '{name}' is called as it is from now on for such arguments: {reason}. Fix: pass what changes as a Tensor argument.",
+        "compile: '{name}' は、この形の引数に対しては今後そのまま呼び出されます: {reason}。直し方: 変わるものは Tensor の引数として渡してください。",
+    ),
+    "TG-P004": (
+        "compile: '{name}' has no plan yet; {calls} calls have been recorded, and a program is made when two of them agree. Fix: call it with "
+        "the same shapes two or three times first.",
+        "compile: '{name}' にはまだ計画がありません (記録 {calls} 回)。2 回の記録が一致するとプログラムができます。直し方: 同じ形状の引数で 2、3 回呼び出して"
+        "ください。",
+    ),
+    "TG-P005": (
+        "compile: a function is expected, not a {type}. Fix: tg.compile(step), or @tg.compile above a function.",
+        "compile: 関数を渡してください (渡された型: {type})。直し方: tg.compile(step)、または関数の上に @tg.compile と書いてください。",
+    ),
+    "TG-P006": (
+        "compile: there is no backend '{backend}'. Allowed: {allowed}. Fix: leave backend out to get the fastest.",
+        "compile: backend '{backend}' はありません。使えるもの: {allowed}。直し方: 指定しなければ最も速いものが選ばれます。",
+    ),
+    "TG-P007": (
+        "compile: backend 'native' cannot be used: {reason}. Fix: pip install llvmlite, or leave backend out.",
+        "compile: backend 'native' は使えません: {reason}。直し方: pip install llvmlite を実行するか、backend を指定しないでください。",
+    ),
+    "TG-P008": (
+        "compile: gradients of gradients do not pass through the compiled function '{name}'. Fix: compile the whole step, with its grad(..., "
+        "create_graph=True) inside, or call the plain function.",
+        "compile: コンパイルした関数 '{name}' を通る高階の勾配は計算できません。直し方: grad(..., create_graph=True) を含むステップ全体をコンパイルするか、"
+        "元の関数を呼んでください。",
+    ),
     # --- registration of an operator
     "TG-R001": (
         "operator '{op}': the derivative asks for '{name}', which it cannot have. Allowed names: {allowed}. Fix: rename the argument.",
@@ -376,47 +417,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-U017": (
         "trace: {reason}. It happened here:\n{line}Fix: {fix}",
         "記録: {reason}。場所:\n{line}直し方: {fix}",
-    ),
-    # --- compiled functions
-    "TG-P001": (
-        "compile: the function changes {what} at each call, and a replay would not do that again. Fix: return the value and store it "
-        "outside of the compiled function.",
-        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、コンパイルした関数の外で保存して"
-        "ください。",
-    ),
-    "TG-P002": (
-        "compile: a constant of the recorded function differed between two calls: {what}. Replays would go on with the old one. It was used "
-        "here:\n{line}Fix: pass it as an argument, as a Tensor; draw random numbers with tg.rand and the like.",
-        "compile: 記録した関数の定数が 2 回の呼び出しで違いました: {what}。再生すると古い値のままになります。使われた場所:\n{line}直し方: Tensor の引数として"
-        "渡してください。乱数は tg.rand などで作ってください。",
-    ),
-    "TG-P003": (
-        "compile: '{name}' is called as it is from now on for such arguments: {reason}. Fix: pass what changes as a Tensor argument.",
-        "compile: '{name}' は、この形の引数に対しては今後そのまま呼び出されます: {reason}。直し方: 変わるものは Tensor の引数として渡してください。",
-    ),
-    "TG-P004": (
-        "compile: '{name}' has no plan yet; {calls} calls have been recorded, and a program is made when two of them agree. Fix: call it with "
-        "the same shapes two or three times first.",
-        "compile: '{name}' にはまだ計画がありません (記録 {calls} 回)。2 回の記録が一致するとプログラムができます。直し方: 同じ形状の引数で 2、3 回呼び出して"
-        "ください。",
-    ),
-    "TG-P005": (
-        "compile: a function is expected, not a {type}. Fix: tg.compile(step), or @tg.compile above a function.",
-        "compile: 関数を渡してください (渡された型: {type})。直し方: tg.compile(step)、または関数の上に @tg.compile と書いてください。",
-    ),
-    "TG-P006": (
-        "compile: there is no backend '{backend}'. Allowed: {allowed}. Fix: leave backend out to get the fastest.",
-        "compile: backend '{backend}' はありません。使えるもの: {allowed}。直し方: 指定しなければ最も速いものが選ばれます。",
-    ),
-    "TG-P007": (
-        "compile: backend 'native' cannot be used: {reason}. Fix: pip install llvmlite, or leave backend out.",
-        "compile: backend 'native' は使えません: {reason}。直し方: pip install llvmlite を実行するか、backend を指定しないでください。",
-    ),
-    "TG-P008": (
-        "compile: gradients of gradients do not pass through the compiled function '{name}'. Fix: compile the whole step, with its grad(..., "
-        "create_graph=True) inside, or call the plain function.",
-        "compile: コンパイルした関数 '{name}' を通る高階の勾配は計算できません。直し方: grad(..., create_graph=True) を含むステップ全体をコンパイルするか、"
-        "元の関数を呼んでください。",
     ),
     # --- use of a Dataset
     "TG-U018": (

@@ -12,7 +12,6 @@ goes on where the eager program would. ``philox_words`` computes the same bits w
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,25 +94,24 @@ __device__ double gamma_number(double shape, u64 i, u32 part, u64 seed, u64 draw
 }
 """
 
-_HEAD = """extern "C" __global__ void __launch_bounds__(256) KERNEL({kind}* out, const u64* table, u64 seed, u64 draw) {{
-  if (table) {{ seed = table[0]; draw += table[1]; }}
-  const u64 i = (u64)blockIdx.x * 256 + threadIdx.x;
-  const u64 first = i * {each};
-  if (first >= {size}ull) return;
-"""
-_STORE = "  for (int j = 0; j < {each}; ++j) if (first + j < {size}ull) out[first + j] = {made};\n}}"
-_WORDS = "  const uint4 w = philox(i, 0u, seed, draw);\n"
+_WORDS = "const uint4 w = philox(i, 0u, seed, draw);"
 _BODY = {
-    ("random", "f"): _WORDS + "  const float v[4] = {{unit(w.x), unit(w.y), unit(w.z), unit(w.w)}};\n",
-    ("random", "d"): _WORDS + "  const double v[2] = {{unit(w.x, w.y), unit(w.z, w.w)}};\n",
-    ("standard_normal", "f"): _WORDS
-    + "  float v[4];\n  normal_pair(above_zero(w.x), unit(w.y), v, v + 1);\n  normal_pair(above_zero(w.z), unit(w.w), v + 2, v + 3);\n",
-    ("standard_normal", "d"): _WORDS + "  double v[2];\n  normal_pair(above_zero(w.x, w.y), unit(w.z, w.w), v, v + 1);\n",
-    ("integers", "l"): _WORDS
-    + "  const long long v[2] = {{{low}ll + (long long)__umul64hi(((u64)w.x << 32) | w.y, {span}ull), "
-    + "{low}ll + (long long)__umul64hi(((u64)w.z << 32) | w.w, {span}ull)}};\n",
-    ("beta", "d"): "  const double x = gamma_number({a}, i, 0u, seed, draw), y = gamma_number({b}, i, 1u, seed, draw);\n"
-    + "  const double v[1] = {{x + y > 0 ? x / (x + y) : 0.5}};\n",
+    ("random", "f"): [_WORDS, "const float v[4] = {{unit(w.x), unit(w.y), unit(w.z), unit(w.w)}};"],
+    ("random", "d"): [_WORDS, "const double v[2] = {{unit(w.x, w.y), unit(w.z, w.w)}};"],
+    ("standard_normal", "f"): [
+        *[_WORDS, "float v[4];", "normal_pair(above_zero(w.x), unit(w.y), v, v + 1);"],
+        "normal_pair(above_zero(w.z), unit(w.w), v + 2, v + 3);",
+    ],
+    ("standard_normal", "d"): [_WORDS, "double v[2];", "normal_pair(above_zero(w.x, w.y), unit(w.z, w.w), v, v + 1);"],
+    ("integers", "l"): [
+        *[_WORDS, "long long v[2];"],
+        "v[0] = {low}ll + (long long)__umul64hi(((u64)w.x << 32) | w.y, {span}ull);",
+        "v[1] = {low}ll + (long long)__umul64hi(((u64)w.z << 32) | w.w, {span}ull);",
+    ],
+    ("beta", "d"): [
+        "const double x = gamma_number({a}, i, 0u, seed, draw), y = gamma_number({b}, i, 1u, seed, draw);",
+        "const double v[1] = {{x + y > 0 ? x / (x + y) : 0.5}};",
+    ],
 }
 _EACH = {("random", "f"): 4, ("standard_normal", "f"): 4, ("beta", "d"): 1}
 STORED = {
@@ -129,9 +127,9 @@ STORED = {
 """C types of the dtypes that draws end in."""
 
 
-def drawing_text(method: str, size: int, dtype: np.dtype, arguments: Sequence[float] = ()) -> tuple[str, int]:
-    """The kernel (named KERNEL) of a draw of ``size`` numbers, and how many threads of blocks of 256 it needs. It takes a pointer to the
-    result, one to (seed, number of the draw before the first) or 0, a seed, and a number of the draw that is added.
+def drawing_lines(method: str, size: int, dtype: np.dtype, arguments: Sequence[float] = ()) -> tuple[list[str], int]:
+    """Lines of CUDA that draw ``size`` numbers into the array p0, and how many threads of blocks of 256 they need. They find ``block``,
+    ``thread``, ``seed`` and ``draw`` declared.
 
     Raises KeyError for a method or dtype that has no kernel.
     """
@@ -140,26 +138,36 @@ def drawing_text(method: str, size: int, dtype: np.dtype, arguments: Sequence[fl
         kind = "d"
     each = _EACH.get((method, kind), 2)
     stored = STORED[dtype.char]
-    values: dict[str, Any] = {"kind": stored, "each": each, "size": size}
+    values: dict[str, Any] = {}
     if method == "integers":
         low, high = arguments
-        values |= {"low": int(low), "span": int(high) - int(low)}
+        values = {"low": int(low), "span": int(high) - int(low)}
     elif method == "beta":
-        values |= {"a": f"{float(arguments[0])!r}", "b": f"{float(arguments[1])!r}"}
-    values["made"] = "__float2half_rn((float)v[j])" if stored == "__half" else f"({stored})v[j]"
-    return (_HEAD + _BODY[method, kind] + _STORE).format(**values), -(-size // each)
+        values = {"a": f"{float(arguments[0])!r}", "b": f"{float(arguments[1])!r}"}
+    made = "__float2half_rn((float)v[j])" if stored == "__half" else f"({stored})v[j]"
+    lines = [
+        f"const u64 i = (u64)block * 256 + thread, first = i * {each};",
+        f"if (first >= {size}ull) return;",
+        *[line.format(**values) for line in _BODY[method, kind]],
+        f"for (int j = 0; j < {each}; ++j) if (first + j < {size}ull) p0[first + j] = {made};",
+    ]
+    return lines, -(-size // each)
 
 
-def source(text: str, name: str) -> str:
-    """A whole file with one kernel."""
-    return ("#include <cuda_fp16.h>\n" if "__half" in text else "") + PRELUDE + text.replace("KERNEL", name)
+def source(lines: Sequence[str], stored: str) -> str:
+    """A whole file with one kernel, ``draw``."""
+    head = f'extern "C" __global__ void __launch_bounds__(256) draw({stored}* p0, u64 seed, u64 draw) {{'
+    body = ["const unsigned int block = blockIdx.x, thread = threadIdx.x;", *lines]
+    half = "#include <cuda_fp16.h>\n" if stored == "__half" else ""
+    return half + PRELUDE + "\n".join([head, *[f"  {line}" for line in body], "}"])
 
 
 @functools.lru_cache(maxsize=512)
-def _compiled(text: str) -> Any:
+def _compiled(method: str, size: int, dtype: np.dtype, arguments: Sequence[float]) -> tuple[Any, int]:
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
-    return cupy.RawModule(code=source(text, "draw")).get_function("draw")
+    lines, threads = drawing_lines(method, size, dtype, arguments)
+    return cupy.RawModule(code=source(lines, STORED[dtype.char])).get_function("draw"), threads
 
 
 class PhiloxStream:
@@ -208,8 +216,7 @@ class PhiloxStream:
         with cupy.cuda.Device(self.index):
             made = cupy.empty(shape, dtype)
             if made.size:
-                text, threads = drawing_text(method, math.prod(shape), dtype, arguments)
-                numbers = (np.uint64(0), np.uint64(self.seed), np.uint64(self.draws))
-                _compiled(text)((-(-threads // 256),), (256,), (made, *numbers))
+                function, threads = _compiled(method, made.size, dtype, tuple(arguments))
+                function((-(-threads // 256),), (256,), (made, np.uint64(self.seed), np.uint64(self.draws)))
         self.draws += 1
         return made

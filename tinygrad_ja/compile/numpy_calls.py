@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.random import Generator
 from .numpy_indices import bind_add_at, bind_take
 from .program import Instruction, run_instruction
 
@@ -385,22 +384,6 @@ def _place(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, bi
     return [partial(y.fill, 0), copy(xs[0], part)]
 
 
-def _random(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, binding: Binding) -> list[Call]:
-    """The generators of NumPy fill an array with the numbers that they would return."""
-    generator, method, args = instruction.options["generator"], instruction.function, instruction.options["args"]
-    if not isinstance(generator, Generator) or method not in ("uniform", "normal") or tuple(args[0]) != y.shape:
-        return plainly(instruction, xs, y, binding)
-    drawn = np.dtype(np.float64 if y.dtype == np.float64 else np.float32)
-    direct = y.dtype == drawn and y.flags.c_contiguous
-    made = y if direct else binding.room.array(y.shape, drawn)
-    name = "random" if method == "uniform" else "standard_normal"
-
-    def call() -> None:
-        getattr(generator._stream, name)(None, drawn, made)
-
-    return [call] if direct else [call, copy(made, y)]
-
-
 _KINDS: dict[str, Callable[[Instruction, Sequence[np.ndarray], np.ndarray, Binding], list[Call]]] = {
     "map": _map,
     "reduce": _reduce,
@@ -408,7 +391,6 @@ _KINDS: dict[str, Callable[[Instruction, Sequence[np.ndarray], np.ndarray, Bindi
     "matmul": _matmul,
     "view": _copied_view,
     "place": _place,
-    "random": _random,
     "take": bind_take,
     "add_at": bind_add_at,
 }

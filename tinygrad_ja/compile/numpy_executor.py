@@ -18,6 +18,7 @@ import numpy as np
 from ..backend.arrays import as_array
 from .numpy_blocks import bind_group, bind_in_threads
 from .numpy_calls import Binding, Call, Room, bind, copy, overlap
+from .numpy_random import bind_random
 from .planning import Layout, Place, plan_buffers
 from .program import Array, Instruction, Program, run_instruction
 
@@ -132,6 +133,9 @@ class _Build:
             self._add_bound(instruction)
 
     def _add_bound(self, instruction: Instruction) -> None:
+        if instruction.kind == "random":
+            self.calls += bind_random(instruction, self.array(instruction.output), self.binding)
+            return
         xs, y = [self.array(a) for a in instruction.inputs], self.array(instruction.output)
         divided = bind_in_threads(instruction, xs, y, self.rooms, self.notes, self.threads)
         self.calls += bind(instruction, xs, y, self.binding) if divided is None else divided

@@ -225,6 +225,9 @@ class _Planner:
         for part, there in zip(join.inputs, _parts(join, self.places[out])):
             if part.dtype == out.dtype:
                 self.put(part, there)
+            inner = self.maker.get(self.base(part))
+            if inner is not None and inner.kind == "join":
+                self._place_join(inner)
 
     def _joins_of(self, array: Array) -> Iterator[Instruction]:
         """The joins that take it, or a view of it."""

@@ -18,9 +18,10 @@ import numpy as np
 
 from ..planning import Layout, plan_buffers
 from ..program import Array, Instruction, Program, run_instruction
-from .kernel import Address, Launch
-from .lowering import Lowered, Plain, lowered, number_view
+from .kernel import SPARE, Address, Launch
+from .lowering import Lowered, Plain, lowered, number_view, reaches_of
 from .products import Product
+from .schedule import Bundle, bundled, staged
 
 WARM_UP = 1
 """How many runs come before the one that captures."""
@@ -34,17 +35,18 @@ class CudaExecutor:
     reason: why this executor runs.
 
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
+    share: let independent kernels share launches.
     """
 
     def __init__(
-        self, program: Program, *, tf32: bool = False, graph: bool = True, reuse: bool = True, machine: Any = None
+        self, program: Program, *, tf32: bool = False, graph: bool = True, share: bool = True, machine: Any = None
     ) -> None:
         if machine is None:
             from .machine import Machine
 
             machine = Machine()
         self.program, self.machine = program, machine
-        self.tf32, self.graph, self.reuse = tf32, graph, reuse
+        self.tf32, self.graph, self.share = tf32, graph, share
         self.reason = ""
         self.notes: list[str] = []
         self._build()
@@ -55,7 +57,7 @@ class CudaExecutor:
         """Lay out memory, make and compile the kernels, bind them to addresses."""
         program, machine = self.program, self.machine
         self._state = list(program.state.values())
-        self.layout: Layout = plan_buffers(program, reuse=self.reuse)
+        self.layout: Layout = _laid_out(program)
         self._lowered: Lowered = lowered(program, self.layout, machine.address)
         self.notes = list(self._lowered.notes)
         self.table = self._lowered.table
@@ -103,25 +105,28 @@ class CudaExecutor:
             self._views[a] = self.machine.view(owner, self._resolved(where), nbytes, a.shape, a.dtype, place.strides)
         return self._views[a]
 
-    def _bound(self) -> list[tuple[Instruction | None, Callable[[], None], str]]:
-        """Every step as a call without arguments, and why no graph can hold it."""
-        steps = [step for _, step in self._lowered.steps]
-        self.kernels = list(dict.fromkeys([step.text for step in steps if isinstance(step, Launch)]))
+    def _bound(self) -> list[tuple[list[Instruction], Callable[[], None], str]]:
+        """Every step as a call without arguments, with the instructions that it runs, and why no graph can hold it."""
+        memory = self._lowered.memory
+        stages = staged(self._lowered.steps, lambda step: reaches_of(memory, step), self.share)
+        ready = [bundled(stage) if isinstance(stage[0], Launch) else stage[0] for stage in stages]
+        self.kernels = list(dict.fromkeys([step.text for step in ready if isinstance(step, Bundle)]))
         functions = dict(zip(self.kernels, self.machine.compile(self.kernels)))
-        made: list[tuple[Instruction | None, Callable[[], None], str]] = []
-        for instruction, step in self._lowered.steps:
-            if isinstance(step, Launch):
-                made.append((instruction, self._launch(functions[step.text], step), ""))
+        made: list[tuple[list[Instruction], Callable[[], None], str]] = []
+        for stage, step in zip(stages, ready):
+            instructions = [i for s in stage if (i := self._lowered.makers.get(id(s))) is not None]
+            if isinstance(step, Bundle):
+                made.append((instructions, self._launch(functions[step.text], step), ""))
             elif isinstance(step, Product):
-                made.append((instruction, self._product(step), ""))
+                made.append((instructions, self._product(step), ""))
             else:
-                made.append((instruction, self._plain(step), step.unsafe))
-        self._has_products = any([isinstance(step, Product) for step in steps])
+                made.append((instructions, self._plain(step), step.unsafe))
+        self._has_products = any([isinstance(step, Product) for step in ready])
         return made
 
-    def _launch(self, function: Callable[..., None], step: Launch) -> Callable[[], None]:
-        arguments = self.machine.pointers([self._resolved(a) for a in step.addresses], step.integers)
-        grid, block = step.grid, step.block
+    def _launch(self, function: Callable[..., None], step: Bundle) -> Callable[[], None]:
+        arguments = self.machine.pointers([self._resolved(a) for a in step.addresses])
+        grid, block = (step.blocks,), (step.threads,)
         return lambda: function(grid, block, arguments)
 
     def _product(self, step: Product) -> Callable[[], None]:
@@ -237,6 +242,12 @@ class CudaExecutor:
                     call()
 
         return run
+
+
+def _laid_out(program: Program) -> Layout:
+    """A layout that uses no memory twice if that is little, so that independent steps do not have to wait for one another."""
+    loose = plan_buffers(program, reuse=False)
+    return loose if loose.nbytes <= SPARE else plan_buffers(program)
 
 
 def _extent(array: Array, strides: Sequence[int]) -> int:

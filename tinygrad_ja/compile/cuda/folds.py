@@ -394,7 +394,8 @@ def column_kernel(
     lines = [
         f"const unsigned int x = thread % {across}, y = thread / {across}, chunk = block / {across_blocks};",
         f"const {kind} i = ({kind})(block % {across_blocks}) * {across} + x;",
-        *[a.declaration() for a in accumulators]]
+        *[a.declaration() for a in accumulators],
+    ]
     lines.append(f"if (i < {width}) {{")
     lines += [f"  {line};" for line in split("i", columns, "r", wide)]
     stop = f"({kind})(chunk + 1) * {size}"

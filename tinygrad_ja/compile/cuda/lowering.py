@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import philox
-from ...backend.philox import PhiloxStream, drawing_text
+from ...backend.philox import PhiloxStream, drawing_lines
 from ..planning import Layout, Place
 from ..program import Array, Instruction, Program
-from .elements import prelude
+from .elements import stored_type
 from .folds import reduce_kernel
 from .groups import group_kernels, one_by_one
-from .kernel import NAME, Address, Launch, Memory, Unsupported
+from .kernel import Address, Launch, Memory, Reach, Unsupported
 from .maps import add_at_kernel, copy_kernel, map_kernel, place_kernel, reshape_copy, scan_kernel, take_kernel
 from .products import Product, product_launches
 from .safety import capture_safety
@@ -54,10 +53,20 @@ class Table:
         return Address("numbers", 8 * (self.streams + 2 * self.generators.index(generator)))
 
 
-class Lowered(NamedTuple):
-    """steps, each with the instruction that it belongs to (None: arguments, results and writes)."""
+def reaches_of(memory: Memory, step: Step) -> Sequence[Reach]:
+    """What a step reads and writes."""
+    if isinstance(step, Plain):
+        instruction = step.instruction
+        reads = [memory.reach(a, False) for a in instruction.inputs]
+        return [*reads, *[memory.reach(a, True) for a in instruction.outputs]]
+    return step.reaches
 
-    steps: list[tuple[Instruction | None, Step]]
+
+class Lowered(NamedTuple):
+    """steps, in order. makers: id of a step -> the instruction that it belongs to; none for arguments, results and writes."""
+
+    steps: list[Step]
+    makers: dict[int, Instruction]
     table: Table
     memory: Memory
     notes: list[str]
@@ -67,19 +76,21 @@ def lowered(program: Program, layout: Layout, pointer_of: Callable[[Any], int]) 
     """The steps of a program. pointer_of: the address of a real array."""
     memory, table = Memory(program, layout, pointer_of), Table(program)
     notes: list[str] = []
-    steps: list[tuple[Instruction | None, Step]] = []
-    steps += [(None, launch) for launch in _arguments(memory, table, program.arguments)]
+    makers: dict[int, Instruction] = {}
+    steps: list[Step] = [*_arguments(memory, table, program.arguments)]
     copied = {id(i) for i in layout.copies}
     for instruction in program.instructions:
         memory.forget()
         if instruction.kind == "view" and id(instruction) not in copied:
             continue
-        steps += [(instruction, step) for step in _steps(memory, layout, table, instruction, notes)]
+        made = _steps(memory, layout, table, instruction, notes)
+        makers.update({id(step): instruction for step in made})
+        steps += made
     memory.forget()
-    steps += [(None, step) for step in _results(memory, table, program.results)]
+    steps += _results(memory, table, program.results)
     memory.forget()
-    steps += [(None, step) for step in _writes(memory, program, layout)]
-    return Lowered(steps, table, memory, list(dict.fromkeys(notes)))
+    steps += _writes(memory, program, layout)
+    return Lowered(steps, makers, table, memory, list(dict.fromkeys(notes)))
 
 
 def _steps(memory: Memory, layout: Layout, table: Table, instruction: Instruction, notes: list[str]) -> list[Step]:
@@ -162,43 +173,38 @@ def _draw(memory: Memory, table: Table, instruction: Instruction) -> list[Step]:
     if memory.strides(y, y.shape) != contiguous(y.shape):
         target = memory.new(y.shape, y.dtype)
     try:
-        text, threads = drawing_text(method, y.size, y.dtype, args[:2] if method in ("integers", "beta") else ())
+        lines, threads = drawing_lines(method, y.size, y.dtype, args[:2] if method in ("integers", "beta") else ())
     except KeyError:
         table.draws[generator] = before
         raise Unsupported(f"no kernel for draws of {y.dtype}") from None
+    lines = [f"const u64 seed = p1[0], draw = p1[1] + {before};", *lines]
+    parameters = (f"{stored_type(y.dtype)}*", "const unsigned long long*")
     addresses = (memory.address(target), table.stream(generator))
-    made: list[Step] = [Launch(text, (-(-threads // 256),), (256,), addresses, (0, before))]
+    made: list[Step] = [Launch(parameters, tuple(lines), -(-threads // 256), 256, addresses, (memory.reach(target, True),))]
     return made if target is y else [*made, *copy_kernel(memory, target, y)]
 
 
 # ---- both ends --------------------------------------------------------------------------------------
 
-_COPY = """extern "C" __global__ void __launch_bounds__(256) {name}(const unsigned long long* table{parameters}) {{
-{lines}
-}}"""
 _BLOCK_BYTES = 256 * 16 * 4
 
 
-def _transfer(entries: Sequence[tuple[int, Address, int]], inward: bool, table_address: Address) -> list[Launch]:
-    """One kernel that copies bytes between addresses in the table and fixed ones. entries: (index in the table, address, bytes)."""
-    lines, parameters, addresses, block = [], "", [table_address], 0
-    for k, (index, address, nbytes) in enumerate(entries):
-        blocks = max(1, min(1024, -(-nbytes // _BLOCK_BYTES)))
-        parameters += f", char* p{k}"
-        addresses.append(address)
-        there, here = f"(char*)table[{index}]", f"p{k}"
+def _transfer(memory: Memory, entries: Sequence[tuple[int, Array]], inward: bool) -> list[Launch]:
+    """Kernels that copy bytes between addresses in the table and arrays in C order. entries: (index in the table, array)."""
+    made = []
+    for index, a in entries:
+        blocks = max(1, min(1024, -(-a.nbytes // _BLOCK_BYTES)))
+        there, here = f"(char*)p0[{index}]", "p1"
         source, target = (there, here) if inward else (here, there)
-        lines.append(
-            f"  if (blockIdx.x < {block + blocks}) {{ copy_bytes({source}, {target}, {nbytes}ull, blockIdx.x - {block}, {blocks}); return; }}"
-        )
-        block += blocks
-    text = _COPY.format(name=NAME, parameters=parameters, lines="\n".join(lines))
-    return [Launch(text, (block,), (256,), tuple(addresses))] if lines else []
+        line = f"copy_bytes({source}, {target}, {a.nbytes}ull, block, {blocks}u);"
+        addresses = (Address("numbers", 0), memory.address(a))
+        parameters = ("const unsigned long long*", "char*")
+        made.append(Launch(parameters, (line,), blocks, 256, addresses, (memory.reach(a, inward),)))
+    return made
 
 
 def _arguments(memory: Memory, table: Table, arguments: Sequence[Array]) -> list[Launch]:
-    entries = [(table.arguments + k, memory.address(a), a.nbytes) for k, a in enumerate(arguments) if a.size]
-    return _transfer(entries, True, Address("numbers", 0))
+    return _transfer(memory, [(table.arguments + k, a) for k, a in enumerate(arguments) if a.size], True)
 
 
 def _results(memory: Memory, table: Table, results: Sequence[Array]) -> list[Step]:
@@ -211,8 +217,8 @@ def _results(memory: Memory, table: Table, results: Sequence[Array]) -> list[Ste
         if memory.strides(a, a.shape) != contiguous(a.shape):
             source = memory.new(a.shape, a.dtype)
             made += _copied(memory, a, source)
-        entries.append((table.results + k, memory.address(source), a.nbytes))
-    return [*made, *_transfer(entries, False, Address("numbers", 0))]
+        entries.append((table.results + k, source))
+    return [*made, *_transfer(memory, entries, False)]
 
 
 def _copied(memory: Memory, source: Array, target: Array) -> list[Step]:
@@ -254,12 +260,6 @@ def _bounds(memory: Memory, state: Array) -> tuple[int, int]:
     steps = [(n - 1) * step for n, step in zip(state.shape, place.strides)]
     low = begin + sum([step for step in steps if step < 0])
     return low, begin + sum([step for step in steps if step > 0]) + state.dtype.itemsize
-
-
-def module_source(names: dict[str, str]) -> str:
-    """One file with kernels: text -> name."""
-    body = "\n".join([text.replace(NAME, name) for text, name in names.items()])
-    return prelude(body) + (philox.PRELUDE if "philox(" in body or "gamma_number(" in body else "") + body
 
 
 def number_view(slot: np.ndarray, index: int, dtype: np.dtype) -> np.ndarray:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from .cublas import WORKSPACE, Cublas
-from .lowering import module_source
 from .products import Product
+from .schedule import module_source
 
 SLOTS = 32
 """How many calls the host may be ahead of the GPU."""
@@ -90,7 +90,7 @@ class Machine:
     # -- kernels
 
     def compile(self, texts: Sequence[str]) -> list[Callable[..., None]]:
-        """Functions called with (grid, block, arguments), compiled by several threads."""
+        """Functions called with (grid, block, arguments), one for each launch's text, compiled by several threads."""
         parts = [list(texts[begin : begin + PER_MODULE]) for begin in range(0, len(texts), PER_MODULE)]
         with ThreadPoolExecutor(max(1, min(len(parts), os.cpu_count() or 1))) as pool:
             return [function for part in pool.map(self._module, parts) for function in part]
@@ -101,9 +101,9 @@ class Machine:
             module = self.xp.RawModule(code=module_source(names))
             return [module.get_function(name) for name in names.values()]
 
-    def pointers(self, addresses: Sequence[int], integers: Sequence[int]) -> tuple[Any, ...]:
-        """Arguments of a kernel: all have 64 bits."""
-        return tuple([np.uint64(number) for number in (*addresses, *integers)])
+    def pointers(self, addresses: Sequence[int]) -> tuple[Any, ...]:
+        """Arguments of a kernel."""
+        return tuple([np.uint64(address) for address in addresses])
 
     @property
     def products(self) -> Cublas:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..program import Array, Instruction
-from .kernel import Address, Launch, Memory, Unsupported
+from .kernel import Address, Launch, Memory, Reach, Unsupported
 from .maps import copy_kernel, fill_kernel, integer_product
 from .space import Strides
 
@@ -41,6 +41,7 @@ class Product(NamedTuple):
     batch: int
     times: int
     addresses: tuple[Address, Address, Address]
+    reaches: tuple[Reach, ...]
     beta: float = 0.0
 
 
@@ -148,7 +149,8 @@ def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Produc
             Address(where.buffer, where.offset + itemsize * sum([i * step[axis] for i, axis in zip(index, inner)]))
             for where, step in zip(addresses, steps)
         ]
-        made.append(_call(y.dtype.char, (m, n, k), (left, right, out), strides, count, moved))
+        reaches = memory.reach(a, False), memory.reach(b, False), memory.reach(y, True)
+        made.append(_call(y.dtype.char, (m, n, k), (left, right, out), strides, count, moved, reaches))
     return made
 
 
@@ -163,12 +165,13 @@ def _call(
     strides: Sequence[int],
     count: int,
     addresses: Sequence[Address],
+    reaches: tuple[Reach, ...],
 ) -> Product:
     m, n, k = sizes
     left, right, out = sides
     at_a, at_b, at_y = addresses
     if out[0]:  # in C order: the transposed product of swapped operands
         sides_ = Side(not right[0], right[1], strides[1]), Side(not left[0], left[1], strides[0])
-        return Product(kind, n, m, k, *sides_, out[1], strides[2], count, (at_b, at_a, at_y))
+        return Product(kind, n, m, k, *sides_, out[1], strides[2], count, (at_b, at_a, at_y), reaches)
     sides_ = Side(left[0], left[1], strides[0]), Side(right[0], right[1], strides[1])
-    return Product(kind, m, n, k, *sides_, out[1], strides[2], count, (at_a, at_b, at_y))
+    return Product(kind, m, n, k, *sides_, out[1], strides[2], count, (at_a, at_b, at_y), reaches)

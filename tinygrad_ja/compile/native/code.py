@@ -190,7 +190,9 @@ class Code:
     def spread(self, text: str, kind: str) -> str:
         """A vector whose elements are all the scalar ``text``."""
         one = self.plain(f"insertelement <{self.lanes} x {kind}> poison, {kind} {text}, i64 0")
-        return self.plain(f"shufflevector <{self.lanes} x {kind}> {one}, <{self.lanes} x {kind}> poison, <{self.lanes} x i32> zeroinitializer")
+        return self.plain(
+            f"shufflevector <{self.lanes} x {kind}> {one}, <{self.lanes} x {kind}> poison, <{self.lanes} x i32> zeroinitializer"
+        )
 
     def value(self, dtype: np.dtype, text: str) -> Value:
         """Append an instruction whose result is a vector of ``dtype``."""
@@ -227,8 +229,12 @@ class Code:
         kind, dtype = self.type(values[0].dtype), values[0].dtype
         full = f"@llvm.{name}.{self.suffix(dtype)}"
         self.declare(f"{kind} {full}({', '.join([kind] * len(values))})")
-        return self.value(dtype, f"call contract {kind} {full}({', '.join([f'{kind} {v.text}' for v in values])})" if dtype.kind == "f"
-                          else f"call {kind} {full}({', '.join([f'{kind} {v.text}' for v in values])})")
+        return self.value(
+            dtype,
+            f"call contract {kind} {full}({', '.join([f'{kind} {v.text}' for v in values])})"
+            if dtype.kind == "f"
+            else f"call {kind} {full}({', '.join([f'{kind} {v.text}' for v in values])})",
+        )
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
         """a b + c, rounded once where the processor can."""
@@ -261,7 +267,10 @@ class Code:
         return self.value(new, f"{operation} {self.type(old)} {a.text} to {self.type(new)}")
 
     def _to_integer(self, a: Value, dtype: np.dtype) -> Value:
-        kind, name = self.type(dtype), f"@llvm.fpto{'si' if dtype.kind == 'i' else 'ui'}.sat.{self.suffix(dtype)}.{self.suffix(a.dtype)}"
+        kind, name = (
+            self.type(dtype),
+            f"@llvm.fpto{'si' if dtype.kind == 'i' else 'ui'}.sat.{self.suffix(dtype)}.{self.suffix(a.dtype)}",
+        )
         self.declare(f"{kind} {name}({self.type(a.dtype)})")
         return self.value(dtype, f"call {kind} {name}({self.type(a.dtype)} {a.text})")
 

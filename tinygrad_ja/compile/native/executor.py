@@ -159,7 +159,9 @@ class NativeExecutor:
         """A reshape of elements that do not lie in order."""
         (x,), y = instruction.inputs, instruction.output
         source, target = self._build.array(x), self._build.array(y)
-        if instruction.function != "reshape" or not same_strides(y.shape, target.strides, contiguous(y.shape, y.dtype.itemsize)):
+        if instruction.function != "reshape" or not same_strides(
+            y.shape, target.strides, contiguous(y.shape, y.dtype.itemsize)
+        ):
             raise Unsupported("a copy into an array that does not lie in order")
         return self._copy(source, target.reshape(x.shape))
 

@@ -188,7 +188,12 @@ _FUNCTIONS: dict[str, dict[str, Writer]] = {
     "true_divide": _function(lambda code, a, b: code.binary("fdiv", a, b)),
     "negative": {"f": lambda code, x: code.value(x.dtype, f"fneg {code.type(x.dtype)} {x.text}"), "i": _negative_whole},
     "positive": _everywhere(lambda code, x: x, "fiu"),
-    "absolute": {"f": lambda code, x: code.intrinsic("fabs", x), "i": _absolute_whole, "u": lambda code, x: x, "b": lambda code, x: x},
+    "absolute": {
+        "f": lambda code, x: code.intrinsic("fabs", x),
+        "i": _absolute_whole,
+        "u": lambda code, x: x,
+        "b": lambda code, x: x,
+    },
     "fabs": _function(lambda code, x: code.intrinsic("fabs", x)),
     "square": _everywhere(lambda code, x: code.mul(x, x), "fiu"),
     "reciprocal": _function(lambda code, x: code.binary("fdiv", code.constant(x.dtype, 1), x)),

@@ -67,7 +67,9 @@ class _Reduction(NamedTuple):
     output: Array
 
 
-def loops(body: Sequence[Instruction], space: tuple[int, ...], inner: int, outputs: Sequence[Array], find: Find) -> list[Launch]:
+def loops(
+    body: Sequence[Instruction], space: tuple[int, ...], inner: int, outputs: Sequence[Array], find: Find
+) -> list[Launch]:
     """The launches that run ``body`` over ``space``. Raises Unsupported.
 
     inner: how many trailing axes make a row, for row reductions. find: where arrays outside of the body lie.
@@ -577,7 +579,9 @@ class _Writer:
         while width:
             order = ", ".join([f"i32 {(k + width) % code.lanes}" for k in range(code.lanes)])
             kind_text = code.type(kind)
-            other = code.value(kind, f"shufflevector {kind_text} {value.text}, {kind_text} poison, <{code.lanes} x i32> <{order}>")
+            other = code.value(
+                kind, f"shufflevector {kind_text} {value.text}, {kind_text} poison, <{code.lanes} x i32> <{order}>"
+            )
             value = _combine(code, instruction, value, other)
             width //= 2
         return value

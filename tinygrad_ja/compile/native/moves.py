@@ -28,7 +28,9 @@ def indexed(instruction: Instruction, x: np.ndarray, indices: np.ndarray, out: n
         raise Unsupported(f"no machine code for {instruction.kind} of {x.dtype}")
     if indices.dtype.kind not in "iu" or x.dtype != out.dtype or (adding and x.dtype.kind == "b"):
         raise Unsupported(f"no machine code for {instruction.kind} of {x.dtype} at {indices.dtype}")
-    wide, narrow = (out, x) if adding else (x, out)  # the array with the axis that is indexed, and the one with the indices' axes
+    wide, narrow = (
+        (out, x) if adding else (x, out)
+    )  # the array with the axis that is indexed, and the one with the indices' axes
     axis = instruction.options["axis"]
     if axis is None:
         raise Unsupported("an index into the flattened array")
@@ -63,7 +65,9 @@ def _checked(code: Code, indices: np.ndarray, pointer: str, size: str, problem: 
 def _zero(code: Code, dtype: np.dtype, pointer: str, elements: str) -> None:
     """Set elements that lie side by side to 0."""
     code.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-    code.line(f"call void @llvm.memset.p0.i64(ptr {pointer}, i8 0, i64 {code.whole('mul', elements, dtype.itemsize)}, i1 false)")
+    code.line(
+        f"call void @llvm.memset.p0.i64(ptr {pointer}, i8 0, i64 {code.whole('mul', elements, dtype.itemsize)}, i1 false)"
+    )
 
 
 class _Axes:
@@ -177,7 +181,7 @@ def _along(wide: np.ndarray, narrow: np.ndarray, indices: np.ndarray, axis: int,
                 element = code.plain(f"{operation} {kind} {before}, {element}")
             code.line(f"store {kind} {element}, ptr {place if adding else pointers[1]}")
 
-    walk([k for k in range(indices.ndim) if indices.shape[k] != 1] , pointers)
+    walk([k for k in range(indices.ndim) if indices.shape[k] != 1], pointers)
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "along")
     return Launch(name, text, tuple(code.declared), words, 1)

@@ -235,7 +235,10 @@ def _panel_text(dtype: np.dtype, vectors: int, order: str) -> Launch:
     source = code.moved(source, code.whole("mul", first, n_stride))
     target = code.moved(panels, code.whole("mul", "%chunk", size))
     left = code.whole("sub", columns, first)
-    masks = [code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {code.whole('sub', left, j * lanes)}, i64 0)")) for j in range(vectors)]
+    masks = [
+        code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {code.whole('sub', left, j * lanes)}, i64 0)"))
+        for j in range(vectors)
+    ]
     code.declare("i64 @llvm.smax.i64(i64, i64)")
     code.declare("i64 @llvm.smin.i64(i64, i64)")
     if order != "column":
@@ -282,7 +285,9 @@ def _transposed(code: Code, dtype: np.dtype, rows: list[str]) -> list[str]:
             high = [x ^ half if not x & half else lanes + x for x in range(lanes)]
             for target, order in ((r, low), (r | half, high)):
                 listed = ", ".join([f"i32 {x}" for x in order])
-                made[target] = code.plain(f"shufflevector {kind} {rows[r]}, {kind} {rows[r | half]}, <{lanes} x i32> <{listed}>")
+                made[target] = code.plain(
+                    f"shufflevector {kind} {rows[r]}, {kind} {rows[r | half]}, <{lanes} x i32> <{listed}>"
+                )
         rows = made
         half //= 2
     return rows
@@ -302,7 +307,9 @@ class Packed(NamedTuple):
 Panels = dict[Any, Packed]
 
 
-def products(a: np.ndarray, b: np.ndarray, out: np.ndarray, panels: Panels | None = None, key_a: Any = None, key_b: Any = None) -> list[Launch]:
+def products(
+    a: np.ndarray, b: np.ndarray, out: np.ndarray, panels: Panels | None = None, key_a: Any = None, key_b: Any = None
+) -> list[Launch]:
     """The launches that compute ``np.matmul(a, b, out)``. Raises Unsupported.
 
     panels: those that earlier products of a step have made, by ``key_b`` (``key_a`` where the product is turned round).
@@ -388,7 +395,9 @@ class _Product:
             (Shape(last_rows, last.vectors), masked),
         ]
         used = [rows > 1 and columns > 1, columns > 1, rows > 1, True]
-        compiled_tiles = dict(zip([w for w, u in zip(wanted, used) if u], _tiles(self.dtype, [w for w, u in zip(wanted, used) if u])))
+        compiled_tiles = dict(
+            zip([w for w, u in zip(wanted, used) if u], _tiles(self.dtype, [w for w, u in zip(wanted, used) if u]))
+        )
         tiles = [compiled_tiles.get(w, 0) for w in wanted]
         batches = sizes[0] * sizes[1]
         batches_each, rows_each, columns_each = _divided(batches, rows, columns, m * n * k)

@@ -39,8 +39,11 @@ def _reduced(code: Code, x: Value) -> tuple[Value, Value]:
     """(n, r) with x = n ln 2 + r and |r| <= ln 2 / 2."""
     magic = code.constant(F32, MAGIC)
     # the sum must be rounded here, so the difference must not be contracted into it
-    shifted = code.value(F32, f"call {code.type(F32)} @llvm.fmuladd.{code.suffix(F32)}({code.type(F32)} {x.text}, "
-                         f"{code.type(F32)} {code.constant(F32, LOG2E).text}, {code.type(F32)} {magic.text})")
+    shifted = code.value(
+        F32,
+        f"call {code.type(F32)} @llvm.fmuladd.{code.suffix(F32)}({code.type(F32)} {x.text}, "
+        f"{code.type(F32)} {code.constant(F32, LOG2E).text}, {code.type(F32)} {magic.text})",
+    )
     code.declare(f"{code.type(F32)} @llvm.fmuladd.{code.suffix(F32)}({code.type(F32)}, {code.type(F32)}, {code.type(F32)})")
     whole = code.value(F32, f"fsub {code.type(F32)} {shifted.text}, {magic.text}")
     n = code.sub(code.bitcast(shifted, I32), code.bitcast(magic, I32))

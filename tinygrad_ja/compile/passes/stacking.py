@@ -205,7 +205,7 @@ class Stacks:
     def _gathered(self, places: Sequence[tuple[Array, int]], shape: tuple[int, ...]) -> Array:
         writer, size = self.writer, size_of(shape)
         roots = list(dict.fromkeys([root for root, _ in places]))
-        self.used.update(roots)
+        self.used.update([root for root in roots if root.size > size])
         self.gathered += 1
         if len(roots) == 1:
             chain, starts = writer.reshape(roots[0], (roots[0].size // size, size)), {roots[0]: 0}

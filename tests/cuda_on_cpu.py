@@ -32,6 +32,7 @@ SHIM = r"""
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(n)
 #define __align__(n) alignas(n)
 #define __shared__ static
@@ -131,12 +132,13 @@ static void run(void (*kernel)(unsigned long long*), int fibered, Sizes grid, Si
   gridDim = {grid[0], grid[1], grid[2]};
   blockDim = {block[0], block[1], block[2]};
   int n = block[0] * block[1] * block[2];
-  for (unsigned int y = 0; y < grid[1]; ++y)
-    for (unsigned int x = 0; x < grid[0]; ++x) {
-      blockIdx = {x, y, 0};
-      if (fibered) { run_block(n); continue; }
-      for (int t = 0; t < n; ++t) { threadIdx = {t % block[0], t / block[0], 0}; kernel(args); }
-    }
+  static int turn = 0;
+  turn ^= 1;  // blocks run in no order that a kernel may rely on
+  for (unsigned int b = 0; b < grid[0]; ++b) {
+    blockIdx = {turn ? grid[0] - 1 - b : b, 0, 0};
+    if (fibered) { run_block(n); continue; }
+    for (int t = 0; t < n; ++t) { threadIdx = {(unsigned int)t, 0, 0}; kernel(args); }
+  }
 }
 """
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_ja.compile.lower import Call, Shape, Slot
 from tinygrad_ja.compile.program import Array, Instruction, Program
+from tinygrad_ja.core.operator import OPERATORS
+from tinygrad_ja.ops.window import Window
 
 
 class Case(NamedTuple):
@@ -474,22 +477,95 @@ def unusual_dtypes(m: Maker) -> Any:
     return [m.add("map", "absolute", [z], (3, 4), "f4"), m.map("add", x, x)]
 
 
+def _called(m: Maker, operator: str, given: dict[str, Any], shapes: Sequence[tuple[Sequence[int], Any]]) -> list[Array]:
+    """An operator as it is, by the name under which it is registered."""
+    inputs = [a for a in given.values() if isinstance(a, Array)]
+    arguments = {name: Slot(inputs.index(a), False) if isinstance(a, Array) else a for name, a in given.items()}
+    outputs = [Array(shape, dtype) for shape, dtype in shapes]
+    results: Any = [Shape(a.shape) for a in outputs]
+    if OPERATORS[operator].aux:
+        results = [results[:-1], results[-1]]
+    run = Call(OPERATORS[operator], arguments, results if len(outputs) > 1 else results[0])
+    m.instructions.append(Instruction("call", operator, inputs, outputs, {"run": run}))
+    return outputs
+
+
+def _convolutions(dtype: str) -> Callable[[Maker], Any]:
+    def make(m: Maker) -> Any:
+        made = []
+        for shape, kernel, stride, before, dilation, groups in [
+            ((7, 6), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+            ((8, 9), (3, 2), (2, 3), (1, 0), (1, 2), 2),
+            ((5, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+            ((11,), (4,), (2,), (3,), (1,), 1),
+            ((4, 5, 3), (2, 2, 2), (1, 2, 1), (0, 1, 0), (1, 1, 1), 1),
+        ]:
+            size = [(n + 2 * b - d * (k - 1) - 1) // s + 1 for n, k, s, b, d in zip(shape, kernel, stride, before, dilation)]
+            n, c, o = 3, 2 * groups, 4
+            x, w, g = (
+                m.argument((n, c, *shape), dtype),
+                m.argument((o, c // groups, *kernel), dtype),
+                m.argument((n, o, *size), dtype),
+            )
+            geometry = {"stride": stride, "before": before, "dilation": dilation, "groups": groups}
+            bias = m.argument((o,), dtype) if groups == 1 else None
+            made += _called(
+                m,
+                "convolution",
+                {"input": x, "weight": w, "bias": bias, "size": tuple(size), **geometry},
+                [((n, o, *size), dtype)],
+            )
+            back = m.argument((c,), dtype) if groups == 1 else None
+            made += _called(
+                m,
+                "conv_transpose",
+                {"input": g, "weight": w, "bias": back, "size": tuple(shape), **geometry},
+                [(x.shape, dtype)],
+            )
+            made += _called(m, "conv_weight", {"input": x, "other": g, "kernel": kernel, **geometry}, [(w.shape, dtype)])
+        turned = m.transpose(x, 0, 1, 4, 3, 2)
+        geometry = {"stride": (1,) * 3, "before": (0,) * 3, "dilation": (1,) * 3, "groups": 1}
+        given = {"input": turned, "weight": w, "bias": None, "size": (2, 4, 3), **geometry}
+        (y,) = _called(m, "convolution", given, [((3, 4, 2, 4, 3), dtype)])
+        return [*made, m.map("negative", y)], {"rtol": 5e-3 if dtype == "f2" else 1e-4}
+
+    make.__name__ = f"convolutions_of_{dtype}"
+    return make
+
+
+for _dtype in ("f4", "f2", "f8"):
+    case(_convolutions(_dtype))
+
+
+@case
+def pooling(m: Maker) -> Any:
+    made = []
+    ties = m.argument((2, 3, 8, 9), "f4", m.random.integers(0, 4, (2, 3, 8, 9)))
+    for x, windows in [
+        (m.argument((2, 3, 8, 9)), (Window(4, 2, 2), Window(4, 2, 2))),
+        (ties, (Window(8, 3, 1, 1, 1), Window(4, 3, 2, 2, 1))),
+        (m.argument((4, 11), "f8"), (Window(5, 3, 2, 1, 0),)),
+        (m.argument((4, 9), "f2"), (Window(3, 3, 3),)),
+    ]:
+        lead = x.ndim - len(windows)
+        shape = (*x.shape[:lead], *[w.count for w in windows])
+        values, taps, _ = _called(
+            m, "window_max", {"input": x, "windows": windows}, [(shape, x.dtype), (shape, "u1"), (shape, "u1")]
+        )
+        g = m.map("multiply", values, values)
+        given = {"input": g, "taps": taps, "size": x.shape, "windows": windows}
+        made += [values, taps, *_called(m, "from_taps", given, [(x.shape, x.dtype)])]
+    return made, {"rtol": 2e-3}
+
+
 @case
 def calls(m: Maker) -> Any:
     """Eager operators: one that a graph can hold, and one that it cannot."""
     x = m.argument((4, 4))
     y = m.map("add", x, m.constant(1.0))
-    safe = Array((4, 4), "f4")
-    m.instructions.append(Instruction("call", "tanh", [y], [safe], {"run": lambda a: [_module(a).tanh(a)]}))
-    bad = Array((4, 4), "f4")
-    m.instructions.append(Instruction("call", "matmul", [safe], [bad], {"run": lambda a: [a @ a]}))
-    return [m.map("multiply", bad, safe), y]
-
-
-def _module(array: Any) -> Any:
-    from tinygrad_ja.backend.arrays import array_module
-
-    return array_module(array)
+    (safe,) = _called(m, "tanh", {"input": y}, [((4, 4), "f4")])
+    (bad,) = _called(m, "inv", {"input": safe}, [((4, 4), "f4")])
+    return [m.map("multiply", bad, safe), y], {"rtol": 1e-2}
 
 
 def random_case(seed: int) -> Case:

@@ -41,7 +41,9 @@ class Builder:
         self.constants[array] = value
         return array
 
-    def add(self, kind: str, function: str, inputs: Sequence[Array], shape: Sequence[int], dtype: Any = None, **options: Any) -> Array:
+    def add(
+        self, kind: str, function: str, inputs: Sequence[Array], shape: Sequence[int], dtype: Any = None, **options: Any
+    ) -> Array:
         output = Array(shape, dtype or inputs[0].dtype)
         self.instructions.append(Instruction(kind, function, inputs, [output], options, Source("", self.part, self.line)))
         return output
@@ -55,7 +57,9 @@ class Builder:
         stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         return self.add("matmul", "matmul", [a, b], (*stack, a.shape[-2], b.shape[-1]))
 
-    def reduce(self, function: str, x: Array, axes: Sequence[int] | None = None, keepdims: bool = False, dtype: Any = None) -> Array:
+    def reduce(
+        self, function: str, x: Array, axes: Sequence[int] | None = None, keepdims: bool = False, dtype: Any = None
+    ) -> Array:
         lost = tuple(range(x.ndim)) if axes is None else tuple(axes)
         shape = [1 if a in lost else n for a, n in enumerate(x.shape) if keepdims or a not in lost]
         return self.add("reduce", function, [x], shape, dtype, axes=lost, keepdims=keepdims)
@@ -175,7 +179,9 @@ class RandomProgram(Builder):
         return self.map("tanh", made) if function == "multiply" else made
 
     def _scaled(self) -> Array | None:
-        return self.map(str(self.rng.choice(["multiply", "add", "divide"])), self.pick(), float(self.rng.choice([1, 2, -1, 0.5, 0.3])))
+        return self.map(
+            str(self.rng.choice(["multiply", "add", "divide"])), self.pick(), float(self.rng.choice([1, 2, -1, 0.5, 0.3]))
+        )
 
     def _reduce(self) -> Array | None:
         x = self.pick()

@@ -41,7 +41,7 @@ def test_cublas_is_found():
 @pytest.mark.parametrize("name", [*CASES, *[f"random_{seed}" for seed in range(40)]])
 def test_step_by_step(name):
     case = on_gpu(build(name))
-    executor = CudaExecutor(case.program, graph=False)
+    executor = CudaExecutor(case.program, graph=False, share=False)
     check(case, build(name), executor, to_host, runs=2)
 
 

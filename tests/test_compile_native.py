@@ -421,7 +421,7 @@ def run_large() -> list[np.ndarray]:
     b = large()
     program = b.program(*b.results, writes=b.writes)  # type: ignore[attr-defined]
     executor = NativeExecutor(program)
-    assert max([chunks for chunks in executor._table._records[:, 2]]) > 1
+    assert executor._table._records[:, 2].max() > 1
     results = [executor.run(b.values) for _ in range(3)][-1]
     return [*results, *program.state.values()]
 

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.errors import ArgumentError, DtypeError, ShapeError, StateError, UsageError
-from tinygrad_ja.kernels import numpy_conv, numpy_winograd
+from tinygrad_ja.kernels import numpy_conv, numpy_rows, numpy_winograd
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.ops import conv
 
@@ -133,6 +133,7 @@ def fewer_multiplications_always(monkeypatch) -> Iterator[list[int]]:
         monkeypatch.setattr(numpy_winograd, name, 0)
     monkeypatch.setattr(numpy_winograd, "SAVING", 9.0)
     monkeypatch.setattr(numpy_winograd, "plan", counting)
+    monkeypatch.setattr(numpy_rows, "plan", lambda *args: None)
     yield used
 
 
@@ -177,6 +178,7 @@ def test_products_at_points_are_a_convolution(tile, taps):
 def test_fewer_multiplications_round_about_as_little(kernel, padding, monkeypatch):
     x, w = normal(4, 64, 16, 16, dtype=np.float32), normal(64, 64, kernel, kernel, seed=1, dtype=np.float32)
     exact = F.conv2d(x.astype(np.float64), w.astype(np.float64), padding=padding)
+    monkeypatch.setattr(numpy_rows, "plan", lambda *args: None)
     fewer = np.abs(F.conv2d(x, w, padding=padding) - exact).max()
     monkeypatch.setattr(numpy_winograd, "plan", lambda *args: None)
     direct = np.abs(F.conv2d(x, w, padding=padding) - exact).max()

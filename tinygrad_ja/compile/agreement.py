@@ -130,6 +130,15 @@ def equal_elements(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
 
 
+def same_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays are one, or the same part of one."""
+    if a is b:
+        return True
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.base is None or b.base is None:
+        return False
+    return a.__array_interface__ == b.__array_interface__
+
+
 def _may_be_stale(a: Any, b: Any) -> bool:
     return type(a) in (bool, int, float) and type(b) in (bool, int, float)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -37,7 +38,10 @@ _recording = threading.RLock()
 """One recording at a time: while it runs, parameters hold traced arrays."""
 
 ATTEMPTS = 6
-"""Recordings of one signature that may differ in a row before the function is called as it is."""
+"""Recordings of one signature that may differ in a row, or programs for it that are never used, before the function is called as it is."""
+
+NEW_KEYS = 24
+"""Signatures in a row that come once only, before one is recorded no earlier than at its second call."""
 
 
 class Compiled(Replayable):
@@ -55,6 +59,8 @@ class Compiled(Replayable):
         self._candidates: dict[Any, Run] = {}
         self._attempts: dict[Any, int] = {}
         self._eager: dict[Any, str] = {}
+        self._unused: dict[Any, int] = {}
+        self._once: dict[Any, None] = {}
         self._last: Entry | None = None
         self._lock = threading.RLock()
 
@@ -79,9 +85,29 @@ class Compiled(Replayable):
                 self._last = entry
                 self.replays += 1
                 return entry.replay(call)
-            if call.key in self._eager:
+            if call.key in self._eager or self._is_passing(call.key):
                 return self.__wrapped__(*args, **kwargs)
             return self._record(args, kwargs, call)
+
+    def _is_passing(self, key: Any) -> bool:
+        """Whether this signature is one of many that come once only: then it is not worth a recording yet."""
+        if key in self._candidates or key in self._entries:
+            self._once.clear()
+            return False
+        if key in self._once:
+            self._once.clear()
+            return False
+        self._once[key] = None
+        if len(self._once) <= NEW_KEYS:
+            return False
+        if len(self._once) > 10 * NEW_KEYS:
+            del self._once[next(iter(self._once))]
+        elif len(self._once) == NEW_KEYS + 1:
+            before = list(self._once)[-2]
+            number = next((i for i, (a, b) in enumerate(zip(before, key)) if a != b), 0)
+            reason = f"argument {number} is another one at each call", f"引数 {number} が呼び出しごとに違います"
+            warnings.warn(text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason), UserWarning, stacklevel=4)
+        return True
 
     def _find(self, call: Call) -> Entry | None:
         for entry in self._entries.get(call.key, ()):
@@ -109,16 +135,38 @@ class Compiled(Replayable):
         if before is not None:
             entry, problem = build(before, run, self.disable, self.backend)
             if entry is not None:
-                self._keep(entry)
+                reason = self._keep(entry)
+                if reason is not None:
+                    self._give_up(call.key, reason)
                 return made
         if self._attempts[call.key] >= ATTEMPTS and problem is not None:
             self._give_up(call.key, problem)
         else:
             self._candidates[call.key] = run
+            self._forget()
         return made
 
-    def _keep(self, entry: Entry) -> None:
+    def _forget(self) -> None:
+        """Bound what is kept of calls that never became a program."""
+        while len(self._candidates) > self.cache_size:
+            oldest = next(iter(self._candidates))
+            del self._candidates[oldest]
+            self._attempts.pop(oldest, None)
+        while len(self._eager) > 16 * self.cache_size:
+            del self._eager[next(iter(self._eager))]
+
+    def _keep(self, entry: Entry) -> Any:
+        """Keep a program. Returns why there should be none, if it is one of many that were never used."""
         self._attempts.pop(entry.key, None)
+        known = self._entries.get(entry.key)
+        if known and not known[0].used:
+            self._unused[entry.key] = self._unused.get(entry.key, 0) + 1
+            if self._unused[entry.key] >= ATTEMPTS // 2:
+                del self._entries[entry.key]
+                changed = next((link.path for link in known[0].run.reach.changed()), "something")
+                return f"{changed} changes", f"{changed} が変わります"
+        else:
+            self._unused.pop(entry.key, None)
         entries = self._entries.setdefault(entry.key, [])
         entries.insert(0, entry)
         held = [(key, e) for key, known in self._entries.items() for e in known]
@@ -126,6 +174,7 @@ class Compiled(Replayable):
             oldest = min(held, key=lambda pair: pair[1].used)
             self._entries[oldest[0]].remove(oldest[1])
         self._last = entry
+        return None
 
     def _give_up(self, key: Any, reason: Any, warn: bool = True) -> None:
         self._eager[key] = text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason)
@@ -151,7 +200,7 @@ class Compiled(Replayable):
     def reset(self) -> None:
         """Forget all recordings."""
         with self._lock:
-            for held in (self._entries, self._candidates, self._attempts, self._eager):
+            for held in (self._entries, self._candidates, self._attempts, self._eager, self._unused, self._once):
                 held.clear()
             self._last = None
 
@@ -225,6 +274,9 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
     tensors = list(reach.tensors.values())
     grads = {id(t.node): (t.node, t.node.grad) for t in tensors if is_leaf(t)}
+    recording.rates.watch(reach.rates)
+    if isinstance(getattr(function, "__code__", None), types.CodeType):
+        recording.codes[function.__code__] = function.__globals__
     recording.hold([*tensors, *(g for _, g in grads.values() if g is not None)])
     run.note_gradients(grads)
     drawing, autocast = record_draws(recording), modes.autocast

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +23,8 @@ from . import agreement
 from .derive import CompiledOperator, Derivation, Recorded, with_history
 from .executors import PlainExecutor, executor_for
 from .lower import lower
-from .reach import Link, Reach, same
+from .links import Attributes, Link, guard_of, same
+from .reach import MOST, Reach, unseen
 from .recording import Held, Recording, is_leaf
 from .signature import Call
 
@@ -74,24 +78,35 @@ class Run:
             now = link.now()
             if isinstance(now, Tensor) and recording.holds(now):
                 self.stores.append(Store(link, now.array.entry))
-                _put(link, recording.settled(now))
+                link.put(recording.settled(now))
             else:
                 self.unsteady.append(link.path)
                 if recording.holds(now) or isinstance(now, (list, tuple, dict)):
-                    _put(link, recording.settled(now))
-        for container, _, path in self.reach.resized():
+                    link.put(recording.settled(now))
+        for container, path in self.reach.resized():
             self.unsteady.append(path)
-            keys = list(container) if isinstance(container, dict) else range(len(container))
-            for key in keys:
+            keys = range(len(container)) if isinstance(container, (list, deque)) else list(container)
+            for key in keys if not isinstance(container, set) else ():
                 if recording.holds(container[key]):
                     container[key] = recording.settled(container[key])
+        live = [value.array for value in recording.captured]
+        self.unsteady += [state.path for state in self.reach.moved() if not _is_one_of(state.owner, live)]
+        self.unsteady += recording.rates.by_hand()
         self.absent = [
             leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None
         ]
-        if self._drew_elsewhere():
-            self.refuse(
-                ("it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"), eager=True
-            )
+        reason = self._reason()
+        if reason is not None:
+            self.refuse(reason, eager=True)
+
+    def _reason(self) -> Phrase | None:
+        """Why the function is not to be recorded at all, or None."""
+        if not self.reach.complete:
+            return f"it can reach more than {MOST:,} values", f"{MOST:,} 個を超える値に手が届きます"
+        if self._drew_elsewhere() or any([not source.holds() for source in self.reach.random]):
+            return "it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"
+        called = next(unseen(self.recording.codes), None)
+        return None if called is None else (f"it calls {called}, whose result may differ", f"結果が毎回変わり得る {called} を呼んでいます")
 
     def _drew_elsewhere(self) -> bool:
         state, (key, position) = self._random
@@ -113,7 +128,7 @@ class Run:
             self.outputs.append(self._traced[-1].entry)
             return Result(len(self.outputs) - 1, type(x) is Tensor)
 
-        self.structure = mapped(made, _is_tensor_or_array, note)
+        self.structure = rebuilt(made, _is_tensor_or_array, note)
         recording.outputs = list(self.outputs)
         if wanting:
             places, tensors = zip(*wanting)
@@ -124,7 +139,7 @@ class Run:
         recording, reached = self.recording, self.reach.tensors
         if recording.derivation is not None:  # with its history, which the recording has traced: as it is, but for the arrays
             return self._with_history(made, call)
-        return mapped(
+        return rebuilt(
             made,
             lambda x: _is_tensor_or_array(x) and id(x) not in reached and recording.holds(x),
             lambda x: recording.settled(x),
@@ -141,7 +156,7 @@ class Run:
         operator = CompiledOperator("compiled", lambda arrays, numbers: executor.run(arrays, numbers))
         arrays = [traced._elements for traced in self._traced]
         tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
-        return mapped(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else arrays[x.index])
+        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else arrays[x.index])
 
     def holder(self, array: Any) -> Held | None:
         """The Tensor that held this array while the run was recorded."""
@@ -155,20 +170,32 @@ class Run:
         """A link that leads to this Tensor."""
         return next((link for link in self.reach.links if link.value is tensor), None)
 
-    def plain_links(self) -> dict[str, Any]:
-        """Path -> value of the links that lead to plain values."""
-        return {link.path: link.value for link in self.reach.links if not isinstance(link.value, Tensor)}
+    def values(self) -> dict[str, Any]:
+        """Path -> value of all links."""
+        return {link.path: link.value for link in self.reach.links}
 
 
 def _is_tensor_or_array(x: Any) -> bool:
     return isinstance(x, Tensor) or type(x) in BY_TYPE
 
 
-def _put(link: Link, value: Any) -> None:
-    if hasattr(link.container, "cell_contents"):
-        link.container.cell_contents = value
-    else:
-        link.container[link.key] = value
+def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
+    """As ``mapped``, and through dataclasses."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(made, field.name, rebuilt(getattr(value, field.name), chosen, change))
+        return made
+    if type(value) is dict:
+        return {name: rebuilt(part, chosen, change) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([rebuilt(part, chosen, change) for part in value])
+    return mapped(value, chosen, change)
+
+
+def _is_one_of(array: Any, others: Sequence[Any]) -> bool:
+    """Whether an array is, or shares its memory with, one of ``others``."""
+    return type(array) is np.ndarray and any([type(o) is np.ndarray and np.may_share_memory(array, o) for o in others])
 
 
 def _freed(node: Any) -> bool:
@@ -195,6 +222,9 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
         return None, None
     if not _same_derivation(before.derivation, after.derivation):
         return None, ("gradients go elsewhere at each call", "勾配の行き先が呼び出しごとに違います")
+    if not _align(first, second, first.structure, second.structure):
+        what = ("it returns another object, which is no Tensor, at each call", "Tensor でない別のオブジェクトを毎回返しています")
+        return None, what
     difference, partners = agreement.compare(before, after)
     moved = _plain_changes(first, second)
     if difference is not None:
@@ -208,7 +238,7 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
     held = {id(h.array): h for h in after.held}
     for value in after.captured:
         partner = partners.get(value)
-        if partner is None or partner.array is value.array:
+        if partner is None or agreement.same_memory(partner.array, value.array):
             continue
         reader = _reader(held.get(id(value.array)), second)
         if reader is not None:
@@ -223,28 +253,47 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
     return Entry(second, arguments, disable, backend), None
 
 
+def _align(first: Run, second: Run, a: Any, b: Any) -> bool:
+    """Whether what two runs returned is alike, but for the Tensors."""
+    if a is b or same(a, b) or (type(a) is Result and a == b):
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all([_align(first, second, x, y) for x, y in zip(a, b)])
+    if isinstance(a, dict):
+        return list(a) == list(b) and all([_align(first, second, a[name], b[name]) for name in a])
+    if dataclasses.is_dataclass(a):
+        return all([_align(first, second, getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)])
+    return False
+
+
 def _same_derivation(a: Derivation | None, b: Derivation | None) -> bool:
     return (a is None and b is None) or (a is not None and b is not None and a.alike(b))
 
 
 def _reader(held: Held | None, run: Run) -> Callable[[], Any] | None:
-    """How to find at each call an array that is another one each time: through the Tensor, or through the link that leads to it."""
+    """How to find at each call the Tensor of an array that is another one each time: itself, or through the link that leads to it."""
     if held is None:
         return None
     tensor = held.tensor
     leaf = run.leaf_of_gradient(tensor)
     if leaf is not None:
-        return lambda: leaf.grad.array
+        return lambda: leaf.grad
     link = run.link_to(tensor)
     if link is None or is_leaf(tensor):
-        return lambda: tensor.array
-    return lambda: link.now().array
+        return lambda: tensor
+    return link.now
 
 
 def _plain_changes(first: Run, second: Run) -> list[str]:
-    """Paths of plain values that the user changed between the two runs."""
-    old, new = first.plain_links(), second.plain_links()
-    return [path for path in new if path in old and new[path] is not old[path] and not same(new[path], old[path])]
+    """Paths of what the user changed between the two runs: anything but one Tensor that took the place of another."""
+    old, new = first.values(), second.values()
+    return [path for path in new if path in old and _differ(old[path], new[path])]
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return a is not b and not same(a, b) and not (isinstance(a, Tensor) and isinstance(b, Tensor))
 
 
 def _first_use(recording: Recording, value: Value) -> str:
@@ -330,27 +379,33 @@ class Entry:
         return made
 
     def _guard(self, run: Run, changing: set[int]) -> Callable[[], bool]:
-        recording = run.recording
-        used = {id(value.array) for value in recording.captured}
-        attributes: list[tuple[Any, str, Any]] = []
-        moving: set[int] = set()
+        recording, reach = run.recording, run.reach
+        live = [value.array for value in recording.captured]
+        used = set(map(id, live))
+        loose = {id(s.link.value) for s in run.stores if isinstance(s.link.value, Tensor)}
+        links = [Link(*identity, "") for identity in recording.identities]
         for held in recording.held:
             if id(held.array) not in used:
                 continue
-            value = held.traced_value
-            if id(value) in changing:
-                moving.add(id(held.tensor))
+            if id(held.traced_value) in changing:
+                loose.add(id(held.tensor))
             elif run.leaf_of_gradient(held.tensor) is None:
-                attributes += [(held.tensor, "array", held.array), (held.tensor, "node", held.tensor.node)]
-        attributes += [(leaf, "grad", None) for leaf in run.absent]
-        stored = {id(s.link.value) for s in run.stores}
-        links = [link for link in run.reach.links if id(link.value) not in moving and id(link.value) not in stored]
-        guard = run.reach.guard(links, recording.identities, attributes)
+                links += [Link(Attributes(held.tensor), name, getattr(held.tensor, name), "") for name in ("array", "node")]
+        links += [Link(Attributes(leaf), "grad", None, "") for leaf in run.absent]
+        free: dict[int, list[Link]] = {}
+        for link in (*reach.links, *(reach.rates if recording.reads_rates() else ())):
+            if id(link.value) in loose:
+                free.setdefault(id(link.value), []).append(link)
+            else:
+                links.append(link)
+        states = [state for state in reach.states if not _is_one_of(state.owner, live)]
+        guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values())
         checks = recording.numbers.checks
         if not checks and not self._readers:
             return guard
         compare = recording.numbers.function([f"({source}) == {value!r}" for source, value in checks.items()])
-        likes = [(reader, value.shape, value.dtype) for reader, value in zip(self._readers, self.recorded.inputs[-len(self._readers) :])] if self._readers else []
+        values = self.recorded.inputs[len(self.recorded.inputs) - len(self._readers) :]
+        likes = [(reader, value, getattr(reader(), "node", None) is None) for reader, value in zip(self._readers, values)]
 
         def holds() -> bool:
             return guard() and all(compare()) and all([_fits(*like) for like in likes])
@@ -360,7 +415,7 @@ class Entry:
     def replay(self, call: Call) -> Any:
         """Run the program: what the function would return."""
         self.used = next_number()
-        given = call.arrays if not self._readers else [*call.arrays, *[read() for read in self._readers]]
+        given = call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
         values = self._of_backward() if self.derivation is not None else ()
         if modes.profiler is None:
             results = self.executor.run(given, self._before())
@@ -374,18 +429,18 @@ class Entry:
         for tensor in self._stamps:
             tensor._note_change()
         for link, index in self._stores:
-            _put(link, Tensor(results[index]))
+            link.put(Tensor(results[index]))
         for function, index in self._later:
             function(results[index])
         if self.derivation is not None:
             saved = ([*given, *results[self._kept :]], values)
             tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
-            return mapped(
+            return rebuilt(
                 self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else results[x.index]
             )
         if self._single:
             return Tensor(results[0])
-        return mapped(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
+        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
 
     def plan(self) -> Any:
         """What ``compiled.plan()`` shows."""
@@ -410,9 +465,9 @@ def _result(result: Result, results: Sequence[Any]) -> Any:
     return Tensor(results[result.index]) if result.tensor else results[result.index]
 
 
-def _fits(reader: Callable[[], Any], shape: tuple[int, ...], dtype: Any) -> bool:
-    try:
-        array = reader()
-    except AttributeError:
+def _fits(reader: Callable[[], Any], value: Value, without_history: bool) -> bool:
+    tensor = reader()
+    if type(tensor) is not Tensor or (tensor.node is None) is not without_history:
         return False
-    return array.shape == shape and array.dtype == dtype
+    array = tensor.array
+    return array.shape == value.shape and array.dtype == value.dtype and type(array) is type(value.array)

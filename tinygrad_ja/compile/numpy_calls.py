@@ -129,11 +129,23 @@ def _map(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, bind
     ufunc = getattr(np, function, None)
     if not isinstance(ufunc, np.ufunc) or ufunc.nout != 1 or ufunc.nin != len(xs):
         return plainly(instruction, xs, y, binding)
-    natural = ufunc.resolve_dtypes((*[x.dtype for x in xs], None))[-1]
+    *wanted, natural = ufunc.resolve_dtypes((*[x.dtype for x in xs], None))
+    calls: list[Call] = []
+    xs = [x if x.dtype == dtype else _cast(x, dtype, binding.room, calls) for x, dtype in zip(xs, wanted)]
     if natural == y.dtype:
-        return [_call_of(ufunc, xs, y)]
+        return [*calls, _call_of(ufunc, xs, y)]
     made = binding.room.array(y.shape, natural)
-    return [_call_of(ufunc, xs, made), copy(made, y)]
+    return [*calls, _call_of(ufunc, xs, made), copy(made, y)]
+
+
+def _cast(x: np.ndarray, dtype: np.dtype, room: Room, calls: list[Call]) -> np.ndarray:
+    """What a function would cast piece by piece, cast at once; a constant here and now."""
+    if not x.flags.writeable:
+        made = x.astype(dtype)
+        made.setflags(write=False)
+        return made
+    calls.append(copy(x, made := room.array(x.shape, dtype)))
+    return made
 
 
 def _simpler(xs: Sequence[np.ndarray], y: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:

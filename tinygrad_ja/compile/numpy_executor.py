@@ -78,7 +78,16 @@ class NumpyExecutor:
 class _Build:
     """Makes the arrays and the calls of an executor."""
 
-    def __init__(self, program: Program, layout: Layout, notes: list[str], threads: int | None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        layout: Layout,
+        notes: list[str],
+        threads: int | None,
+        placed: Callable[[Instruction], bool] = lambda instruction: False,
+    ) -> None:
+        """placed: which calls do not run as operators, so that their arrays have their places."""
+        self.placed = placed
         self.program, self.layout, self.notes, self.threads = program, layout, notes, threads
         self.calls: list[Call] = []
         self.rooms = [Room()]
@@ -146,10 +155,11 @@ class _Build:
         """Arrays that operators make and only operators read are handed over as they are, without a copy to their place."""
         users = self.program.users()
         may: set[Array] = set()
+        calls = {id(i) for i in self.program.instructions if i.kind == "call" and not self.placed(i)}
         for instruction in self.program.instructions:
             for a in instruction.outputs:
                 own = self.layout.places[a].root
-                if (instruction.kind == "call" and own is a and a in self.layout.arena) or (
+                if (id(instruction) in calls and own is a and a in self.layout.arena) or (
                     instruction.kind == "view" and instruction.inputs[0] in may
                 ):
                     may.add(a)
@@ -157,7 +167,7 @@ class _Build:
         for instruction in reversed(self.program.instructions):
             for a in instruction.outputs:
                 readers = users.get(a, [])
-                if a in may and all([user.kind == "call" or user.outputs[0] in self.loose for user in readers]):
+                if a in may and all([id(user) in calls or user.outputs[0] in self.loose for user in readers]):
                     self.loose.add(a)
         self.values: dict[Array, Any] = {}
         self.last_user = {a: users[a][-1] for a in self.loose if a in users}

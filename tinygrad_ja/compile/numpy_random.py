@@ -79,8 +79,10 @@ class _Bulk:
 
 def _draw(bits: Any, y: np.ndarray) -> None:
     for low in range(0, y.size, MANY):
-        part = y[low : low + MANY]
-        raw = bits.random_raw(part.size // 2).view(np.uint32)
-        np.bitwise_and(raw, _UPPER, raw)
-        part[...] = raw
-        np.multiply(part, _SCALE, part)
+        _convert(bits.random_raw(min(MANY, y.size - low) // 2).view(np.uint32), y[low : low + MANY])
+
+
+def _convert(raw: np.ndarray, y: np.ndarray) -> None:
+    np.bitwise_and(raw, _UPPER, raw)
+    y[...] = raw
+    np.multiply(y, _SCALE, y)

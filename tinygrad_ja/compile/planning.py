@@ -1,7 +1,8 @@
 """Where each array of a program lies: one arena for all that instructions make, whose memory is used again once its last reader has run.
 
 - A view lies in the buffer of what it is a view of, and keeps that alive. Only a reshape of elements that do not lie in order copies.
-- What is joined is computed straight into its part of the join's buffer, so stacking costs no copy.
+- What is joined is computed straight into its part of the join's buffer, so stacking costs no copy; of two joins of the same arrays one is a
+  view of the other, and so is a join of slices that lie side by side already.
 - A new value of the state is computed straight in the state's own buffer, where nobody reads the old value any more.
 - The output of an element-wise instruction may take the place of an input that nobody reads afterwards.
 - Everything else gets the smallest hole that it fits into ("best fit"), aligned to cache lines.

@@ -1,76 +1,88 @@
 """What a function can reach: the Tensors and the values of Python that it may read without being handed them.
 
-From a function these are its closure, its defaults and the global names that its code uses; from there attributes, items of lists, dicts and
-tuples, and what functions and methods of the user that are found on the way can reach in turn. A recording holds as long as all of it is as it
-was: ``Reach.guard`` writes one function of Python that compares every link (``d["scale"] is v3 and ...``, some 30 ns each). Code of the
-framework, of Python's library and of installed packages is not looked into, but for the functions that a decorator of theirs holds; what such
-code keeps to itself stays unseen.
+From a function these are its closure, its defaults, its attributes and the global names that its code uses; from there attributes (``__dict__``,
+``__slots__``, and those of classes), items of lists, dicts, tuples and sets, and what functions and methods of the user that are found on the way
+can reach in turn. Of a module those names count that code which was found uses. A recording holds as long as all of it is as it was
+(``links.guard_of``).
+
+Code of the framework, of Python's library and of installed packages is not looked into, but for the functions that a decorator of theirs
+holds; what such code keeps to itself stays unseen.
 """
 
 from __future__ import annotations
 
+import array
+import collections
+import contextvars
+import dis
+import enum
 import functools
+import gc
+import operator
+import os
+import random
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..amp.grad_scaler import GradScaler
+from ..backend.arrays import BY_TYPE
 from ..backend.random import Generator
 from ..core.tape import is_ours
 from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
+from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, same
 from .updates import LIVE
 
-MOST = 50_000
-"""Links that are looked at; what is behind them is not guarded."""
+MOST = 100_000
+"""Links that are looked at; a function that reaches more is not compiled."""
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
-_OPAQUE = (Generator, GradScaler, LRScheduler, np.ndarray, types.BuiltinFunctionType, types.TracebackType, types.FrameType)
+COMPARED = 1 << 20
+"""Bytes of a NumPy array up to which all of its elements are compared before a replay; of larger ones only some."""
+
+_OPAQUE = (Generator, GradScaler, LRScheduler, types.TracebackType, types.FrameType, types.CodeType)
+_CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType, np.ufunc)
+_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
+_BYTES = (bytearray, memoryview, array.array)
 _EXCLUDED = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-class Link:
-    """One step from a container to what it holds. ``container`` is a dict, a list or a cell."""
-
-    __slots__ = ("container", "key", "value", "path")
-
-    def __init__(self, container: Any, key: Any, value: Any, path: str) -> None:
-        self.container = container
-        self.key = key
-        self.value = value
-        self.path = path
-
-    def now(self) -> Any:
-        """What the container holds there now; ``MISSING`` when that is gone."""
-        try:
-            return self.container.cell_contents if type(self.container) is types.CellType else self.container[self.key]
-        except (KeyError, IndexError, ValueError):
-            return MISSING
-
-
-MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(nothing)"})()
-
-
 class Reach:
-    """Everything that was found: ``tensors`` (id -> Tensor, with a path to it in ``paths``), ``links``, and ``sizes`` of dicts and lists whose
-    entries all count."""
+    """Everything that was found.
+
+    tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts and
+    their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without another object taking its place.
+    iterators, random: the same, of iterators and of sources of random numbers, which matter only to a function that moves them. rates: links to
+    learning rates and scales, which a recording reads anew at each call. complete: False where there was too much.
+    """
 
     def __init__(self, function: Any, *more: Any) -> None:
         self.tensors: dict[int, Tensor] = {}
-        self.paths: dict[int, str] = {}
         self.links: list[Link] = []
         self.sizes: list[tuple[Any, int, str]] = []
+        self.orders: list[tuple[dict[Any, Any], tuple[Any, ...], str]] = []
+        self.sets: list[tuple[set[Any], frozenset[Any], str]] = []
+        self.absent: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        self.states: list[State] = []
+        self.iterators: list[State] = []
+        self.random: list[State] = []
+        self.rates: list[Link] = []
         self._seen: dict[int, Any] = {}
+        self._modules: dict[int, tuple[types.ModuleType, str]] = {}
+        self._names: set[str] = set()
+        self._texts: set[str] = set()
+        self._taken: set[tuple[int, str]] = set()
         self._waiting: list[tuple[Any, str]] = [(function, getattr(function, "__name__", "step"))]
         self._waiting += [(value, f"argument {i}") for i, value in enumerate(more)]
-        while self._waiting and len(self.links) < MOST:
-            value, path = self._waiting.pop()
-            self._visit(value, path)
+        while (self._waiting or self._look_into_modules()) and len(self.links) < MOST:
+            self._visit(*self._waiting.pop())
+        self.complete = not self._waiting
 
     # -- walking
 
@@ -79,67 +91,106 @@ class Reach:
         self._waiting.append((value, path))
 
     def _visit(self, value: Any, path: str) -> None:
-        if isinstance(value, _PLAIN) or id(value) in self._seen:
+        kind = type(value)
+        if kind in _EXACT or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
             self.tensors[id(value)] = value
-            self.paths[id(value)] = path
-        elif isinstance(value, _OPAQUE):
-            return
+        elif isinstance(value, _OPAQUE) or value is MISSING:
+            self._visit_opaque(value, path)
         elif isinstance(value, types.FunctionType):
             self._visit_function(value, path)
         elif isinstance(value, types.MethodType):
             self._waiting += [(value.__self__, path.rpartition(".")[0] or path), (value.__func__, path)]
         elif isinstance(value, functools.partial):
-            self._waiting += [(value.func, path), (value.args, f"{path}.args"), (value.keywords, f"{path}.keywords")]
+            for name in ("func", "args", "keywords"):
+                self._link(Attributes(value), name, getattr(value, name), f"{path}.{name}")
         elif isinstance(value, (staticmethod, classmethod)):
             self._waiting.append((value.__func__, path))
         elif isinstance(value, property):
             self._waiting += [(f, path) for f in (value.fget, value.fset) if f is not None]
-        elif isinstance(value, (tuple, frozenset)):
-            self._waiting += [(item, f"{path}[{i}]") for i, item in enumerate(value)]
-        elif isinstance(value, dict):
-            self._visit_items(value, value.items(), path)
-        elif isinstance(value, list):
-            self._visit_items(value, enumerate(value), path)
         elif isinstance(value, type):
             self._visit_class(value, path)
         elif isinstance(value, Optimizer):
             self._visit_optimizer(value, path)
         elif isinstance(value, types.ModuleType):
-            return  # its names are followed where code uses them
-        elif isinstance(value, Replayable) or (callable(value) and hasattr(value, "__wrapped__")):
+            self._modules[id(value)] = value, path
+        elif isinstance(value, Replayable):
             self._waiting.append((value.__wrapped__, path))
         else:
+            self._visit_contents(value, path)
             self._visit_object(value, path)
+
+    def _visit_opaque(self, value: Any, path: str) -> None:
+        if isinstance(value, LRScheduler):
+            self._waiting.append((value.optimizer, f"{path}.optimizer"))
+        elif isinstance(value, GradScaler):
+            self.rates.append(Link(vars(value), "_scale", vars(value)["_scale"], f"{path}.get_scale()"))
+
+    def _visit_contents(self, value: Any, path: str) -> None:
+        if isinstance(value, (tuple, frozenset)):
+            self._waiting += [(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        elif isinstance(value, dict):
+            self._visit_items(value, value.items(), path)
+        elif isinstance(value, (list, collections.deque)):
+            self._visit_items(value, enumerate(value), path)
+        elif isinstance(value, set):
+            self.sets.append((value, frozenset(value), path))
+            self._waiting += [(item, path) for item in value]
+        elif isinstance(value, np.ndarray):
+            self.states.append(State(value, functools.partial(_elements_of, value), path))
+        elif isinstance(value, _BYTES):
+            self.states.append(State(value, value.tobytes if hasattr(value, "tobytes") else lambda: bytes(value), path))
+        elif isinstance(value, contextvars.ContextVar):
+            self._link(value, None, value.get(MISSING), path)
+        elif isinstance(value, weakref.ref):
+            self._link(value, None, value(), path)
+        elif isinstance(value, _RANDOM):
+            self.random.append(State(value, functools.partial(_random_state, value), path))
+        elif hasattr(type(value), "__next__"):
+            self.iterators.append(State(value, functools.partial(_position_of, value), path))
+            self._waiting += [(held, path) for held in _held_by(value)]
+        elif isinstance(value, _VIEWS):
+            self._waiting += [(held, path) for held in gc.get_referents(value)]
 
     def _visit_items(self, container: Any, items: Any, path: str) -> None:
         items = list(items)
-        self.sizes.append((container, len(items), path))
+        if isinstance(container, dict) and len(items) > 1 and not path.endswith("._roles"):
+            self.orders.append((container, tuple(container), path))
+        else:
+            self.sizes.append((container, len(items), path))
         for key, value in items:
             self._link(container, key, value, f"{path}[{key!r}]")
 
     def _visit_object(self, value: Any, path: str) -> None:
+        if isinstance(value, (enum.Enum, *_RANDOM)) or type(value) in BY_TYPE:
+            return
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
             self.sizes.append((attributes, len(attributes), path))
             for name, held in list(attributes.items()):
                 self._link(attributes, name, held, f"{path}.{name}")
+        self.links += [Link(Attributes(value), "__class__", type(value), f"{path}.__class__")] if _is_open(type(value)) else []
         for kind in type(value).__mro__:
+            for name in _slots_of(kind):
+                self._link(Attributes(value), name, getattr(value, name, MISSING), f"{path}.{name}")
             if kind is not object:
                 self._waiting.append((kind, kind.__name__))
 
     def _visit_class(self, kind: type, path: str) -> None:
-        module = sys.modules.get(kind.__module__)
-        if kind.__module__ != "__main__" and not _is_users(getattr(module, "__file__", None)):
+        if type(kind) is not type:
+            self._waiting.append((type(kind), type(kind).__name__))
+        names = vars(kind)
+        if not _is_of_user(kind):
+            if "forward" in names:
+                self.links.append(Link(ClassAttributes(kind), "forward", names["forward"], f"{path}.forward"))
             return
-        for name, value in list(vars(kind).items()):
-            if isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
-                self._waiting.append((value, f"{path}.{name}"))
-            elif not name.startswith("__"):
-                self.links.append(Link(_Attributes(kind), name, value, f"{path}.{name}"))
-                self._waiting.append((value, f"{path}.{name}"))
+        self.sizes.append((ClassAttributes(kind), len(names), path))
+        for name, value in list(names.items()):
+            if isinstance(value, (types.FunctionType, staticmethod, classmethod, property)) or not name.startswith("__"):
+                if not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+                    self._link(ClassAttributes(kind), name, value, f"{path}.{name}")
 
     def _visit_optimizer(self, optimizer: Optimizer, path: str) -> None:
         groups = optimizer.param_groups
@@ -149,69 +200,71 @@ class Reach:
             here = f"{path}.param_groups[{index}]"
             self.links.append(Link(groups, index, group, here))
             for name, value in group.items():
-                if name not in LIVE and name != "initial_lr":
+                if name in LIVE:
+                    self.rates.append(Link(group, name, value, f"{here}[{name!r}]"))
+                elif name != "initial_lr":
                     self._link(group, name, value, f"{here}[{name!r}]")
 
     def _visit_function(self, function: types.FunctionType, path: str) -> None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-            try:
-                self._link(cell, None, cell.cell_contents, name)
-            except ValueError:
-                continue  # a name that has no value yet
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._waiting.append((value, f"{path}.default"))
-        if not _is_users(function.__code__.co_filename):
+            self._link(cell, None, Link(cell, None, None, name).now(), name)
+        users = _is_users(function.__code__.co_filename)
+        for name in ("__defaults__", "__kwdefaults__"):
+            held = getattr(function, name)
+            if users and (held is not None or name == "__defaults__"):
+                self._link(Attributes(function), name, held, f"{path}.{name}")
+            elif held is not None:
+                self._waiting.append((held, path))
+        if users or vars(function):
+            self._visit_items(vars(function), vars(function).items(), path)
+        if not users:
             return
-        names = frozenset(_names(function.__code__))
+        self.links.append(Link(Attributes(function), "__code__", function.__code__, f"{path}.__code__"))
+        used = names_of(function.__code__)
+        self._names |= used.names
+        if not used.globals.isdisjoint(("getattr", "hasattr", "vars")):
+            self._texts |= used.texts
+        wanted = used.globals | used.texts if "globals" in used.globals else used.globals
         space = function.__globals__
-        for name in names & space.keys():
-            self._link(space, name, space[name], name)
-            self._visit_module(space[name], names, name)
+        for name in wanted & space.keys():
+            self._link_once(space, name, name)
+        if missing := wanted - space.keys():
+            self._note_absent(space, missing)
+            builtins = vars(sys.modules["builtins"])
+            for name in missing & builtins.keys():
+                if isinstance(builtins[name], types.FunctionType) or not callable(builtins[name]):
+                    self._link_once(builtins, name, name)
+        for name in used.imports & sys.modules.keys():
+            self._waiting.append((sys.modules[name], name))
+        if "getenv" in used.names:
+            self._waiting.append((os.environ, "os.environ"))
 
-    def _visit_module(self, module: Any, names: frozenset[str], path: str) -> None:
-        if not isinstance(module, types.ModuleType) or not _is_users(getattr(module, "__file__", None)):
-            return
-        space = vars(module)
-        for name in names & space.keys():
-            self._link(space, name, space[name], f"{path}.{name}")
+    def _link_once(self, space: dict[str, Any], name: str, path: str) -> None:
+        if (id(space), name) not in self._taken:
+            self._taken.add((id(space), name))
+            self._link(space, name, space[name], path)
 
-    # -- the guard
+    def _look_into_modules(self) -> bool:
+        """Link the names of modules that code uses; whether there was a new one."""
+        for module, path in list(self._modules.values()):
+            space, users = vars(module), _is_module_of_user(module)
+            for name in (self._names & space.keys()) - {"__builtins__"}:
+                value = space[name]
+                if (id(space), name) in self._taken:
+                    continue
+                if users or not isinstance(value, _CODE):
+                    self._link_once(space, name, f"{path}.{name}")
+                elif isinstance(value, types.ModuleType) and id(value) not in self._seen:
+                    self._waiting.append((value, f"{path}.{name}"))
+            if users:
+                self._note_absent(space, self._texts - space.keys())
+        return bool(self._waiting)
 
-    def guard(
-        self,
-        links: Sequence[Link] | None = None,
-        identities: Sequence[tuple[Any, Any, Any]] = (),
-        attributes: Sequence[tuple[Any, str, Any]] = (),
-    ) -> Callable[[], bool]:
-        """A function that is True as long as every link leads where it did.
+    def _note_absent(self, space: dict[str, Any], names: Collection[str]) -> None:
+        if names:
+            self.absent.setdefault(id(space), (space, set()))[1].update(names)
 
-        links: those that count, by default all. identities: more of them, (container, key, value). attributes: (object, name, value), with an
-        object that has slots.
-        """
-        space: dict[str, Any] = {}
-        names: dict[int, str] = {}
-
-        def name_of(value: Any) -> str:
-            known = names.get(id(value))
-            if known is None:
-                known = names[id(value)] = f"v{len(names)}"
-                space[known] = value
-            return known
-
-        def item(container: Any, key: Any, value: Any) -> str:
-            if type(container) is types.CellType:
-                return f"{name_of(container)}.cell_contents is {name_of(value)}"
-            at = repr(key) if type(key) in (str, int) else name_of(key)
-            return f"{name_of(container)}[{at}] is {name_of(value)}"
-
-        terms = [f"len({name_of(container)}) == {size}" for container, size, _ in self.sizes]
-        terms += [item(link.container, link.key, link.value) for link in (self.links if links is None else links)]
-        terms += [item(*identity) for identity in identities]
-        terms += [f"{name_of(owner)}.{name} is {name_of(value)}" for owner, name, value in attributes]
-        body = "".join(f"        if not ({' and '.join(terms[i : i + 40])}): return False\n" for i in range(0, len(terms), 40))
-        source = f"def guard():\n    try:\n{body}        return True\n    except (LookupError, ValueError): return False\n"
-        exec(compile(source, "<guard>", "exec"), space)
-        return space["guard"]
+    # -- afterwards
 
     def changed(self) -> Iterator[Link]:
         """Links that lead elsewhere now (compared by identity; numbers and texts by value)."""
@@ -220,28 +273,23 @@ class Reach:
             if now is not link.value and not same(now, link.value):
                 yield link
 
-    def resized(self) -> Iterator[tuple[Any, int, str]]:
-        """Containers that have another number of entries now."""
+    def resized(self) -> Iterator[tuple[Any, str]]:
+        """Containers that have other entries now, and paths to them."""
         for container, size, path in self.sizes:
             if len(container) != size:
-                yield container, size, path
+                yield container, path
+        for container, keys, path in self.orders:
+            if tuple(container) != keys:
+                yield container, path
+        for container, items, path in self.sets:
+            if container != items:
+                yield container, path
 
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two plain values are equal and of one type."""
-    return type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b))
-
-
-class _Attributes:
-    """The attributes of a class, by name."""
-
-    __slots__ = ("kind",)
-
-    def __init__(self, kind: type) -> None:
-        self.kind = kind
-
-    def __getitem__(self, name: str) -> Any:
-        return vars(self.kind)[name]
+    def moved(self) -> Iterator[State]:
+        """Arrays and iterators that are not as they were."""
+        for state in (*self.states, *self.iterators):
+            if not state.holds():
+                yield state
 
 
 class Replayable:
@@ -250,12 +298,129 @@ class Replayable:
     __wrapped__: Any
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Names that a piece of code, and the functions that it defines, may look up."""
-    yield from code.co_names
+# ---- single values -------------------------------------------------------------------------------
+
+
+_EXACT = frozenset(PLAIN) | {types.BuiltinFunctionType, np.ufunc, types.CodeType}
+_VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()), operator.itemgetter, operator.attrgetter)
+
+
+def _elements_of(array: np.ndarray) -> Any:
+    """What two states of an array are compared by: all elements, or every n-th of a large one."""
+    if array.dtype.hasobject:
+        return array.shape, list(map(id, array.flat))
+    if array.nbytes <= COMPARED:
+        return array.shape, array.tobytes()
+    return array.shape, array.flat[:: array.nbytes // (COMPARED // 16)].tobytes()
+
+
+def _random_state(source: Any) -> Any:
+    if isinstance(source, random.Random):
+        return source.getstate()
+    if isinstance(source, np.random.RandomState):
+        kind, key, *rest = source.get_state(legacy=True)
+        return kind, key.tobytes(), *rest
+    return repr(source.bit_generator.state)
+
+
+def _position_of(iterator: Any) -> Any:
+    """How far an iterator has come, as far as that can be seen without moving it."""
+    if isinstance(iterator, types.GeneratorType):
+        frame = iterator.gi_frame
+        return None if frame is None else (frame.f_lasti, [id(value) for value in frame.f_locals.values()])
+    name = type(iterator).__name__
+    shown = repr(iterator) if type(iterator).__module__ == "itertools" and name in ("count", "repeat") else None
+    try:
+        left = operator.length_hint(iterator, -1)
+    except Exception:
+        left = -1
+    return shown, left
+
+
+def _held_by(iterator: Any) -> list[Any]:
+    """What an iterator works on."""
+    if isinstance(iterator, types.GeneratorType):
+        return [] if iterator.gi_frame is None else list(iterator.gi_frame.f_locals.values())
+    return [] if isinstance(getattr(iterator, "__dict__", None), dict) else gc.get_referents(iterator)
+
+
+# ---- of code and classes ---------------------------------------------------------------------------
+
+
+class Names(NamedTuple):
+    """Names in a piece of code and in the functions that it defines: those that it looks up as globals, all of them, texts that could be
+    names, and modules that it imports."""
+
+    globals: frozenset[str]
+    names: frozenset[str]
+    texts: frozenset[str]
+    imports: frozenset[str]
+
+
+@functools.lru_cache(maxsize=4096)
+def names_of(code: types.CodeType) -> Names:
+    """The names that a piece of code may look up."""
+    looked_up, imports = set(), set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            looked_up.add(instruction.argval)
+        elif instruction.opname == "IMPORT_NAME":
+            parts = instruction.argval.split(".")
+            imports |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    texts = {text for text in code.co_consts if type(text) is str and text.isidentifier()}
+    made = Names(frozenset(looked_up), frozenset({*code.co_names, *texts}), frozenset(texts), frozenset(imports))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+            made = Names(*[a | b for a, b in zip(made, names_of(constant))])
+    return made
+
+
+READS_RATES = frozenset(("lr", "param_groups", "get_last_lr", "get_lr", "get_scale"))
+"""Names in code that reads the learning rate, or the factor of a GradScaler, as a number of Python."""
+
+_CLOCKS: dict[str, frozenset[str]] = {
+    "time": frozenset(f"{name}{unit}" for name in ("time", "perf_counter", "monotonic", "process_time") for unit in ("", "_ns")),
+    "datetime": frozenset(("now", "utcnow", "today")),
+}
+
+
+def unseen(codes: Mapping[types.CodeType, dict[str, Any]]) -> Iterator[str]:
+    """What pieces of code (with their globals) call whose result no link shows: clocks, files and the keyboard."""
+    for code, space in codes.items():
+        used = names_of(code)
+        yield from sorted(f"{name}()" for name in ("open", "input") if name in used.globals and name not in space)
+        for name in used.globals & space.keys():
+            value = space[name]
+            module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+            for clock in _CLOCKS.get(module, frozenset()) & {*used.names, *used.imports}:
+                if module == "datetime" or value is sys.modules["time"]:
+                    yield f"{name}.{clock}()"
+                elif value is getattr(sys.modules["time"], clock):
+                    yield f"{clock}()"
+
+
+def _slots_of(kind: type) -> list[str]:
+    """Names of the ``__slots__`` of a class of Python."""
+    if "__slots__" not in vars(kind):
+        return []
+    return [name for name, value in vars(kind).items() if isinstance(value, types.MemberDescriptorType)]
+
+
+def _is_open(kind: type) -> bool:
+    """Whether an object of this class may be given another class."""
+    return bool(kind.__flags__ & 1 << 9) and not kind.__module__ == "builtins"  # a class that Python code made
+
+
+def _is_of_user(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    return kind.__module__ == "__main__" or (module is not None and _is_module_of_user(module))
+
+
+def _is_module_of_user(module: types.ModuleType) -> bool:
+    name = getattr(module, "__file__", None)
+    if name is None:  # typed in, or made by hand; what is built into Python has a specification
+        return getattr(module, "__spec__", None) is None
+    return _is_users(name)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import functools
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,9 @@ from ..core.tensor import Tensor
 from ..core.trace import Trace, Value
 from ..core.traced import Traced
 from .marks import BackwardOf, Draw, Numbers
+from .links import Link, same
 from .program import Source
+from .reach import READS_RATES, names_of
 
 
 class Held(NamedTuple):
@@ -47,6 +49,37 @@ class GradientEffect(NamedTuple):
 
     leaf: Leaf
     value: Value | None
+
+
+class Rates:
+    """Watches learning rates, which change during a step where a schedule goes on; any other change is made by the function itself."""
+
+    def __init__(self) -> None:
+        self._links: list[Link] = []
+        self._expected: list[Any] = []
+        self._changed: dict[str, None] = {}
+
+    def watch(self, links: Sequence[Link]) -> None:
+        """From now on, look at these."""
+        self._links = list(links)
+        self.expect()
+
+    def expect(self) -> None:
+        """What they are now is right."""
+        self._expected = [link.now() for link in self._links]
+
+    def look(self) -> None:
+        """Note those that have changed since."""
+        for link, expected in zip(self._links, self._expected):
+            now = link.now()
+            if now is not expected and not same(now, expected):
+                self._changed[link.path] = None
+        self.expect()
+
+    def by_hand(self) -> list[str]:
+        """Paths of those that the function has changed itself."""
+        self.look()
+        return list(self._changed)
 
 
 class Recording(Trace):
@@ -85,6 +118,9 @@ class Recording(Trace):
         self._marks: dict[Operator, BackwardOf] = {}
         self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._again: int | None = None
+        self.codes: dict[types.CodeType, dict[str, Any]] = {}
+        """Code of the user that called operators, and its globals."""
+        self.rates = Rates()
 
     # -- arrays that were there before
 
@@ -197,6 +233,7 @@ class Recording(Trace):
             frame = frame.f_back
         if frame is not None:
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            self.codes[frame.f_code] = frame.f_globals
         if not part:
             self._moments.append(next_number())
             self._lines.append(line)
@@ -213,15 +250,18 @@ class Recording(Trace):
         """Call a method that changes numbers of Python only, now and at each replay; what it calls of the same kind belongs to it."""
         if self._acting:
             return method(*args, **kwargs)
+        self.rates.look()
         read = next((value for value in args if self.holds(value)), None)
         if read is not None:  # it reads a value of the step, as a schedule that watches the loss does: when the program has run
             self.later(lambda array: method(*[Tensor(array) if a is read else a for a in args], **kwargs), read)
+            self.rates.expect()
             return None
         self._acting = True
         try:
             made = method(*args, **kwargs)
         finally:
             self._acting = False
+        self.rates.expect()
         self.numbers.actions.append(lambda: method(*args, **kwargs))
         return made
 
@@ -248,6 +288,10 @@ class Recording(Trace):
         finally:
             self._acting = acting
 
+    def reads_rates(self) -> bool:
+        """Whether code of the user reads learning rates as numbers of Python, so that they have to be as they were."""
+        return any([not READS_RATES.isdisjoint(names_of(code).names) for code in self.codes])
+
     # -- the end
 
     def finish(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
@@ -261,7 +305,7 @@ class Recording(Trace):
                     tensor.array = now
                     self.steady = False
             elif now is not traced and now.entry is not traced.entry:
-                traced.take(now) if now.shape == traced.shape else self._rebound(tensor, now)
+                traced.become(now) if now.shape == traced.shape else self._rebound(tensor, now)
         for traced, array, value in self._arrays:
             if traced.entry is not value:
                 self.writes.append((value, traced.entry))

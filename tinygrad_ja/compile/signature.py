@@ -46,6 +46,8 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             arrays.append(value)
             return "array", value.shape, value.dtype, _place(value)
         if kind in _PLAIN:
+            if kind is float and (value == 0.0 or value != value):  # 0.0 is not -0.0, and NaN is itself
+                return kind, repr(value)
             return kind, value
         if isinstance(value, (tuple, list)):
             return kind, tuple([visit(part) for part in value])

@@ -24,6 +24,7 @@ LIVE = ("lr",)
 
 def record_update(recording: Recording, optimizer: Optimizer) -> None:
     """Run ``optimizer.step()`` in a recording."""
+    recording.rates.look()
     counted: dict[tuple[str, Any], list[dict[str, Any]]] = {}
     commits: list[Commit] = []
     recording.identities.append((vars(optimizer), "state", optimizer.state))
@@ -74,14 +75,14 @@ def _update(
     if recording.condition is not None:
         for name, array in arrays.items():
             kept = Traced(*_reordered(recording, old[name]))
-            array.take(OPERATORS["where"].public(recording.condition.array, kept, array))
+            array.become(OPERATORS["where"].public(recording.condition.array, kept, array))
     for name, value in live.items():
         if type(value) is Traced:
             if name not in state:
                 state[name] = value._elements.copy()
                 recording.steady = False
             elif value is not before[name]:
-                before[name].take(value)
+                before[name].become(value)
         elif type(value) is Number:
             if name not in state or value is not before[name]:
                 commits.append(Commit(state, name, type(state.get(name, 0.0)), value.source))

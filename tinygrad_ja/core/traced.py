@@ -132,9 +132,9 @@ class Traced:
         else:
             value = self.recording.traced(value, self.dtype)
             new = _operator("index_put")(self, _as_dtype(value, self.dtype), key if type(key) is tuple else (key,))
-        self.take(new)
+        self.become(new)
 
-    def take(self, new: Any) -> Any:
+    def become(self, new: Any) -> Any:
         """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
         if new.dtype != self.dtype:
             new = _operator("cast")(new, self.dtype)
@@ -175,7 +175,7 @@ def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
 
 def _in_place(name: str) -> Callable[[Traced, Any], Traced]:
     def method(self: Traced, other: Any) -> Traced:
-        return self.take(OPERATORS[name].kernels[Traced](self, other))
+        return self.become(OPERATORS[name].kernels[Traced](self, other))
 
     return method
 
@@ -395,6 +395,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "ravel": lambda array: _reshape(array, -1),
     "reshape": _reshape,
     "sum": _sum,
+    "take": _take,
     "swapaxes": lambda array, a, b: _operator("transpose")(array, a, b),
 }
 """The same for methods of arrays."""
@@ -444,9 +445,9 @@ class _Guarded:
             if isinstance(self._real, np.ufunc) and operator is not None:
                 given = args if dtype is None else [_as_dtype(a, dtype) if type(a) is Traced else a for a in args]
                 made = operator.kernels[Traced](*given)
-                return made if out is None else out.take(made)
+                return made if out is None else out.become(made)
             if written is not None and out is not None:
-                return out.take(written(*args))
+                return out.become(written(*args))
         raise _reads(f"{self._path}(x)")
 
 

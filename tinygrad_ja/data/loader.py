@@ -15,6 +15,8 @@ from typing import Any
 
 from ..backend.devices import Device, usable
 from ..backend.random import Generator, Stream, default_generator, drawing_from
+from ..core.modes import modes
+from ..core.tape import user_line
 from ..core.tensor import Tensor
 from ..errors import error, refusal
 from .collate import mapped
@@ -132,6 +134,16 @@ class DataLoader:
         return len(self._order)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
+        if modes.recording is not None:
+            raise error(
+                "TG-U016",
+                what=("iterating over a DataLoader in a compiled function", "コンパイルした関数の中で DataLoader を回す処理"),
+                line=user_line(),
+                fix=(
+                    "loop over the DataLoader outside, and pass each batch to the compiled function.",
+                    "DataLoader のループは外に置き、バッチをコンパイルした関数の引数として渡してください。",
+                ),
+            )
         position = self._position
         if position is None or not self._resumes:
             generator = default_generator("cpu") if self.generator is None else self.generator

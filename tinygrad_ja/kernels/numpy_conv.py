@@ -2,7 +2,8 @@
 
 Some images at a time are laid out as (channels, phases, rows, ..., images); see ``conv_plan.py`` for the phases. With the images last each tap
 of the kernel reads long runs of memory, however small an image is. Where whole rows of a tap lie in the padding of a block, that block
-does without the tap. What has enough channels goes by fewer multiplications instead (``numpy_winograd.py``).
+does without the tap. What has enough channels goes by fewer multiplications instead (``numpy_winograd.py``); images that are not split into
+groups go with fewer copies (``numpy_rows.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..backend.threads import in_parts
 from ..core.operator import kernel
 from ..ops.conv import _conv_transpose, _conv_weight, _convolution
 from ..ops.unfold import Sizes
+from . import numpy_rows as by_rows
 from . import numpy_winograd as winograd
 from .conv_plan import Axis, Job, Taps, axes_of, held_parts
 
@@ -222,10 +224,17 @@ def _correlate(
     products = weight.size * math.prod(size) // math.prod(strides)
     work: Any
     tiles = winograd.plan(transposed, groups, channels, outputs, products * at_a_time, dtype, *shapes)
+    rows = by_rows.plan(transposed, channels, *shapes) if groups == 1 else None
     if transposed and _scattering_pays(
         products, weight.size * math.prod(input.shape[2:]), channels, outputs, tiles is not None
     ):
-        work = _Scattering(input, weight, bias, made, *geometry)
+        back = by_rows.plan(False, outputs, size, kernel, input.shape[2:], *geometry) if groups == 1 else None
+        if back is not None:
+            work = by_rows.Scattering(back, input, weight[0], bias, made)
+        else:
+            work = _Scattering(input, weight, bias, made, *geometry)
+    elif rows is not None:
+        work = by_rows.Correlation(rows, input, weight[0], bias, made)
     elif tiles is not None and winograd.harmless(input, weight):
         work = winograd.Correlation(tiles, input, weight, bias, made, at_a_time)
     else:
@@ -405,8 +414,11 @@ def conv_weight_numpy(
     shapes = (input.shape[2:], kernel, size, stride, before, dilation)
     products = math.prod(shape) * math.prod(size)
     tiles = winograd.plan(False, groups, channels, outputs, products * at_a_time, dtype, *shapes)
+    rows = by_rows.plan(False, channels, *shapes) if groups == 1 and by_rows.few_weights(math.prod(shape), size) else None
     work: Any
-    if tiles is not None and winograd.harmless(input, other):
+    if rows is not None:
+        work = by_rows.WeightGradient(rows, input, other, kernel, dtype)
+    elif tiles is not None and winograd.harmless(input, other):
         work = winograd.WeightGradient(tiles, input, other, groups, at_a_time)
     else:
         work = _WeightGradient(_plan(False, at_a_time, groups * channels, *shapes), input, other, groups, dtype, at_a_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.modes import modes
 from ..core.tensor import Tensor
 from ..errors import error
 from ..ops import creation, normalization
@@ -90,7 +91,9 @@ class _BatchNorm(_NormBase):
         if follows and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+                count = self.num_batches_tracked
+                # a recording takes the count as an array, which is there at every replay
+                momentum = 1.0 / (float(count) if modes.recording is None else count.array.astype(self.running_mean.dtype))
         given = follows or not self.training
         return normalization.batch_norm(
             input,

@@ -11,6 +11,7 @@ import numpy as np
 from ..backend.arrays import BACKENDS, BY_TYPE, as_array, is_array, usual_dtype
 from ..backend.devices import Device, device_of, get_default_device, get_default_dtype, move, usable
 from ..backend.random import Generator, default_generator
+from ..core.modes import modes
 from ..core.tensor import Tensor
 from ..errors import error
 from .methods import attach
@@ -104,6 +105,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     else:
         array = _host_array(data, dtype)
         place = _place(device)
+        if modes.recording is not None and type(data) is np.ndarray and place.type == "cpu":  # whose elements may be others when the program runs
+            array = modes.recording.capture(data).astype(array.dtype).copy()
     made = Tensor(move(array, place))
     return made.requires_grad_() if requires_grad else made
 

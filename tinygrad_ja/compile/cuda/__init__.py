@@ -8,6 +8,8 @@
 | ``maps`` | kernels that make each element by itself: chains, copies, ``place``, ``take``, ``add_at``, scans |
 | ``folds`` | kernels that reduce: rows, columns, and both in several phases |
 | ``groups`` | a group as few kernels |
+| ``windows`` | convolutions and pooling |
+| ``schedule`` | independent kernels in one launch |
 | ``products`` | ``matmul`` as calls of cuBLAS, and ``cublas``, the binding |
 | ``lowering`` | a program and its layout as a list of launches |
 | ``safety`` | which instructions a graph can hold |

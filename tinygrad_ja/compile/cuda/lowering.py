@@ -24,6 +24,7 @@ from .maps import add_at_kernel, copy_kernel, map_kernel, place_kernel, reshape_
 from .products import Product, product_launches
 from .safety import capture_safety
 from .space import contiguous
+from .windows import call_kernels
 
 
 class Plain(NamedTuple):
@@ -96,7 +97,7 @@ def lowered(program: Program, layout: Layout, pointer_of: Callable[[Any], int]) 
 def _steps(memory: Memory, layout: Layout, table: Table, instruction: Instruction, notes: list[str]) -> list[Step]:
     try:
         if instruction.kind == "call":
-            raise Unsupported("runs as the eager operator")
+            return list(call_kernels(memory, instruction))
         if instruction.kind == "join":
             return _join(memory, layout, instruction)
         if instruction.kind == "random":

@@ -18,7 +18,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...core.nested import found
 from ...core.operator import OPERATORS, Operator
+from ..lower import Slot
 from ..program import Instruction
 
 LIBRARIES = frozenset("matmul dot tensordot einsum linalg inner vdot".split())
@@ -48,23 +50,12 @@ def capture_safety(instruction: Instruction) -> str:
     if kind != "call":
         return ""
     run = instruction.options["run"]
-    operator, backward = _operator_of(run, instruction)
-    if operator is not None:
-        return operator_safety(operator.name, "backward" if backward else "forward")
-    return _of_function(run) if isinstance(run, types.FunctionType) else ""
-
-
-def _operator_of(run: Any, instruction: Instruction) -> tuple[Operator | None, bool]:
-    """The operator behind a call, and whether it is its backward."""
-    if isinstance(run, functools.partial):
-        for argument in run.args:
-            if isinstance(argument, Operator):
-                return argument, False
-            inner = getattr(argument, "operator", None)
-            if isinstance(inner, Operator):
-                return inner, True
-    name, _, part = instruction.function.partition(".")
-    return OPERATORS.get(name), part == "backward" or instruction.source.part == "backward"
+    mark = getattr(run, "mark", None)
+    if mark is None:
+        return _of_function(run) if isinstance(run, types.FunctionType) else ""
+    if any([slot.is_number for slot in found(run.arguments, Slot)]):
+        return "it waits for the GPU to read a number"
+    return operator_safety(mark.name) if isinstance(mark, Operator) else operator_safety(mark.operator.name, "backward")
 
 
 @functools.cache

@@ -9,6 +9,7 @@ that run as they are, are NumPy's calls between the parts of the table; ``notes`
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,11 +21,14 @@ from ..numpy_calls import Call
 from ..numpy_executor import _Build
 from ..planning import contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
-from .loops import Launch, Operand, Unsupported, loops
+from . import operators
+from .launches import Launch, Unsupported
+from .loops import loops
 from .moves import indexed
 from .products import Panels, products
+from .spaces import Operand
 from .target import compile_seconds, compiled
-from .team import MOST, team
+from .team import team
 
 Watch = Callable[[Instruction, Sequence[Call]], None]
 
@@ -43,7 +47,7 @@ class NativeExecutor:
         self.layout = plan_buffers(program, reuse=reuse)
         self.notes: list[str] = []
         self.reason = ""
-        self._build = build = _Build(program, self.layout, self.notes, None)
+        self._build = build = _Build(program, self.layout, self.notes, None, operators.supported)
         self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
         self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
         self._panels: Panels = {}
@@ -139,7 +143,10 @@ class NativeExecutor:
             return indexed(instruction, x, indices, build.array(instruction.output), self._problem.ctypes.data)
         if kind == "place":
             return self._placed(instruction)
-        raise Unsupported("" if kind in ("call", "random") else f"no machine code for {kind}")
+        if kind == "call":
+            inputs, outputs = ([build.array(a) for a in arrays] for arrays in (instruction.inputs, instruction.outputs))
+            return operators.launches(instruction, inputs, outputs)
+        raise Unsupported("" if kind == "random" else f"no machine code for {kind}")
 
     def _key(self, x: Array, side: int) -> Any:
         """What a factor of several products is known by; None for that of one."""
@@ -202,7 +209,7 @@ class _Table:
         texts = {launch.name: launch.text for launch in launches}
         declared = dict.fromkeys([line for launch in launches for line in launch.declared])
         addresses = compiled(texts, "\n".join(declared))
-        need = max([launch.scratch if launch.scratch >= 0 else -launch.scratch * MOST for launch in launches], default=0)
+        need = max([launch.scratch for launch in launches], default=0)
         self._scratch = np.empty(need + 64, np.uint8)
         base = self._scratch.ctypes.data + 63 & ~63
         self._words = np.zeros(sum([len(launch.words) for launch in launches]) + 1, np.int64)
@@ -235,12 +242,13 @@ class _Table:
 
     def _call(self, begin: int, end: int) -> Call:
         """Run some records."""
-        address, count = self._records.ctypes.data + 24 * begin, end - begin
-        shared = bool((self._records[begin:end, 2] > 1).any())
+        records, count = ctypes.c_void_p(self._records.ctypes.data + 24 * begin), ctypes.c_int64(end - begin)
+        if not (self._records[begin:end, 2] > 1).any():
+            return partial(team().run, records, count, None, ctypes.c_int64(1))
 
         def call() -> None:
             own = team()
-            own.run(address, count, own.address, own.ready() if shared else 1)
+            own.run(records, count, own.address, own.ready())
 
         return call
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..program import Instruction
 from . import vector_math
-from .code import BOOL, F32, F64, I32, Code, Value
+from .code import BOOL, F32, F64, Code, Value
 
 Writer = Callable[..., Value]
 

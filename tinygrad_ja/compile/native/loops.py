@@ -12,59 +12,29 @@ arrays are written into the text, where they save time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..planning import contiguous, same_strides
 from ..program import Array, Instruction
 from . import expressions
-from .code import BOOL, F32, F64, Code, Value
+from .code import BOOL, Code, Value
+from .launches import Launch, Unsupported
+from .reductions import REDUCTIONS, added_up, combine, identity, kind_of, total_kind
+from .spaces import BLOCK, Axis, ColumnReduction, Find, Space
 from .target import named, processor
+from .team import MOST
 
 SMALL = 2048
 """Elements up to which a space's sizes and strides are written into the text."""
 SMALL_AXIS = 1024
 """Elements up to which the size of the innermost axis is."""
-BLOCK = 2048
-"""Elements of a block of a space with one axis."""
-CHUNK = 24_000
-"""Work of a chunk, about in nanoseconds on a slow day: the unit is one simple operation on 16 elements."""
+CHUNK = 2_000
+"""Work of a chunk, about in nanoseconds."""
+WORTH = 6_000
+"""Work from which on it is divided: handing a chunk over takes some hundred nanoseconds."""
 PARTIALS = 8
 """The most chunks of a loop whose chunks have sums of their own."""
-
-
-class Operand(NamedTuple):
-    """Where an array lies: address, bytes from element to element along its own axes."""
-
-    address: int
-    strides: tuple[int, ...]
-
-
-class Launch(NamedTuple):
-    """A call of a compiled function: its name and text, what it declares, its words, its chunks; the words to which the address of the scratch memory
-    has to be added, the bytes of it that it needs in all, and for each worker."""
-
-    name: str
-    text: str
-    declared: tuple[str, ...]
-    words: list[int]
-    chunks: int
-    scratch_words: tuple[int, ...] = ()
-    scratch: int = 0
-
-
-class Unsupported(Exception):
-    """What a loop cannot be written for, and why."""
-
-
-Find = Callable[[Array], Operand]
-
-
-class _Reduction(NamedTuple):
-    instruction: Instruction
-    source: Array
-    output: Array
 
 
 def loops(
@@ -79,154 +49,19 @@ def loops(
             if not expressions.supported(instruction):
                 dtypes = ", ".join([str(a.dtype) for a in (*instruction.inputs, *instruction.outputs)])
                 raise Unsupported(f"no vector instructions for {instruction.function} of {dtypes}")
-        elif instruction.function not in _REDUCTIONS:
+        elif instruction.function not in REDUCTIONS:
             raise Unsupported(f"no loop for {instruction.function}")
         elif not all([expressions.supported_dtype(a.dtype) for a in (*instruction.inputs, *instruction.outputs)]):
             raise Unsupported(f"no loop for {instruction.function} of {instruction.inputs[0].dtype}")
     if 0 in space:
         raise Unsupported("an axis without elements")
-    return _Loops(body, space, inner, outputs, find).launches()
-
-
-class _Loops:
-    def __init__(
-        self, body: Sequence[Instruction], space: tuple[int, ...], inner: int, outputs: Sequence[Array], find: Find
-    ) -> None:
-        self.body, self.space, self.outputs = list(body), space, list(outputs)
-        self.maker = {i.outputs[0]: i for i in body}
-        used = {a for i in body for a in i.inputs}
-        self.external = [a for a in dict.fromkeys(a for i in body for a in i.inputs) if a not in self.maker]
-        rows = set(range(len(space) - inner, len(space))) if inner else set()
-        self.row_reductions: dict[Array, Instruction] = {}
-        self.columns: list[_Reduction] = []
-        for i in body:
-            if i.kind == "reduce":
-                x, y = i.inputs[0], i.outputs[0]
-                axes = {a % x.ndim + len(space) - x.ndim for a in i.options["axes"]}
-                if y in used or (inner and y.ndim == x.ndim and axes == rows and self._has_others(y)):
-                    self.row_reductions[y] = i
-                else:
-                    self.columns.append(_Reduction(i, x, y))
-        self.find = find
-        self.inner_count = inner if self.row_reductions else 0
-        self.strides: dict[Array, tuple[int, ...]] = {}
-        self.addresses: dict[Array, int] = {}
-        for a in [*self.external, *self.outputs]:
-            self._locate(a)
-        for y in self.maker:
-            if y not in self.strides:
-                self.strides[y] = self._padded(y.shape, contiguous(y.shape, y.dtype.itemsize))
-        self._order()
-
-    def _has_others(self, y: Array) -> bool:
-        """Whether a row reduction that nobody reads inside is better made like those that are."""
-        return any([i.kind == "reduce" and any([i.outputs[0] in j.inputs for j in self.body]) for i in self.body])
-
-    # ---- axes ------------------------------------------------------------------------------------
-
-    def _padded(self, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
-        """Strides along the axes of the space: none where an array has one element."""
-        missing = len(self.space) - len(shape)
-        return (*[0] * missing, *[0 if n == 1 else s for n, s in zip(shape, strides)])
-
-    def _locate(self, a: Array) -> None:
-        operand = self.find(a)
-        self.addresses[a] = operand.address
-        reduction = next((r for r in self.columns if r.output is a), None)
-        if reduction is None:
-            self.strides[a] = self._padded(a.shape, operand.strides)
-            return
-        x = reduction.source
-        axes = {axis % x.ndim for axis in reduction.instruction.options["axes"]}
-        strides = list(operand.strides)
-        if a.ndim != x.ndim:  # the axes that are summed over are gone
-            kept = iter(strides)
-            strides = [0 if axis in axes else next(kept) for axis in range(x.ndim)]
-        made = [0 if n == 1 or axis in axes else s for axis, (n, s) in enumerate(zip(x.shape, strides))]
-        self.strides[a] = (*[0] * (len(self.space) - x.ndim), *made)
-
-    def _order(self) -> None:
-        """Sort the axes into outer, middle and inner ones, and merge neighbours that lie one behind the other in every array."""
-        count = len(self.space)
-        arrays = [*self.external, *self.maker]
-        axes = [k for k in range(count) if self.space[k] != 1]
-        rows = [k for k in axes if k < count - self.inner_count]
-        inside = [k for k in axes if k not in rows]
-        reduced = self._reduced_axes()
-        full = [a for a in [*self.outputs, *self.external] if all([self.strides[a][k] for k in axes])]
-        guide = self.strides[full[0]] if full else self.strides[max(arrays, key=lambda a: a.size)]
-        by_stride = sorted(axes, key=lambda k: -abs(guide[k]))
-        inside = self._merged([k for k in by_stride if k in inside], arrays)
-        walked = self._merged([k for k in by_stride if k in rows], arrays)
-        if walked and not self.inner_count:
-            inside = [walked.pop()]
-        self.inside, self.outer, self.middle = inside, walked, list[tuple[int, ...]]()
-        if self.columns:
-            first = reduced[0]
-            same = all([{k for k in r if self.space[k] != 1} == {k for k in first if self.space[k] != 1} for r in reduced])
-            self.outer = [axis for axis in walked if same and axis[0] not in first]
-            if self._steps(self.outer) < 4:
-                self.outer = []
-            self.middle = [axis for axis in walked if axis not in self.outer]
-        for r in self.columns:
-            needed = [*walked, *(inside if self.is_full(r.source) else [])]
-            if not all([self.stride(r.source, axis) for axis in needed]):
-                raise Unsupported("a sum of what is the same in several rows")
-        varying = any([self.stride(r.output, axis) for r in self.columns for axis in self.inside])
-        self.blocked = not walked and len(inside) == 1 and not self.row_reductions and not varying
-        self.blocked = self.blocked and self._length(inside[0]) > BLOCK
-
-    def _reduced_axes(self) -> list[set[int]]:
-        """For each column reduction the axes of the space that it sums over."""
-        found = []
-        for r in self.columns:
-            missing = len(self.space) - r.source.ndim
-            found.append({k % r.source.ndim + missing for k in r.instruction.options["axes"]} | set(range(missing)))
-        return found
-
-    def _merged(self, axes: list[int], arrays: list[Array]) -> list[tuple[int, ...]]:
-        """Runs of axes that can be walked as one."""
-        made: list[tuple[int, ...]] = []
-        for k in axes:
-            if made and all([self.strides[a][made[-1][-1]] == self.strides[a][k] * self.space[k] for a in arrays]):
-                made[-1] = (*made[-1], k)
-            else:
-                made.append((k,))
-        return made
-
-    def _length(self, axis: tuple[int, ...]) -> int:
-        return int(np.prod([self.space[k] for k in axis]))
-
-    def _steps(self, axes: list[tuple[int, ...]]) -> int:
-        return int(np.prod([self._length(axis) for axis in axes], dtype=np.int64))
-
-    def stride(self, a: Array, axis: tuple[int, ...]) -> int:
-        """Bytes from element to element along an axis."""
-        return self.strides[a][axis[-1]]
-
-    def is_full(self, a: Array) -> bool:
-        """Whether an array varies along the inner axes."""
-        return any([self.stride(a, axis) for axis in self.inside])
-
-    # ---- the function ------------------------------------------------------------------------------
-
-    def launches(self) -> list[Launch]:
-        """The function, and one that adds up the sums of its chunks."""
-        return _Writer(self).launches()
-
-    def cost(self) -> float:
-        """Work of an element in simple operations on vectors of 16."""
-        work = 0.5 * (len(self.external) + len(self.outputs))
-        for i in self.body:
-            work += 12.0 if i.function in expressions.HEAVY else 0.5
-        wide = max([a.dtype.itemsize for a in self.strides])
-        return work * wide / 4
+    return _Writer(Space(body, space, inner, outputs, find)).launches()
 
 
 class _Writer:
     """Writes the text of one loop."""
 
-    def __init__(self, plan: _Loops) -> None:
+    def __init__(self, plan: Space) -> None:
         self.plan = plan
         widest = max([a.dtype.itemsize for a in plan.strides if a.dtype.kind == "f"] or [4])
         self.lanes = processor().vector // widest
@@ -242,7 +77,7 @@ class _Writer:
         self.buffers: dict[Array, str] = {}
         self.wholes: dict[Array, str] = {}
         self.partial = False
-        self.partial_places: list[tuple[_Reduction, int, int]] = []
+        self.partial_places: list[tuple[ColumnReduction, int, int]] = []
 
     # -- words
 
@@ -290,7 +125,7 @@ class _Writer:
         """Values that are kept for later stages because computing them twice costs more."""
         plan = self.plan
         for stage in range(1, self.last_stage + 1):
-            pending = [a for a in self._targets(stage)]
+            pending = list(self._targets(stage))
             seen: set[Array] = set()
             while pending:
                 a = pending.pop()
@@ -316,15 +151,16 @@ class _Writer:
         plan, code = self.plan, self.code
         self._find_stages()
         self._find_buffered()
-        outer, middle = plan._steps(plan.outer), plan._steps(plan.middle)
+        outer, middle = plan.steps(plan.outer), plan.steps(plan.middle)
         total = int(np.prod(plan.space))
         if plan.blocked:
             (axis,) = plan.inside
-            blocks = -(-plan._length(axis) // BLOCK)
+            blocks = -(-plan.length(axis) // BLOCK)
             outer, middle = (1, blocks) if plan.columns else (blocks, 1)
         work = plan.cost() * total / 16
         shared = middle if outer == 1 and plan.columns else outer
-        chunks = max(1, min(int(work // CHUNK * 4), shared, PARTIALS if outer == 1 and plan.columns else 64))
+        most = PARTIALS if outer == 1 and plan.columns else 64
+        chunks = 1 if work < WORTH else max(1, min(int(work // CHUNK), shared, most))
         per_chunk = -(-shared // chunks)
         chunks = -(-shared // per_chunk)
         self.partial = outer == 1 and bool(plan.columns) and chunks > 1
@@ -355,14 +191,14 @@ class _Writer:
         code.line("ret void")
         made = [self._finished(chunks)]
         for r, word, size in self.partial_places:
-            made.append(_added_up(r, plan.addresses[r.output], word, size, chunks, self.lanes))
+            made.append(added_up(r.instruction, plan.addresses[r.output], word, size, chunks, self.lanes))
         return made
 
     def _finished(self, chunks: int) -> Launch:
         name, text = named(self.code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "loop")
         return Launch(name, text, tuple(self.code.declared), self.words, chunks, tuple(self.scratch_words), self.scratch)
 
-    def _moved(self, pointers: dict[Array, str], axes: list[tuple[int, ...]], index: str) -> dict[Array, str]:
+    def _moved(self, pointers: dict[Array, str], axes: list[Axis], index: str) -> dict[Array, str]:
         """The pointers at a flat index of some axes."""
         plan, code = self.plan, self.code
         if plan.blocked:
@@ -375,7 +211,7 @@ class _Writer:
             if place == len(axes) - 1:
                 k = rest
             else:
-                size = self.number(plan._length(axis), "size")
+                size = self.number(plan.length(axis), "size")
                 k = code.whole("urem", rest, size)
                 rest = code.whole("udiv", rest, size)
             for a in pointers:
@@ -388,12 +224,12 @@ class _Writer:
         """Memory for rows that are kept from stage to stage: some for each worker."""
         if not self.buffered:
             return
-        length = self.plan._steps(self.plan.inside)
+        length = self.plan.steps(self.plan.inside)
         sizes = {a: (length + self.lanes) * max(a.dtype.itemsize, 1) + 63 & ~63 for a in self.buffered}
         each = sum(sizes.values())
-        base = self.word(0, "ptr")
+        base = self.word(self.scratch, "ptr")
         self.scratch_words.append(len(self.words) - 1)
-        self.scratch = -each  # for each worker
+        self.scratch += each * MOST
         mine = self.code.moved(base, self.code.whole("mul", "%worker", self.word(each)))
         at = 0
         for a, size in sizes.items():
@@ -446,11 +282,11 @@ class _Writer:
         totals = [r for r in plan.columns if r.source in targets and not any([plan.stride(r.output, k) for k in plan.inside])]
         slots: dict[int, str] = {}
         for i in [*sums, *[r.instruction for r in totals]]:
-            kind = _kind(i)
+            kind = kind_of(i)
             slots[id(i)] = code.stack(code.type(kind))
-            code.line(f"store {code.type(kind)} {_identity(code, i, kind).text}, ptr {slots[id(i)]}, align 64")
-        outside, axis = plan.inside[:-1], plan.inside[-1] if plan.inside else ()
-        length = plan._length(axis) if axis else 1
+            code.line(f"store {code.type(kind)} {identity(code, i, kind).text}, ptr {slots[id(i)]}, align 64")
+        outside, axis = plan.inside[:-1], plan.inside[-1]
+        length = plan.length(axis)
 
         def body(pointers: dict[Array, str], position: str, i: str, mask: str | None) -> None:
             self._vector(stage, targets, [*sums, *[r.instruction for r in totals]], slots, pointers, position, i, mask)
@@ -464,18 +300,20 @@ class _Writer:
 
         if outside:
             inner_length = self.number(length, "size")
-            with code.loop(0, self.number(plan._steps(outside), "size")) as k:
+            with code.loop(0, self.number(plan.steps(outside), "size")) as k:
                 along(self._moved(dict(self.pointers), outside, k), code.whole("mul", k, inner_length))
         else:
             along(self.pointers, "0")
         for i in sums:
-            self.rows[i.outputs[0]] = self._across(i, _kind(i), slots[id(i)])
+            self.rows[i.outputs[0]] = self._across(i, kind_of(i), slots[id(i)])
         for r in totals:
             if r.output in self.slots:
-                kind = _kind(r.instruction)
+                kind = kind_of(r.instruction)
                 self._accumulate_lanes(r, code.value(kind, f"load {code.type(kind)}, ptr {slots[id(r.instruction)]}, align 64"))
             else:
-                self._accumulate(r, self._across(r.instruction, _kind(r.instruction), slots[id(r.instruction)]), self.pointers)
+                self._accumulate(
+                    r, self._across(r.instruction, kind_of(r.instruction), slots[id(r.instruction)]), self.pointers
+                )
 
     def _block_length(self, index: str, length: int) -> str:
         code = self.code
@@ -556,16 +394,16 @@ class _Writer:
             if r.instruction not in reductions and r.source in targets:
                 place, stride = at(r.output)
                 before = code.load(place, r.output.dtype, stride, mask)
-                after = _combine(code, r.instruction, before, code.convert(value(r.source), r.output.dtype))
+                after = combine(code, r.instruction, before, code.convert(value(r.source), r.output.dtype))
                 code.store(after, place, stride, mask)
         for instruction in reductions:
-            kind = _kind(instruction)
+            kind = kind_of(instruction)
             added = code.convert(value(instruction.inputs[0]), kind)
             if mask is not None:
-                added = code.select(Value(mask, BOOL), added, _identity(code, instruction, kind))
+                added = code.select(Value(mask, BOOL), added, identity(code, instruction, kind))
             slot = slots[id(instruction)]
             before = code.value(kind, f"load {code.type(kind)}, ptr {slot}, align 64")
-            code.line(f"store {code.type(kind)} {_combine(code, instruction, before, added).text}, ptr {slot}, align 64")
+            code.line(f"store {code.type(kind)} {combine(code, instruction, before, added).text}, ptr {slot}, align 64")
         for a in targets:
             if a in plan.outputs and self._is_map(a):
                 place, stride = at(a)
@@ -582,7 +420,7 @@ class _Writer:
             other = code.value(
                 kind, f"shufflevector {kind_text} {value.text}, {kind_text} poison, <{code.lanes} x i32> <{order}>"
             )
-            value = _combine(code, instruction, value, other)
+            value = combine(code, instruction, value, other)
             width //= 2
         return value
 
@@ -596,9 +434,9 @@ class _Writer:
         for r in plan.columns:
             y = r.output
             if not any([plan.stride(y, axis) for axis in (*plan.middle, *plan.inside)]):
-                kind = _total_kind(r.instruction)
+                kind = total_kind(r.instruction)
                 self.slots[y] = code.stack(code.type(kind))
-                code.line(f"store {code.type(kind)} {_identity(code, r.instruction, kind).text}, ptr {self.slots[y]}, align 64")
+                code.line(f"store {code.type(kind)} {identity(code, r.instruction, kind).text}, ptr {self.slots[y]}, align 64")
                 if self.partial:
                     pointers[y] = self._partial(r)
                 continue
@@ -613,8 +451,8 @@ class _Writer:
             else:
                 if len(varying) != 1 or plan.stride(y, varying[0]) != y.dtype.itemsize:
                     raise Unsupported("a sum over rows into an array that does not lie in order")
-                elements = plan._length(varying[0])
-            self._fill(pointers[y], _identity(code, r.instruction, y.dtype), elements)
+                elements = plan.length(varying[0])
+            self._fill(pointers[y], identity(code, r.instruction, y.dtype), elements)
         return pointers
 
     def _fill(self, pointer: str, value: Value, elements: int) -> None:
@@ -624,7 +462,7 @@ class _Writer:
             lambda i, mask: code.store(value, code.moved(pointer, code.whole("mul", i, step)), step, mask),
         )
 
-    def _partial(self, r: _Reduction) -> str:
+    def _partial(self, r: ColumnReduction) -> str:
         """Scratch memory for the sums of this chunk."""
         size = r.output.size * r.output.dtype.itemsize + 63 & ~63
         base = self.word(self.scratch, "ptr")
@@ -633,83 +471,27 @@ class _Writer:
         self.scratch += size * PARTIALS
         return self.code.moved(base, self.code.whole("mul", "%chunk", self.word(size)))
 
-    def _accumulate(self, r: _Reduction, value: Value, pointers: dict[Array, str]) -> None:
+    def _accumulate(self, r: ColumnReduction, value: Value, pointers: dict[Array, str]) -> None:
         """Add a value that is equal in all lanes to a sum."""
         code = self.code
         if r.output in self.slots:
             lane = Value(f"<{', '.join([f'i1 {int(k == 0)}' for k in range(code.lanes)])}>", BOOL)
-            value = code.select(lane, value, _identity(code, r.instruction, value.dtype))
+            value = code.select(lane, value, identity(code, r.instruction, value.dtype))
             self._accumulate_lanes(r, value)
             return
         before = code.load(pointers[r.output], value.dtype, 0)
-        code.store(_combine(code, r.instruction, before, value), pointers[r.output], 0)
+        code.store(combine(code, r.instruction, before, value), pointers[r.output], 0)
 
-    def _accumulate_lanes(self, r: _Reduction, value: Value) -> None:
+    def _accumulate_lanes(self, r: ColumnReduction, value: Value) -> None:
         """Add a vector to the lanes of a sum."""
-        code, kind, slot = self.code, _total_kind(r.instruction), self.slots[r.output]
+        code, kind, slot = self.code, total_kind(r.instruction), self.slots[r.output]
         before = code.value(kind, f"load {code.type(kind)}, ptr {slot}, align 64")
-        after = _combine(code, r.instruction, before, code.convert(value, kind))
+        after = combine(code, r.instruction, before, code.convert(value, kind))
         code.line(f"store {code.type(kind)} {after.text}, ptr {slot}, align 64")
 
     def _columns_end(self, pointers: dict[Array, str]) -> None:
         """Store sums that were kept in registers."""
         for r in self.plan.columns:
             if r.output in self.slots:
-                total = self._across(r.instruction, _total_kind(r.instruction), self.slots[r.output])
+                total = self._across(r.instruction, total_kind(r.instruction), self.slots[r.output])
                 self.code.store(self.code.convert(total, r.output.dtype), pointers[r.output], 0)
-
-
-# ---- reductions ------------------------------------------------------------------------------------
-
-_REDUCTIONS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
-
-
-def _kind(instruction: Instruction) -> np.dtype:
-    """The dtype in which elements are put together."""
-    return instruction.outputs[0].dtype
-
-
-def _total_kind(instruction: Instruction) -> np.dtype:
-    """The dtype in which the sums of rows are put together: float32 is added up in float64."""
-    kind = _kind(instruction)
-    return F64 if kind == F32 and instruction.function in ("sum", "prod") else kind
-
-
-def _identity(code: Code, instruction: Instruction, kind: np.dtype) -> Value:
-    """What changes nothing."""
-    function = instruction.function
-    if function in ("sum", "prod", "any", "all"):
-        return code.constant(kind, {"sum": 0, "any": 0, "prod": 1, "all": 1}[function])
-    if kind.kind == "b":
-        return code.constant(kind, function == "min")
-    if kind.kind == "f":
-        return code.constant(kind, -np.inf if function == "max" else np.inf)
-    limits = np.iinfo(kind)
-    return code.constant(kind, limits.min if function == "max" else limits.max)
-
-
-def _combine(code: Code, instruction: Instruction, a: Value, b: Value) -> Value:
-    """Put two values together."""
-    return expressions.applied(code, _REDUCTIONS[instruction.function], a, b)
-
-
-def _added_up(r: _Reduction, address: int, scratch: int, size: int, chunks: int, lanes: int) -> Launch:
-    """The launch that puts the sums of chunks together, in their order."""
-    code, y = Code(lanes), r.output
-    base, target = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
-    count, step, elements = [code.word("%words", k) for k in (2, 3, 4)]
-    kind, itemsize = code.type(y.dtype), y.dtype.itemsize
-    slot = code.stack(kind)
-    with code.loop(0, elements, lanes) as i:
-        mask = code.mask_below(code.whole("sub", elements, i))
-        offset = code.whole("mul", i, itemsize)
-        code.line(f"store {kind} {code.load(code.moved(base, offset), y.dtype, itemsize, mask).text}, ptr {slot}, align 64")
-        with code.loop(1, count) as k:
-            place = code.moved(code.moved(base, offset), code.whole("mul", k, step))
-            before = code.value(y.dtype, f"load {kind}, ptr {slot}, align 64")
-            after = _combine(code, r.instruction, before, code.load(place, y.dtype, itemsize, mask))
-            code.line(f"store {kind} {after.text}, ptr {slot}, align 64")
-        code.store(code.value(y.dtype, f"load {kind}, ptr {slot}, align 64"), code.moved(target, offset), itemsize, mask)
-    code.line("ret void")
-    name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "sums")
-    return Launch(name, text, tuple(code.declared), [scratch, address, chunks, size, y.size], 1, (0,))

@@ -14,7 +14,7 @@ import numpy as np
 from ..program import Instruction
 from . import expressions
 from .code import Code, memory_type
-from .loops import Launch, Unsupported
+from .launches import Launch, Unsupported
 from .target import named, processor
 
 CHUNK = 16_384
@@ -77,14 +77,14 @@ class _Axes:
         count = indices.ndim
         self.outer = math.prod(wide.shape[:axis])
         self.size, self.inner = wide.shape[axis], math.prod(wide.shape[axis + 1 :])
-        self.indices = _run(indices.shape, indices.strides)
+        self.indices = run_of_axes(indices.shape, indices.strides)
         self.index_array, self.wide, self.narrow = indices, wide, narrow
-        self.wide_outer = _run(wide.shape[:axis], wide.strides[:axis])[1]
-        self.narrow_outer = _run(narrow.shape[:axis], narrow.strides[:axis])[1]
+        self.wide_outer = run_of_axes(wide.shape[:axis], wide.strides[:axis])[1]
+        self.narrow_outer = run_of_axes(narrow.shape[:axis], narrow.strides[:axis])[1]
         self.wide_step = wide.strides[axis]
-        self.count, self.narrow_step = _run(narrow.shape[axis : axis + count], narrow.strides[axis : axis + count])
+        self.count, self.narrow_step = run_of_axes(narrow.shape[axis : axis + count], narrow.strides[axis : axis + count])
         for array, first in ((wide, axis + 1), (narrow, axis + count)):
-            inner, step = _run(array.shape[first:], array.strides[first:])
+            inner, step = run_of_axes(array.shape[first:], array.strides[first:])
             if inner > 1 and step != array.itemsize:
                 raise Unsupported("rows whose elements do not lie side by side")
 
@@ -187,7 +187,7 @@ def _along(wide: np.ndarray, narrow: np.ndarray, indices: np.ndarray, axis: int,
     return Launch(name, text, tuple(code.declared), words, 1)
 
 
-def _run(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+def run_of_axes(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     """Axes as one: its size and stride. Raises Unsupported where they do not lie one behind the other."""
     size, step = 1, 0
     for n, stride in zip(reversed(shape), reversed(strides)):

@@ -228,6 +228,8 @@ class Team:
         self.handles: list[ctypes.c_void_p] = []
         self.starts: list[np.ndarray] = []
         self.process = os.getpid()
+        self.count = 0
+        self._asleep = ctypes.c_int64.from_address(self.address + 8 * _ASLEEP)
         self.system: Any = None if sys.platform == "win32" else ctypes.CDLL(None)
         if self.system is not None:
             self.system.pthread_mutex_init(self._at(_MUTEX), None)
@@ -239,12 +241,12 @@ class Team:
 
     def ready(self) -> int:
         """Threads that may share work now, the caller's included; wakes the others."""
-        count = min(threads.get_num_threads(), MOST)
+        count = threads.get_num_threads()
         if count < 2 or self.system is None or threads.undivided():
             return 1
-        if len(self.handles) < count - 1 or self.memory[_LIMIT] != count:
+        if count != self.count:
             self._grow(count)
-        if self.memory[_ASLEEP]:
+        if self._asleep.value:
             with self.lock:
                 self.system.pthread_mutex_lock(self._at(_MUTEX))
                 self.memory[_CALLS] += 1
@@ -254,7 +256,8 @@ class Team:
 
     def _grow(self, count: int) -> None:
         with self.lock:
-            self.memory[_LIMIT] = count
+            self.memory[_LIMIT] = self.count = count
+            count = min(count, MOST)
             if len(self.handles) >= count - 1 or self.memory[_STOP]:
                 return
             system = self.system
@@ -295,6 +298,15 @@ _team: Team | None = None
 def team() -> Team:
     """The team of this process."""
     global _team
-    if _team is None or _team.process != os.getpid():
+    if _team is None:
         _team = Team()
     return _team
+
+
+def _forget() -> None:
+    global _team
+    _team = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

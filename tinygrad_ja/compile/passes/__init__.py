@@ -35,7 +35,7 @@ PASSES: dict[str, Callable[[Program], Program]] = {
 """Name -> pass, in order."""
 
 _CLEANING = ("constant_folding", "common_subexpressions", "views", "algebra")
-_SHAPING = ("products", "trees", "batching")
+_SHAPING = ("products", "trees", "batching", "products")
 _ROUNDS = 3
 
 
@@ -44,8 +44,8 @@ Note = Callable[[str, int, int], object]
 
 def optimised(program: Program, disable: Collection[str] = (), note: Note = lambda name, before, after: None) -> Program:
     """The program after all passes but those whose names are in ``disable``. The passes that clean up run as long as
-    the program gets shorter, before and after those that reshape it. note: called after each run of a pass, with the numbers of instructions before and
-    after it."""
+    the program gets shorter, before and after those that reshape it. note: called after each run of a pass, with the numbers of
+    instructions before and after it."""
     unknown = set(disable) - set(PASSES)
     if unknown:
         raise ValueError(f"no such pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")

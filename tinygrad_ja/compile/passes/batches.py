@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..program import Array, Instruction, Program
+from .dead_code import dead_code
 from .products import swapped
 from .rewriting import Writer, frozen, is_plain
 from .stacking import Plan, Stacks
@@ -22,6 +23,20 @@ STARTING = 16384
 _ALONE = ("random", "call", "group")
 _SMALL_PRODUCT = 256
 """Rows below which a product is worth the copying of its operand."""
+_ATTEMPTS = 4
+
+
+def batched(program: Program, gathers: bool) -> tuple[Program, int]:
+    """The program with batches, and how many gathers it needs. Batches that gained nothing are undone, by starting again without them."""
+    alone: set[Instruction] = set()
+    for _ in range(_ATTEMPTS):
+        batches = Batches(program, gathers, alone)
+        made = batches.run()
+        useless = batches.useless()
+        if not useless or (gathers and not batches.stacks.gathered):
+            break
+        alone |= useless
+    return dead_code(made), batches.stacks.gathered
 
 
 class _Unit:
@@ -190,7 +205,7 @@ class Batches:
         if i.kind in _ALONE or i in self.alone or not i.output.size or any([not a.size for a in i.inputs]):
             return i
         shapes = tuple([(a.shape, a.dtype) for a in i.inputs])
-        common = (i.function, shapes, i.output.shape, i.output.dtype, frozen(i.options))
+        common = (i.function, shapes, len(set(i.inputs)), i.output.shape, i.output.dtype, frozen(i.options))
         if i.kind == "matmul":
             a, b = i.inputs
             if a.ndim != 2 or b.ndim != 2:
@@ -429,13 +444,11 @@ class Batches:
             groups = [[part for arrays in groups for part in arrays]]
         for arrays in groups:
             plan = self.stacks.plan(arrays) if len(arrays) > 2 else None
-            if plan is None or plan.cost > (len(arrays) - 1) * STARTING or plan.how == "join" and len(by_root) == len(parts):
+            if plan is None or plan.cost > (len(arrays) - 1) * STARTING or (plan.how == "join" and len(by_root) == len(parts)):
                 made.extend(arrays)
                 continue
             stack = self.stacks.make(plan, arrays)
-            made.append(
-                self.writer.add("reduce", "sum", (stack,), stack.shape[1:], stack.dtype, axes=(0,), keepdims=False)
-            )
+            made.append(self.writer.add("reduce", "sum", (stack,), stack.shape[1:], stack.dtype, axes=(0,), keepdims=False))
         return made
 
     def _write_products(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
@@ -446,8 +459,8 @@ class Batches:
         for side in (0, 1):
             places = [self.stacks.at(pair[side]) for pair in rows]
             first = {root: k for k, (root, _) in reversed(list(enumerate(places)))}
-            order = sorted(range(len(rows)), key=lambda k: (first[places[k][0]], places[k][1]))
-            orders.append([rows[k] for k in order])
+            by_place = sorted(range(len(rows)), key=lambda k: (first[places[k][0]], places[k][1]))
+            orders.append([rows[k] for k in by_place])
         best: tuple[int, Any] | None = None
         for order in orders:
             pair = [list(side) for side in zip(*order)]

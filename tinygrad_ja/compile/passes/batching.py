@@ -26,15 +26,10 @@ Products over a stack may differ in the last bit from separate ones, and sums ar
 from __future__ import annotations
 
 from ..program import Program
-from .batches import Batches
-from .dead_code import dead_code
+from .batches import batched
 
 
 def batching(program: Program) -> Program:
     """The program with independent instructions of one kind as one, where their operands lie side by side or are cheaply put there."""
-    batches = Batches(program, gathers=False)
-    made = batches.run()
-    useless = batches.useless()
-    if useless:
-        made = Batches(program, gathers=False, alone=useless).run()
-    return dead_code(made)
+    made, _ = batched(program, gathers=False)
+    return made

@@ -1,8 +1,8 @@
 """Constant folding: what follows from constants alone is computed now and not at each step.
 
-Zeros of a first state, masks, positions, scalars such as ``1 - beta``: an instruction that reads nothing but constants is run once, here, and its
-result becomes a constant itself, unless that is large (a mebibyte) or only repeats its input. Constants with equal elements become one, so
-that later passes see that instructions read the same.
+Zeros of a first state, masks, positions, scalars such as ``1 - beta``: an instruction that reads nothing but constants is run once, here, and
+its result becomes a constant itself, unless that is large (a mebibyte) or only repeats its input. Constants with equal elements become one,
+so that later passes see that instructions read the same.
 
 >>> from ..program import Array, Instruction, Program
 >>> import numpy as np

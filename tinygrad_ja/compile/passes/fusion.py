@@ -30,13 +30,16 @@ from .views import views
 LARGEST_BODY = 96
 """Instructions of a group, at most."""
 
+SMALL = 256
+"""Elements below which reading the same array is no reason to run together: it saves nothing, and makes one wait for the other."""
+
 _REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
 
 
 class _Unit:
     """A group that grows, or an instruction alone. ``ids``: its numbers as bits; ``before``: those of all that must run earlier."""
 
-    __slots__ = ("members", "space", "inner", "outer", "ids", "before", "readers", "last")
+    __slots__ = ("members", "space", "inner", "outer", "ids", "before", "readers")
 
     def __init__(self, number: int, space: tuple[int, ...] | None) -> None:
         self.members: list[tuple[int, Instruction]] = []
@@ -46,6 +49,11 @@ class _Unit:
         self.ids = 1 << number
         self.before = 0
         self.readers: set[_Unit] = set()
+
+    @property
+    def row(self) -> int:
+        """How many axes make a row; where no reduction says it, one, so that a block is some rows of a matrix."""
+        return self.inner or (1 if self.space is not None and len(self.space) > 1 else 0)
 
 
 def fusion(program: Program, *, row_reductions: bool = True, largest: int = LARGEST_BODY) -> Program:
@@ -88,17 +96,25 @@ class _Fusion:
         for position, instruction in enumerate(self.program.instructions):
             unit = self.home_of(instruction)
             if unit is None:
-                unit = _Unit(position, _space(instruction))
+                unit = _Unit(position, self.space(instruction))
                 self.units.append(unit)
             self.put(unit, position, instruction)
         units = [unit for unit in self.units if unit.members]
         return with_instructions(self.program, [self.written(unit) for unit in _in_order(units, self.unit_of)])
 
+    def space(self, i: Instruction) -> tuple[int, ...] | None:
+        """The space over which an instruction runs, if it can be in a group."""
+        if i.kind == "map" and i.output.size:
+            return i.output.shape
+        if i.kind == "reduce" and i.function in _REDUCTIONS and i.inputs[0].size:
+            return i.inputs[0].shape if self.row_reductions or not _row_axes(i) else None
+        return None
+
     # -- which group an instruction joins
 
     def home_of(self, i: Instruction) -> _Unit | None:
         """The group that an instruction joins, after merging those that it makes one; None for none."""
-        if _space(i) is None:
+        if self.space(i) is None:
             return None
         home: _Unit | None = None
         for unit in self.candidates(i):
@@ -113,8 +129,8 @@ class _Fusion:
         """Groups that make an input of the instruction, then those that read one of the whole shape."""
         seen: set[_Unit] = set()
         makers = [self.unit_of[a] for a in i.inputs if a in self.unit_of]
-        space = _space(i)
-        beside = [u for a in i.inputs if a.shape == space for u in self.reading.get(a, ())[-4:]]
+        space = self.space(i)
+        beside = [u for a in i.inputs if a.shape == space and a.size >= SMALL for u in self.reading.get(a, ())[-4:]]
         for unit in (*makers[::-1], *beside):
             if unit not in seen and unit.members and unit.space is not None:
                 seen.add(unit)
@@ -133,9 +149,10 @@ class _Fusion:
         if i.inputs[0].shape != space:
             return False
         count = _row_axes(i)
-        if count and self.row_reductions:
-            return unit.inner in (0, count) and all([_is_outer(m, count) for _, m in unit.members if m.kind == "reduce"])
-        return _is_outer(i, unit.inner)
+        if count:
+            outer = [m for _, m in unit.members if m.outputs[0] in unit.outer]
+            return unit.inner in (0, count) and all([_is_outer(m, count) for m in outer])
+        return _is_outer(i, unit.row)
 
     def may_join(self, unit: _Unit, i: Instruction) -> bool:
         """Whether no other unit that the instruction waits for waits for the group."""
@@ -147,11 +164,9 @@ class _Fusion:
             return False
         if a.inner and b.inner and a.inner != b.inner:
             return False
-        inner = max(a.inner, b.inner)
-        for unit in (a, b):
-            for _, member in unit.members:
-                if member.kind == "reduce" and not _row_axes_of(member, unit) and not _is_outer(member, inner):
-                    return False
+        row = max(a.row, b.row)
+        if any([m.outputs[0] in unit.outer and not _is_outer(m, row) for unit in (a, b) for _, m in unit.members]):
+            return False
         for one, other in ((a, b), (b, a)):
             between = {self.unit_of[x] for _, m in one.members for x in m.inputs if x in self.unit_of}
             if any([u is not one and u is not other and u.before & other.ids for u in between]):
@@ -179,7 +194,7 @@ class _Fusion:
             self.unit_of[output] = unit
         if i.kind == "reduce" and unit.space is not None:
             count = _row_axes(i)
-            if count and self.row_reductions:
+            if count:
                 unit.inner = count
             else:
                 unit.outer.update(i.outputs)
@@ -229,8 +244,7 @@ class _Fusion:
         outside = {u for a in made for u in self.outside_readers(a, unit)}
         outputs = [a for i in body for a in i.outputs if a in outside]
         space = unit.space or ()
-        inner = unit.inner or (1 if len(space) > 1 else 0)
-        options: dict[str, Any] = {"body": body, "space": space, "inner": inner}
+        options: dict[str, Any] = {"body": body, "space": space, "inner": unit.row}
         return Instruction("group", "group", inputs, outputs, options, body[-1].source)
 
     def outside_readers(self, array: Array, unit: _Unit) -> Iterable[Array]:
@@ -246,25 +260,11 @@ class _Fusion:
         return [array] if self._read_by.get(array, set()) - {unit} else []
 
 
-def _space(i: Instruction) -> tuple[int, ...] | None:
-    """The space over which an instruction runs, if it can be in a group."""
-    if i.kind == "map" and i.output.size:
-        return i.output.shape
-    if i.kind == "reduce" and i.function in _REDUCTIONS and i.inputs[0].size:
-        return i.inputs[0].shape
-    return None
-
-
 def _is_outer(i: Instruction, inner: int) -> bool:
     """Whether a reduction reduces axes of the rows only, or all axes."""
     ndim = i.inputs[0].ndim
     axes = [a % ndim for a in i.options["axes"]]
     return len(axes) == ndim or max(axes, default=0) < ndim - inner
-
-
-def _row_axes_of(i: Instruction, unit: _Unit) -> bool:
-    """Whether a reduction of a group is one over its rows."""
-    return bool(unit.inner) and _row_axes(i) == unit.inner and i.output not in unit.outer
 
 
 def _in_order(units: list[_Unit], unit_of: dict[Array, _Unit]) -> list[_Unit]:

@@ -1,6 +1,7 @@
 """Products: as few, as large and as plainly shaped matrix products as possible.
 
-BLAS multiplies two matrices, either of which may be transposed, at full speed; a stack of small ones, or a product with a vector, runs far below.
+BLAS multiplies two matrices, either of which may be transposed, at full speed; a stack of small ones, or a product with a vector, runs far
+below.
 
     a stack (n, t, d) @ w (d, e)         ->  (n t, d) @ w, reshaped          one product instead of n
     w (e, d) @ column (d, 1)             ->  row (1, d) @ w.T                so that time steps can be stacked as rows
@@ -73,24 +74,39 @@ def _matmul(writer: Writer, instruction: Instruction) -> Array | None:
     if size_of(a.shape[:-2]) == size_of(b.shape[:-2]) == 1 and (a.ndim > 2 or b.ndim > 2):
         left, right = writer.reshape(a, a.shape[-2:]), writer.reshape(b, b.shape[-2:])
         return writer.reshape(multiply(writer, left, right), output.shape)
-    if a.ndim == b.ndim == 2 and b.shape[1] == 1 and a.shape[0] > 1:
+    if a.ndim == b.ndim == 2 and b.shape[1] == 1 and a.shape[0] > 1 and a.shape[1] > 1:
         row = writer.reshape(b, (1, b.shape[0]))
         return writer.reshape(multiply(writer, row, swapped(writer, a)), output.shape)
     return None
 
 
 def _transposed_product(writer: Writer, instruction: Instruction, readers: dict[Array, int]) -> Array | None:
-    """(B.T @ A.T).T = A @ B, where that saves a transpose."""
+    """(B.T @ A.T).T = A @ B, where that saves a transpose; also through functions of products that nobody else reads."""
     (x,), axes = instruction.inputs, instruction.options["axes"]
-    product = writer.maker(x, "matmul")
-    if product is None or x.ndim != 2 or tuple(axes) != (1, 0) or readers.get(x, 0) > 1:
+    if x.ndim != 2 or tuple(axes) != (1, 0) or not _turns(writer, x, readers):
         return None
-    b, a = product.inputs
-    if writer.maker(b, "view", "transpose") is None and writer.maker(a, "view", "transpose") is None:
-        return None
-    if a.ndim != 2 or b.ndim != 2:
-        return None
-    return multiply(writer, swapped(writer, a), swapped(writer, b))
+    return _turned(writer, x)
+
+
+def _turns(writer: Writer, x: Array, readers: dict[Array, int], depth: int = 8) -> bool:
+    """Whether an array can be made transposed as well: a product of a transposed matrix, or a function of such products."""
+    maker = writer.made.get(x)
+    if maker is None or readers.get(x, 0) > 1 or not depth:
+        return False
+    if maker.kind == "matmul":
+        return any([writer.maker(a, "view", "transpose") is not None for a in maker.inputs])
+    whole = [a for a in maker.inputs if a.ndim]
+    return maker.kind == "map" and all([a.shape == x.shape and _turns(writer, a, readers, depth - 1) for a in whole])
+
+
+def _turned(writer: Writer, x: Array) -> Array:
+    """The transpose of such an array."""
+    maker = writer.made[x]
+    if maker.kind == "matmul":
+        b, a = maker.inputs
+        return multiply(writer, swapped(writer, a), swapped(writer, b))
+    inputs = [_turned(writer, a) if a.ndim else a for a in maker.inputs]
+    return writer.add("map", maker.function, inputs, x.shape[::-1], x.dtype, **maker.options)
 
 
 def _sum_of_stack(writer: Writer, instruction: Instruction, readers: dict[Array, int]) -> Array | None:

@@ -64,9 +64,7 @@ class Writer:
         if array is not by:
             self.instead[array] = by
 
-    def add(
-        self, kind: str, function: str, inputs: Sequence[Array], shape: Iterable[int], dtype: Any, **options: Any
-    ) -> Array:
+    def add(self, kind: str, function: str, inputs: Sequence[Array], shape: Iterable[int], dtype: Any, **options: Any) -> Array:
         """The output of a new instruction."""
         output = Array(shape, dtype)
         self.keep(Instruction(kind, function, inputs, (output,), options, self.source))
@@ -94,7 +92,14 @@ class Writer:
         inner = self.maker(x, "view", "reshape")
         if inner is not None:
             x = inner.inputs[0]
-        return x if shape == x.shape else self._view("reshape", x, shape, (), {})
+        if shape == x.shape:
+            return x
+        if x in self.constants:
+            key = ("constant", x, shape)
+            if key not in self._views:
+                self._views[key] = self.constant(self.constants[x].reshape(shape), x.dtype)
+            return self._views[key]
+        return self._view("reshape", x, shape, (), {})
 
     def transpose(self, x: Array, axes: Iterable[int]) -> Array:
         """``x`` with its axes in another order."""

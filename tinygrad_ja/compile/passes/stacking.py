@@ -5,8 +5,8 @@ slices of it, the results of an earlier batch are slices of one result. Otherwis
 planner lets it write straight into its place of the join, so nothing is copied. In what follows ``at`` of an array is the array that it is a
 part of, and the position of its first element there.
 
-Where the pieces lie scattered (the children of the nodes of many trees), they are gathered by ``take``: the arrays that hold them are joined into a
-growing chain ``join(join(a, b), c)``, of which each link is the beginning of the next, so that all of them share one memory.
+Where the pieces lie scattered (the children of the nodes of many trees), they are gathered by ``take``: the arrays that hold them are joined
+into a growing chain ``join(join(a, b), c)``, of which each link is the beginning of the next, so that all of them share one memory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Stacks:
             plans.insert(0, best)
         if self.gathers and len(arrays) > 3 and all([o % size == 0 and r.size % size == 0 for r, o in places]):
             new = [r for r in roots if r not in self._chain(size, arrays[0].dtype)[1]] if len(roots) > 1 else []
-            cost = arrays[0].nbytes * len(arrays) + sum([r.nbytes for r in new if r not in self.writer.made])
+            cost = arrays[0].nbytes * len(arrays) + 4 * RUN + sum([r.nbytes for r in new if r not in self.writer.made])
             plans.append(Plan("take", cost, places))
         return min(plans, key=lambda plan: plan.cost)
 
@@ -161,7 +161,8 @@ class Stacks:
             return writer.transpose(split, (axis, *[a for a in range(split.ndim) if a != axis]))
         if plan.how == "take":
             return self._gathered(plan.detail, shape)
-        return self._joined(*plan.detail, shape)
+        arrays, runs = plan.detail
+        return self._joined(arrays, runs, shape)
 
     def block(self, root: Array, offset: int, count: int, shape: tuple[int, ...]) -> Array:
         """``count`` arrays of a shape that lie one behind the other in ``root``, as one."""

@@ -11,17 +11,10 @@ Programs in which nothing has to be gathered are left to ``batching``.
 from __future__ import annotations
 
 from ..program import Program
-from .batches import Batches
-from .dead_code import dead_code
+from .batches import batched
 
 
 def trees(program: Program) -> Program:
     """The program with instructions of one kind and height as one, their operands gathered from where they lie."""
-    batches = Batches(program, gathers=True)
-    made = batches.run()
-    if not batches.stacks.gathered:
-        return program
-    useless = batches.useless()
-    if useless:
-        made = Batches(program, gathers=True, alone=useless).run()
-    return dead_code(made)
+    made, gathers = batched(program, gathers=True)
+    return made if gathers else program

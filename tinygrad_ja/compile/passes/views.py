@@ -189,9 +189,7 @@ def _map(writer: Writer, instruction: Instruction) -> Array | None:
 
 
 def _same_function(writer: Writer, instruction: Instruction, inputs: Sequence[Array], shape: Sequence[int]) -> Array:
-    return writer.add(
-        instruction.kind, instruction.function, inputs, shape, instruction.output.dtype, **instruction.options
-    )
+    return writer.add(instruction.kind, instruction.function, inputs, shape, instruction.output.dtype, **instruction.options)
 
 
 def _source(writer: Writer, array: Array, function: str) -> Array | None:
@@ -202,7 +200,9 @@ def _source(writer: Writer, array: Array, function: str) -> Array | None:
 
 def _transpose_behind(writer: Writer, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
     output = instruction.output
-    axes = next((m.options["axes"] for a in inputs if (m := writer.maker(a, "view", "transpose")) and a.size == output.size), None)
+    axes = next(
+        (m.options["axes"] for a in inputs if (m := writer.maker(a, "view", "transpose")) and a.size == output.size), None
+    )
     if axes is None:
         return None
     back = sorted(range(len(axes)), key=axes.__getitem__)
@@ -217,7 +217,9 @@ def _transpose_behind(writer: Writer, instruction: Instruction, inputs: Sequence
             moved.append(transposed(writer, _padded(writer, a, output.ndim), back))
         else:
             return None
-    made = _same_function(writer, instruction, moved, [output.shape[a] for a in back])
+    shape = [output.shape[a] for a in back]
+    new = Instruction(instruction.kind, instruction.function, moved, (Array(shape, output.dtype),), instruction.options)
+    made = _reshape_behind(writer, new, moved) or _same_function(writer, instruction, moved, shape)
     return writer.transpose(made, axes)
 
 
@@ -274,17 +276,19 @@ def _reduce(writer: Writer, instruction: Instruction) -> Array | None:
     axes = [a % x.ndim for a in instruction.options["axes"]]
     if maker.function == "transpose":
         order = maker.options["axes"]
-        return _reduced(writer, instruction, source, [order[a] for a in axes], [a for i, a in enumerate(order) if i not in axes])
+        return _reduced(
+            writer, instruction, source, [order[a] for a in axes], [a for i, a in enumerate(order) if i not in axes]
+        )
     if maker.function != "reshape":
         return None
     ends = common_ends(x.shape, source.shape)
     front = x.ndim - ends
-    lost = [a for a in axes if a < front]
+    lost = [a for a in axes if a < front and x.shape[a] > 1]
     shift = source.ndim - x.ndim
     kept = [a + shift for a in axes if a >= front]
     if not lost:
-        return _reduced(writer, instruction, source, kept)
-    if len(lost) == front and not instruction.function.startswith("arg"):
+        return _reduced(writer, instruction, source, kept) if kept else None
+    if len(lost) == len([n for n in x.shape[:front] if n > 1]) and not instruction.function.startswith("arg"):
         return _reduced(writer, instruction, source, [*range(source.ndim - ends), *kept])
     return None
 

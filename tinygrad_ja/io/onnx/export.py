@@ -267,10 +267,10 @@ class Place(NamedTuple):
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def _place_of(model: Any) -> Callable[[], Place]:
+def _place_of(model: Any) -> Callable[[Any], Place]:
     paths = {id(module): name for name, module in model.named_modules()} if isinstance(model, Module) else {}
 
-    def place() -> Place:
+    def place(operator: Any) -> Place:
         frame: FrameType | None = sys._getframe(1)
         layer, line = None, ""
         while frame is not None:

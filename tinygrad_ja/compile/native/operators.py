@@ -1,0 +1,80 @@
+"""Operators that have machine code of their own although a program calls them as they are: convolutions and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..program import Instruction
+from .code import F32
+from .conv_weight import weight_gradient
+from .convolution import correlation
+from .launches import Launch, Unsupported
+from .pooling import from_taps, window_max
+
+Arrays = Sequence[np.ndarray]
+Write = Callable[[dict[str, Any], Arrays], list[Launch]]
+
+
+def supported(instruction: Instruction) -> bool:
+    """Whether ``launches`` may have machine code for a call; for some layouts of its arrays it has none all the same."""
+    name = _name(instruction)
+    if name not in _WRITE or any([0 in a.shape for a in (*instruction.inputs, *instruction.outputs)]):
+        return False
+    arguments = instruction.options["run"].arguments
+    if instruction.inputs[0].dtype != F32:
+        return False
+    if "windows" in arguments:
+        return len(arguments["windows"]) <= 2
+    return arguments["groups"] == 1 and len(arguments["stride"]) <= 2 and all([a.dtype == F32 for a in instruction.inputs])
+
+
+def launches(instruction: Instruction, inputs: Arrays, outputs: Arrays) -> list[Launch]:
+    """The launches of a call. Raises Unsupported."""
+    write = _WRITE.get(_name(instruction))
+    if write is None:
+        raise Unsupported("")
+    arguments = instruction.options["run"].arguments
+    given = {name: inputs[part.place] if hasattr(part, "place") else part for name, part in arguments.items()}
+    return write(given, outputs)
+
+
+def _name(instruction: Instruction) -> str:
+    """The operator that a call runs; "" for a backward."""
+    mark = getattr(instruction.options.get("run"), "mark", None)
+    return mark.name if type(mark).__name__ == "Operator" else ""
+
+
+def _convolution(given: dict[str, Any], outputs: Arrays, transposed: bool = False) -> list[Launch]:
+    (out,) = outputs
+    geometry = given["stride"], given["before"], given["dilation"]
+    return correlation(transposed, given["input"], given["weight"], given["bias"], out, *geometry)
+
+
+def _conv_transpose(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
+    return _convolution(given, outputs, transposed=True)
+
+
+def _conv_weight(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
+    (out,) = outputs
+    return weight_gradient(given["input"], given["other"], out, given["stride"], given["before"], given["dilation"])
+
+
+def _window_max(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
+    return window_max(given["input"], given["windows"], outputs[0], outputs[1:])
+
+
+def _from_taps(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
+    (out,) = outputs
+    return from_taps(given["input"], given["taps"], given["windows"], out)
+
+
+_WRITE: dict[str, Write] = {
+    "convolution": _convolution,
+    "conv_transpose": _conv_transpose,
+    "conv_weight": _conv_weight,
+    "window_max": _window_max,
+    "from_taps": _from_taps,
+}

@@ -268,6 +268,11 @@ class Emulated:
     def product(self, call: Any, addresses: Sequence[int], tf32: bool) -> None:
         """As cuBLAS: column-major matrices, leading dimensions, one stride between matrices."""
         dtype = np.dtype(call.kind)
+        if call.matrices:
+            lists = [np.asarray(_Memory(None, address, (call.times,), np.uint64, (8,))) for address in addresses]
+            for each in zip(*lists):
+                self.product(call._replace(matrices=(), times=1), [int(address) for address in each], tf32)
+            return
 
         def matrices(address: int, rows: int, columns: int, leading: int, batch: int) -> np.ndarray:
             assert leading >= max(rows, 1), "cuBLAS refuses a leading dimension below the number of rows"

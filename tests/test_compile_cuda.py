@@ -11,10 +11,20 @@ from cuda_on_cpu import Emulated, Library, compiler
 from cuda_programs import CASES, Case, Maker, random_case
 from cuda_sources import compiler as gpu_compiler
 
+import tinygrad_ja as tg
+from tinygrad_ja.backend.devices import Device
 from tinygrad_ja.backend.philox import STORED, PhiloxStream, drawing_lines, philox_words, source, uniform_numbers
 from tinygrad_ja.compile.cuda.executor import CudaExecutor
+from tinygrad_ja.compile.cuda.safety import capture_safety, operator_safety
 from tinygrad_ja.compile.cuda.schedule import module_source
+from tinygrad_ja.compile.lower import Call, Shape, Slot
 from tinygrad_ja.compile.program import Array, Instruction, interpret
+from tinygrad_ja.core.operator import OPERATORS
+from tinygrad_ja.core.transforms import grad
+from tinygrad_ja.testing.case import draw_case
+from tinygrad_ja.testing.fuzz import operators_of_the_package
+from tinygrad_ja.testing.pick import NumpyChoices, Pick
+from tinygrad_ja.testing.trial import Trial
 
 RANDOM = 12
 NAMES = [*CASES, *[f"random_{seed}" for seed in range(RANDOM)]]
@@ -202,6 +212,90 @@ def test_on_the_strict_stand_in():
     assert strict.EVENTS == []
 
 
+# ---- which operators a graph can hold ------------------------------------------------------------------
+
+
+def test_libraries_and_waits_are_known_from_the_text():
+    for name in ("matmul", "linear", "convolution", "lstm_layer", "einsum", "det"):
+        assert "it uses" in operator_safety(name), name
+        assert operator_safety(name, "backward"), name
+    for name in ("inv", "cholesky", "svd", "getitem", "argwhere"):
+        assert "it waits" in operator_safety(name), name
+    for name in ("tanh", "sort", "topk", "cumsum", "window_max", "from_taps", "softmax", "layer_norm"):
+        assert operator_safety(name) == "" == operator_safety(name, "backward"), name
+
+
+def test_a_number_among_the_arguments_waits():
+    m = Maker()
+    x, n = m.argument((3,)), m.number()
+    call = Call(OPERATORS["mul"], {"input": Slot(0, False), "other": Slot(1, True)}, Shape((3,)))
+    assert "read a number" in capture_safety(Instruction("call", "mul", [x, n], [Array((3,), "f4")], {"run": call}))
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which library functions run on the stand-in for CuPy."""
+    from tinygrad_ja.testing import strict
+
+    used: list[str] = []
+
+    def watched(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            used.append(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    class Linalg:
+        def __getattr__(self, name: str) -> Any:
+            used.append(f"linalg.{name}")
+            return getattr(linalg, name)
+
+    linalg = strict.xp.linalg
+    for name in ("matmul", "dot", "tensordot", "einsum"):
+        monkeypatch.setattr(strict.xp, name, watched(name, getattr(strict.xp, name)))
+    monkeypatch.setattr(strict.xp, "linalg", Linalg())
+    for name in ("__matmul__", "__rmatmul__"):
+        monkeypatch.setattr(strict.ndarray, name, watched(name, getattr(strict.ndarray, name)))
+    kernels = [operator.kernels for operator in OPERATORS.values()]
+    for known in kernels:
+        known.pop(strict.ndarray, None)
+    yield used
+    for known in kernels:
+        known.pop(strict.ndarray, None)
+
+
+def test_what_the_text_says_is_what_runs(used):
+    """Whatever a graph can hold by its text calls no library, forward or backward; and most of what it cannot hold does."""
+    from tinygrad_ja.testing import strict
+
+    wrong, seen = [], set()
+    for operator in operators_of_the_package():
+        for seed in range(3):
+            case = draw_case(operator, Pick(NumpyChoices(np.random.default_rng(seed))))
+            trial = Trial(case, np.random.default_rng(seed))
+            if any([isinstance(c, Device) for c in trial.constants.values()]):
+                continue
+            inputs, constants = case.convert(strict.array)
+            used.clear()
+            trial.outputs(inputs, constants)
+            both = {"forward": bool(used)}
+            used.clear()
+            if trial.moving:
+                tensors = trial.tensors(inputs, trial.moving)
+                ys = trial.outputs(tensors, constants)
+                used.clear()
+                cotangents = [tg.Tensor(strict.array(u)) for u in trial.cotangents]
+                grad([ys[i] for i in trial.live], [tensors[i] for i in trial.moving], cotangents, allow_unused=True)
+                both["backward"] = bool(used)
+            wrong += [
+                f"{operator.name}.{part}" for part, found in both.items() if found and not operator_safety(operator.name, part)
+            ]
+            seen |= {(operator.name, part) for part, found in both.items() if found}
+    assert not wrong
+    assert len(seen) > 40
+
+
 # ---- random numbers -----------------------------------------------------------------------------------
 
 
@@ -246,6 +340,25 @@ def test_draws_are_those_of_the_stream_at_each_replay():
     assert generator._stream.draws == 12
     generator._stream = PhiloxStream(7)  # manual_seed
     assert np.array_equal(executor.run([], [])[0], uniform_numbers(15, "f4", 7, 0).reshape(3, 5))
+
+
+@needs_compiler
+def test_draws_without_a_kernel_keep_their_place():
+    class Ordered(Stream):
+        def permutation(self, n: int) -> Any:
+            self._stream.draws += 1
+            return np.argsort(uniform_numbers(n, "f8", self._stream.seed, self._stream.draws - 1))
+
+    uniform = ("uniform", (4,), "f4", ((4,), np.dtype("f4")))
+    case = draws(generator := Ordered(5), uniform, ("permutation", (9,), "i8", (9,)), uniform)
+    executor = CudaExecutor(case.program, machine=Emulated())
+    for replay in range(3):
+        first, order, second, _ = executor.run([], [])
+        assert np.array_equal(first, uniform_numbers(4, "f4", 5, 3 * replay))
+        assert np.array_equal(order, np.argsort(uniform_numbers(9, "f8", 5, 3 * replay + 1)))
+        assert np.array_equal(second, uniform_numbers(4, "f4", 5, 3 * replay + 2))
+        assert generator._stream.draws == 3 * replay + 3
+    assert executor.launches == 3
 
 
 @needs_compiler

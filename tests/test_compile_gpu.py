@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_programs import CASES, Case, Maker, random_case
+from cuda_steps import STEPS, run
 from test_compile_cuda import build, check, close, draws, small
 
 import tinygrad_ja as tg
@@ -160,6 +161,26 @@ def test_replayed_draws_are_the_eager_ones():
 def test_normal_numbers_are_normal():
     x = to_host(tg.Generator("cuda").manual_seed(5).normal((200000,), np.float32)).astype("f8")
     assert abs(x.mean()) < 0.01 and abs(x.std() - 1) < 0.01 and abs((x**4).mean() - 3) < 0.1
+
+
+# ---- whole steps --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_training_steps_equal_eager_ones(name):
+    compiled: list[Any] = []
+
+    def wrap(step: Any) -> Any:
+        compiled.append(tg.compile(step))
+        return compiled[-1]
+
+    losses, arrays = run(name, lambda step: step, "cuda")
+    compiled_losses, compiled_arrays = run(name, wrap, "cuda")
+    print(name, losses, compiled_losses, compiled[0].notes)
+    np.testing.assert_allclose(compiled_losses, losses, rtol=2e-3)
+    for actual, expected in zip(compiled_arrays, arrays):
+        np.testing.assert_allclose(actual, expected, rtol=2e-2, atol=1e-3)
+    assert compiled[0].replays > 0
 
 
 # ---- speed --------------------------------------------------------------------------------------------

@@ -118,6 +118,49 @@ def test_folding_windows_counts_them():
 # ---- the ways on the CPU -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scattering", [True, False])
+@pytest.mark.parametrize("room, thin", [(1, 0), (2000, 100), (130_000, 8)])
+@pytest.mark.parametrize("seed", range(6))
+def test_images_by_rows_give_the_same(seed, room, thin, scattering, monkeypatch):
+    used: list[bool] = []
+    plan = numpy_rows.plan.__wrapped__  # not the cached one
+
+    def counting(*args):
+        made = plan(*args)
+        used.append(made is not None)
+        return made
+
+    for name, value in (("FEWEST", 1), ("ROOM", room), ("THIN", thin), ("WEIGHTS", 10**9), ("plan", counting)):
+        monkeypatch.setattr(numpy_rows, name, value)
+    monkeypatch.setattr(numpy_conv, "_scattering_pays", lambda *args: scattering)
+    rng = np.random.default_rng(seed)
+    shape, kernel, size, geometry = random_geometry(rng, 2)
+    x, w, b = rng.normal(size=(7, 3, *shape)), rng.normal(size=(5, 3, *kernel)), rng.normal(size=5)
+    y = conv._convolution(x, w, b, size, *geometry, 1)
+    np.testing.assert_allclose(y, by_formula(x, w, size, *geometry, 1) + b[:, None, None], atol=1e-12)
+    g, c = rng.normal(size=y.shape), rng.normal(size=3)
+    back = conv._conv_transpose(g, w, c, shape, *geometry, 1) - c[:, None, None]
+    of_weight = conv._conv_weight(x, g, kernel, *geometry, 1)
+    forward = np.sum(g * (y - b[:, None, None]))
+    np.testing.assert_allclose([np.sum(x * back), np.sum(w * of_weight)], forward, rtol=1e-9, atol=1e-9)
+    assert used and (max(kernel) == 1 or all(used))
+
+
+def test_images_by_rows_sum_half_precision_in_single():
+    x, w = normal(2, 64, 8, 8, dtype=np.float16), normal(4, 64, 3, 3, seed=1, dtype=np.float16)
+    g = normal(2, 4, 8, 8, seed=2, dtype=np.float16)
+    geometry = ((1, 1), (1, 1), (1, 1))
+    for operator, arguments in (
+        (conv._convolution, (x, w, None, (8, 8))),
+        (conv._conv_transpose, (g, w, None, (8, 8))),
+        (conv._conv_weight, (x, g, (3, 3))),
+    ):
+        made = operator(*arguments, *geometry, 1)
+        wide = operator(*[a.astype(np.float32) if isinstance(a, np.ndarray) else a for a in arguments], *geometry, 1)
+        assert made.dtype == np.float16
+        np.testing.assert_array_equal(made, wide.astype(np.float16))
+
+
 @pytest.fixture
 def fewer_multiplications_always(monkeypatch) -> Iterator[list[int]]:
     """Small cases go the way of large ones, too; a list of how often."""

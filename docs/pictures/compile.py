@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -292,15 +293,16 @@ def draw(long: Adder) -> None:
 # ---- the parts of the page -----------------------------------------------------------------------
 
 
-def microseconds(step: Callable[..., Any], batch: Any, repeats: int = 9, calls: int = 100) -> float:
-    """The least of the means of many calls, which other work on the machine disturbs least."""
-    found = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(calls):
-            step(*batch)
-        found.append((time.perf_counter() - start) / calls)
-    return min(found) * 1e6
+def microseconds(sides: dict[str, tuple[Callable[..., Any], Any]], rounds: int = 9, calls: int = 100) -> dict[str, float]:
+    """Of each step with its batch: the least of the means of many calls, all taking turns; other work disturbs that least."""
+    found = dict.fromkeys(sides, float("inf"))
+    for _ in range(rounds):
+        for name, (step, batch) in sides.items():
+            start = time.perf_counter()
+            for _ in range(calls):
+                step(*batch)
+            found[name] = min(found[name], (time.perf_counter() - start) / calls * 1e6)
+    return found
 
 
 def quoted(lines: list[str]) -> str:
@@ -318,15 +320,38 @@ def second_step(program: Any) -> list[str]:
 
 
 def change_of(stages: list[tuple[str, Any]], name: str, start: int = 0) -> list[str]:
-    """What the runs of a pass changed, from the stage of that number up to its last run in a row."""
+    """What the runs of a pass changed, from the stage of that number up to its last run."""
     runs = [position for position in range(start + 1, len(stages)) if stages[position][0] == name]
     return changes(stages[runs[0] - 1][1], stages[runs[-1]][1])
 
 
+def last_change_of(stages: list[tuple[str, Any]], name: str) -> list[str]:
+    """What the last run of a pass that changed anything changed."""
+    found = [changes(before, after) for (_, before), (run, after) in pairwise(stages) if run == name]
+    return next((lines for lines in found[::-1] if lines), [])
+
+
 def parts() -> dict[str, tuple[str, str]]:
     """Name -> the text of that part of the page in English and in Japanese."""
-    short, long = Adder(SHORT), Adder(LONG)
     found: dict[str, tuple[str, str]] = {}
+    sides: dict[str, tuple[Callable[..., Any], Any]] = {}
+    first: dict[str, str] = {"eager": "-"}
+    for backend in ("eager", "plain", "numpy", "native"):
+        step, _, batch = definition()(LONG)
+        if backend != "eager":
+            step = tg.compile(step, backend=backend)
+            start = time.perf_counter()
+            for _ in range(3):
+                step(*batch)
+            first[backend] = f"{(time.perf_counter() - start) * 1e3:.0f}"
+        sides[backend] = step, batch
+    times = [[name, f"{value:.0f}", first[name]] for name, value in microseconds(sides).items()]
+    found["times"] = (
+        table(["", "µs a step", "first three calls, ms"], times),
+        table(["", "1 ステップ (µs)", "最初の 3 回の呼び出し (ms)"], times),
+    )
+
+    short, long = Adder(SHORT), Adder(LONG)
 
     lines = [[name, *map(str, numbers)] for name, numbers in rows(long.stages)]
     found["passes"] = (
@@ -354,24 +379,11 @@ def parts() -> dict[str, tuple[str, str]]:
         table(["T", "記録時の配列", "すべて別々に置くと", "再利用しない作業領域", "作業領域"], lines),
     )
 
-    step, _, batch = definition()(LONG)
-    times = [["eager", f"{microseconds(step, batch):.0f}", "-"]]
-    for backend in ("plain", "numpy", "native"):
-        step, _, batch = definition()(LONG)
-        compiled = tg.compile(step, backend=backend)
-        start = time.perf_counter()
-        for _ in range(3):
-            compiled(*batch)
-        first = time.perf_counter() - start
-        times.append([backend, f"{microseconds(compiled, batch):.0f}", f"{first * 1e3:.0f}"])
-    found["times"] = (
-        table(["", "µs a step", "first three calls, ms"], times),
-        table(["", "1 ステップ (µs)", "最初の 3 回の呼び出し (ms)"], times),
-    )
-
     blocks = {
         "recorded": second_step(short.stages[0][1]),
         "folding": change_of(short.stages[:3], "constant_folding"),
+        "products": last_change_of(short.stages, "products"),
+        "batching": [line for line in change_of(short.stages, "batching") if "matmul" in line or "concatenate" in line],
         "algebra": change_of(short.stages, "algebra", [name for name, _ in short.stages].index("batching")),
         "after": listing(short.stages[-1][1]),
     }

@@ -8,6 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ from ..errors import Phrase, error
 from . import agreement
 from .derive import CompiledOperator, Derivation, Recorded, with_history
 from .executors import PlainExecutor, executor_for
-from .lower import lower
 from .links import Attributes, Link, guard_of, same
+from .lower import lower
 from .reach import MOST, Reach, unseen
 from .recording import Held, Recording, is_leaf
 from .signature import Call
@@ -310,6 +311,49 @@ def _shown_line(line: str) -> str:
     return f'  File "{name}", line {number}\n    {linecache.getline(name, int(number)).strip()}\n'
 
 
+class Gradient:
+    """What a program leaves in ``grad`` of a leaf: a Tensor whose array it writes at each replay, or None.
+
+    An eager step makes a new gradient each time; where somebody keeps the last one, the Tensor or its array, that one stays as it is.
+    """
+
+    __slots__ = ("leaf", "tensor", "array", "_holders", "_saved")
+
+    def __init__(self, leaf: Leaf, array: Any) -> None:
+        self.leaf, self.array = leaf, array
+        self.tensor = None if array is None else Tensor(array)
+        self._holders = 0
+        self._saved: Any = None
+
+    def is_kept(self) -> bool:
+        """Whether somebody else holds the array, or the Tensor, or has changed that."""
+        array, tensor = self.array, self.tensor
+        if array is None:
+            return False
+        if tensor.array is not array:
+            return True
+        holders = getrefcount(array)
+        if not self._holders:  # at the first replay nobody has seen it
+            self._holders = holders
+        return holders > self._holders or getrefcount(tensor) > 3 + (self.leaf.grad is tensor)
+
+    def leave(self) -> None:
+        """Before the program runs: let others keep what they hold."""
+        array, tensor = self.array, self.tensor
+        if getrefcount(array) + (tensor.array is not array) > self._holders:
+            self._saved = array.copy()
+        if tensor.array is array:
+            tensor.array = array.copy() if self._saved is None else self._saved.copy()
+        self.tensor = Tensor(array)
+
+    def come_back(self) -> None:
+        """After it has run: the array as others hold it, and another one for the gradient."""
+        if self._saved is not None:
+            self.tensor.array = self.array.copy()
+            self.array[...] = self._saved
+            self._saved = None
+
+
 class Entry:
     """A program for calls of one signature, and when it may be used.
 
@@ -329,7 +373,8 @@ class Entry:
         self.used = 0
         self._readers = [reader for _, reader in arguments]
         changing = {id(value) for value, _ in arguments}
-        self._gradients = self._gradient_arrays(recording)
+        self._gradient_writes: list[tuple[Value, Value]] = []
+        self._leaves = [self._gradient_of(leaf, value) for leaf, value in recording.gradients]
         brought = recording.inputs[: len(run.call.arrays)]
         inputs = [*brought, *(value for value, _ in arguments)]
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
@@ -348,7 +393,6 @@ class Entry:
         if derivation is not None:
             self._operator = self._compiled_operator(derivation, inputs, captured, disable, backend)
         self.holds = self._guard(run, changing)
-        self._leaves = [(leaf, self._gradients.get(id(leaf))) for leaf, _ in recording.gradients]
         self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
         self._results = len(recording.outputs)
         self._stamps = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
@@ -365,18 +409,15 @@ class Entry:
         self._of_backward = recording.numbers.function([n.source for n in numbers])
         return CompiledOperator("compiled", executor.run)
 
-    def _gradient_arrays(self, recording: Recording) -> dict[int, Tensor]:
-        """A Tensor for the gradient of each leaf, whose array the program writes at each replay."""
-        made: dict[int, Tensor] = {}
-        self._gradient_writes: list[tuple[Value, Value]] = []
-        for leaf, value in recording.gradients:
-            if value is not None:
-                array = recording.xp.empty(value.shape, value.dtype)
-                place = Value("", array, array=array)
-                place.live = True
-                self._gradient_writes.append((place, value))
-                made[id(leaf)] = Tensor(array)
-        return made
+    def _gradient_of(self, leaf: Leaf, value: Value | None) -> Gradient:
+        """The gradient of a leaf, whose array the program writes at each replay."""
+        if value is None:
+            return Gradient(leaf, None)
+        array = self.run.recording.xp.empty(value.shape, value.dtype)
+        place = Value("", array, array=array)
+        place.live = True
+        self._gradient_writes.append((place, value))
+        return Gradient(leaf, array)
 
     def _guard(self, run: Run, changing: set[int]) -> Callable[[], bool]:
         recording, reach = run.recording, run.reach
@@ -417,15 +458,20 @@ class Entry:
         self.used = next_number()
         given = call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
         values = self._of_backward() if self.derivation is not None else ()
+        kept = [gradient for gradient in self._leaves if gradient.is_kept()]
+        for gradient in kept:
+            gradient.leave()
         if modes.profiler is None:
             results = self.executor.run(given, self._before())
         else:
             from .watched import run_watched
 
             results = run_watched(modes.profiler, self.executor, given, self._before())
-        for leaf, gradient in self._leaves:
-            if leaf.grad is not gradient:
-                leaf.grad = gradient
+        for gradient in kept:
+            gradient.come_back()
+        for gradient in self._leaves:
+            if gradient.leaf.grad is not gradient.tensor:
+                gradient.leaf.grad = gradient.tensor
         for tensor in self._stamps:
             tensor._note_change()
         for link, index in self._stores:

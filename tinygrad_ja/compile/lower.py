@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, as_array, is_array
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array
 from ..core.front import build_backward
 from ..core.nested import found, mapped
 from ..core.operator import OPERATORS, Operator
@@ -56,7 +56,8 @@ class _Lowering:
         return array
 
     def _capture(self, value: Any) -> None:
-        elements = value.array
+        live = getattr(value, "live", True)
+        elements = value.array if live else BY_TYPE[type(value.array)].to_host(value.array)
         if getattr(value, "live", True):
             array = self._given(value)
             self.state[array] = elements
@@ -66,7 +67,7 @@ class _Lowering:
             self.symbols[id(value)] = Symbol(value.shape, value.dtype, array, fill=elements.flat[0]).freeze()
         else:
             self.emitter.constants[self._given(value)] = elements
-        self.by_array[id(elements)] = self.symbols[id(value)]
+        self.by_array[id(value.array)] = self.symbols[id(value)]
 
     # -- the whole
 

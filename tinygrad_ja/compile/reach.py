@@ -89,6 +89,8 @@ class Reach:
     def _link(self, container: Any, key: Any, value: Any, path: str) -> None:
         self.links.append(Link(container, key, value, path))
         self._waiting.append((value, path))
+        if type(value) is str:  # perhaps for getattr
+            self._names.add(value)
 
     def _visit(self, value: Any, path: str) -> None:
         kind = type(value)

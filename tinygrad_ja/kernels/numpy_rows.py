@@ -116,15 +116,16 @@ class Layout:
 
     def fill(self, images: np.ndarray) -> None:
         """Lay out ``images`` (count, channels, rows, columns)."""
+        count = len(images)
         for i, tap in enumerate(self.column.taps):
             here, there = slice(tap.low, tap.high, tap.step), slice(tap.first, tap.last)
             if self.stacked:
                 for j, down in enumerate(self.row.taps):
                     from_rows = images[:, :, down.low : down.high : down.step, here]
-                    self.laid[: len(images), j, i, :, down.first : down.last, there] = from_rows
+                    self.laid[:count, j, i, :, down.first : down.last, there] = from_rows
             else:
                 for phase, (positions, elements) in enumerate(self.plan.held):
-                    self.laid[: len(images), i, :, phase, positions, there] = images[:, :, elements, here]
+                    self.laid[:count, i, :, phase, positions, there] = images[:, :, elements, here]
 
 
 def _layouts(

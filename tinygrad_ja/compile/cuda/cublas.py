@@ -42,18 +42,15 @@ def library() -> Any:
     if found is None:
         raise Unsupported("cuBLAS is not found")
     pointer, number, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
+    matrix: list[Any] = [pointer, number, number, long]  # address, dtype, leading dimension, stride
     found.cublasCreate_v2.argtypes = [ctypes.POINTER(pointer)]
     found.cublasDestroy_v2.argtypes = [pointer]
     found.cublasSetStream_v2.argtypes = [pointer, pointer]
     found.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
-    found.cublasGemmStridedBatchedEx.argtypes = [
-        *[pointer, number, number, number, number, number, pointer],
-        *[pointer, number, number, long],
-        *[pointer, number, number, long],
-        pointer,
-        *[pointer, number, number, long],
-        *[number, number, number],
-    ]
+    sizes: list[Any] = [pointer, *[number] * 5, pointer]
+    found.cublasGemmStridedBatchedEx.argtypes = [*sizes, *matrix, *matrix, pointer, *matrix, *[number] * 3]
+    many: list[Any] = [pointer, number, number]  # addresses on the GPU, dtype, leading dimension
+    found.cublasGemmBatchedEx.argtypes = [*sizes, *many, *many, pointer, *many, *[number] * 3]
     return found
 
 
@@ -80,21 +77,25 @@ class Cublas:
         _check(self._library.cublasSetWorkspace_v2(self._handle, self._workspace, WORKSPACE), "cublasSetWorkspace")
 
     def product(self, call: Any, addresses: Sequence[int], tf32: bool) -> None:
-        """Run one ``Product`` on three addresses, in the column-major order of BLAS."""
+        """Run one ``Product`` on three addresses: of the matrices, or of lists of addresses on the GPU if it has ``matrices``."""
         a, b, c = addresses
         kind, compute = self._scalars[call.kind]
         alpha, beta = kind(1), kind(call.beta)
         compute = _COMPUTE_TF32 if tf32 and call.kind == "f" else compute
         dtype = _TYPES[call.kind]
-        status = self._library.cublasGemmStridedBatchedEx(
-            *(self._handle, int(call.left.transposed), int(call.right.transposed), call.m, call.n, call.k, ctypes.byref(alpha)),
-            *(a, dtype, call.left.leading, call.left.batch),
-            *(b, dtype, call.right.leading, call.right.batch),
-            ctypes.byref(beta),
-            *(c, dtype, call.leading, call.batch),
+        sizes = (int(call.left.transposed), int(call.right.transposed), call.m, call.n, call.k)
+        if call.matrices:
+            name = "cublasGemmBatchedEx"
+            first = (a, dtype, call.left.leading), (b, dtype, call.right.leading), (c, dtype, call.leading)
+        else:
+            name = "cublasGemmStridedBatchedEx"
+            left, right = (call.left.leading, call.left.batch), (call.right.leading, call.right.batch)
+            first = (a, dtype, *left), (b, dtype, *right), (c, dtype, call.leading, call.batch)
+        status = getattr(self._library, name)(
+            *(self._handle, *sizes, ctypes.byref(alpha), *first[0], *first[1], ctypes.byref(beta), *first[2]),
             *(call.times, compute, -1),
         )
-        _check(status, "cublasGemmStridedBatchedEx")
+        _check(status, name)
 
     def close(self) -> None:
         """Give the handle back."""

@@ -67,6 +67,7 @@ class CudaExecutor:
         self._segments = self._cut()
         self._captured: list[Callable[[], None]] | None = None
         self._runs = 0
+        self._base: dict[Any, int] = {}  # draws of each generator before the step
         self._stream = machine.current_stream()
 
     def _place(self) -> None:
@@ -109,7 +110,10 @@ class CudaExecutor:
         """Every step as a call without arguments, with the instructions that it runs, and why no graph can hold it."""
         memory = self._lowered.memory
         stages = staged(self._lowered.steps, lambda step: reaches_of(memory, step), self.share)
-        ready = [bundled(stage) if isinstance(stage[0], Launch) else stage[0] for stage in stages]
+        ready = [
+            bundled([s for s in stage if isinstance(s, Launch)]) if isinstance(stage[0], Launch) else stage[0]
+            for stage in stages
+        ]
         self.kernels = list(dict.fromkeys([step.text for step in ready if isinstance(step, Bundle)]))
         functions = dict(zip(self.kernels, self.machine.compile(self.kernels)))
         made: list[tuple[list[Instruction], Callable[[], None], str]] = []
@@ -132,6 +136,12 @@ class CudaExecutor:
     def _product(self, step: Product) -> Callable[[], None]:
         addresses = [self._resolved(a) for a in step.addresses]
         machine, tf32 = self.machine, self.tf32
+        if step.matrices:
+            table = np.array(step.matrices, np.uint64).T + np.array(addresses, np.uint64)[:, None]
+            owner, begin = machine.allocate(table.nbytes)
+            machine.put(begin, table)
+            self._keep.append(owner)
+            addresses = [begin + k * table[0].nbytes for k in range(3)]
         return lambda: machine.product(step, addresses, tf32)
 
     def _plain(self, step: Plain) -> Callable[[], None]:
@@ -143,7 +153,17 @@ class CudaExecutor:
             for target, value in zip(targets, run_instruction(instruction, values, xp)):
                 target[...] = value
 
-        return run
+        def draw() -> None:
+            generator = instruction.options["generator"]
+            stream, base = generator._stream, self._base.get(generator)
+            if base is None:
+                targets[0][...] = xp.asarray(run_instruction(instruction, values, xp)[0])
+                return
+            after, stream.draws = stream.draws, base + step.draw
+            run()
+            stream.draws = after
+
+        return draw if instruction.kind == "random" else run
 
     def _cut(self) -> list[tuple[str, list[Callable[[], None]]]]:
         """Runs of steps that one graph can hold ("") and those that none can (why)."""
@@ -195,6 +215,7 @@ class CudaExecutor:
             number_view(host, index, a.dtype)[...] = number
         for k, (generator, draws) in enumerate(table.draws.items()):
             stream = generator._stream
+            self._base[generator] = stream.draws
             host[table.streams + 2 * k] = stream.seed
             host[table.streams + 2 * k + 1] = stream.draws
             stream.draws += draws

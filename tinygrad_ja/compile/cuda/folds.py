@@ -139,8 +139,9 @@ class _Rows:
         steps: list[Strides] = []
         for a in arrays:
             if a in self.partials():
-                _check_target(self.memory, a)
-                steps.append(tuple([0] * len(self.space)))
+                steps.append(
+                    _result_strides(self.memory, a, self.space, self.reduced) if self.chunks == 1 else (0,) * len(self.space)
+                )
             else:
                 steps.append(self.memory.strides(a, self.space))
         kept = [tuple([s[axis] for axis in self.kept]) for s in steps]
@@ -189,7 +190,7 @@ class _Rows:
             self.bases[a] = f"({kernel.pointer(a)} + ({offset(coordinates, self.row_steps[a], wide)}))"
         partials = self.partials()
         for a in self.stored:
-            at = "(long long)place" if a in partials else offset(coordinates, self.row_steps[a], wide)
+            at = "(long long)place" if self.chunks > 1 and a in partials else offset(coordinates, self.row_steps[a], wide)
             self.bases[a] = f"({kernel.pointer(a, True)} + ({at}))"
         for a in self.read:
             if self.is_row[a]:
@@ -371,6 +372,8 @@ def column_kernel(
     read = [a for a in read if a not in kernel.names]
     arrays = [*read, *stored]
     steps = [memory.strides(a, space) for a in arrays]
+    results = [] if chunks > 1 else [inner.output for inner in reductions]
+    steps += [_result_strides(memory, a, space, reduced) for a in results]
     wide = is_wide(space, steps)
     columns, outer = merged([space[axis] for axis in kept], [tuple([s[axis] for axis in kept]) for s in steps])
     depths, inner_steps = merged([space[axis] for axis in reduced], [tuple([s[axis] for axis in reduced]) for s in steps])
@@ -403,15 +406,19 @@ def column_kernel(
     lines += [f"    {line};" for line in split("k", depths, "e", wide)]
     lines += [f"    {line}" for line in body]
     lines += ["  }", "}"]
-    for a in accumulators:
-        lines.append(f"__shared__ {a.kind} s{a.name}[{down}][{across}];")
-        lines.append(f"s{a.name}[y][x] = {a.name};")
+    for fold_ in accumulators:
+        lines.append(f"__shared__ {fold_.kind} s{fold_.name}[{down}][{across}];")
+        lines.append(f"s{fold_.name}[y][x] = {fold_.name};")
     lines.append("__syncthreads();")
+    far = dict(zip(results, outer[len(arrays) :]))
     lines.append(f"if (y == 0 && i < {width}) {{")
-    for a in accumulators:
-        lines.append(f"  for (int w = 1; w < {down}; ++w) {a.name} = {a.operation}::of({a.name}, s{a.name}[w][x]);")
-        target = f"(long long)chunk * {width} + i" if chunks > 1 else "(long long)i"
-        lines.append(f"  {kernel.pointer(a.y, True)}[{target}] = {storable(a.result(), a.y.dtype)};")
+    lines += [f"  {line};" for line in split("i", columns, "r", wide)]
+    for fold_ in accumulators:
+        lines.append(
+            f"  for (int w = 1; w < {down}; ++w) {fold_.name} = {fold_.operation}::of({fold_.name}, s{fold_.name}[w][x]);"
+        )
+        target = f"(long long)chunk * {width} + i" if chunks > 1 else offset(coordinates, far[fold_.y], wide)
+        lines.append(f"  {kernel.pointer(fold_.y, True)}[{target}] = {storable(fold_.result(), fold_.y.dtype)};")
     lines.append("}")
     return [kernel.launch(lines, across_blocks * chunks)]
 
@@ -426,8 +433,6 @@ def fold(
 ) -> list[Launch]:
     """Reductions over the same axes of arrays that maps make over a space, and maps whose outputs (``stored``) fill it."""
     reduced = tuple(reduced)
-    for inner in reductions:
-        _check_target(memory, inner.output)
     kept = [axis for axis in range(len(space)) if axis not in reduced]
     rows, depth = math.prod([space[axis] for axis in kept]), math.prod([space[axis] for axis in reduced])
     long_axes = [axis for axis in range(len(space)) if space[axis] > 1]
@@ -450,8 +455,12 @@ def fold(
     for inner in reductions:
         cut = memory.new(shape, partial_dtype(inner))
         partial.append(Instruction("reduce", inner.function, inner.inputs, [cut], inner.options))
+        steps = _result_strides(memory, inner.output, space, reduced)
+        long_kept, (strides,) = merged([space[axis] for axis in kept], [tuple([steps[axis] for axis in kept])])
+        if len(long_kept) > 1:
+            raise Unsupported("a long reduction into memory with gaps")
         flat = Array((rows,), inner.output.dtype)
-        memory.places[flat] = memory.places[inner.output]._replace(strides=(inner.output.dtype.itemsize,))
+        memory.places[flat] = memory.places[inner.output]._replace(strides=(strides[0] * inner.output.dtype.itemsize,))
         second += fold(
             memory,
             [],
@@ -466,13 +475,14 @@ def fold(
     return [*first, *second]
 
 
-def _check_target(memory: Memory, array: Array) -> None:
-    """Results of reductions are written one after another."""
-    step = 1
-    for n, real in zip(reversed(array.shape), reversed(memory.strides(array, array.shape))):
-        if n > 1 and real != step:
-            raise Unsupported("a reduction into memory with gaps")
-        step *= n
+def _result_strides(memory: Memory, y: Array, space: Sequence[int], reduced: Sequence[int]) -> Strides:
+    """Strides of the result of a reduction along the axes of the space that stay, 0 along the others."""
+    own = memory.strides(y, y.shape)
+    kept = [axis for axis in range(len(space)) if axis not in reduced]
+    if y.ndim == len(kept) and y.shape == tuple([space[axis] for axis in kept]):
+        found = dict(zip(kept, own))
+        return tuple([found.get(axis, 0) for axis in range(len(space))])
+    return memory.strides(y, space)
 
 
 def reduce_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:

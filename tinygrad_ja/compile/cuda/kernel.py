@@ -63,7 +63,7 @@ class Memory:
         self.arena = layout.arena
         self.constants = program.constants
         self.numbers = {a: 8 * i for i, a in enumerate(program.numbers)}
-        self.pointers = {a: pointer_of(real) for a, real in program.state.items()}
+        self.pointers: dict[Any, int] = {a: pointer_of(real) for a, real in program.state.items()}
         self.scratch: dict[Array, int] = {}
         self.scratch_nbytes = 0
         self._top = 0
@@ -83,15 +83,16 @@ class Memory:
         """The bytes of an array."""
         buffer, offset = self.address(array)
         steps = [(n - 1) * step for n, step in zip(array.shape, self.places[array].strides)]
-        if buffer in self.pointers:
-            buffer, offset = "state", offset + self.pointers[buffer]
+        begin = self.pointers.get(buffer)
+        if begin is not None:
+            buffer, offset = "state", offset + begin
         low = offset + sum([step for step in steps if step < 0])
         high = offset + sum([step for step in steps if step > 0]) + array.dtype.itemsize
         return Reach(buffer, low, high if array.size else low, writes)
 
     def alignment(self, address: Address) -> int:
         """What power of two, up to 256, an address is a multiple of."""
-        begin = self.pointers.get(address.buffer, 0) if isinstance(address.buffer, Array) else 0
+        begin = self.pointers.get(address.buffer, 0)
         return math.gcd(begin + address.offset, 256)
 
     def strides(self, array: Array, space: Sequence[int]) -> Strides:

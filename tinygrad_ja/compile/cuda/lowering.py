@@ -28,11 +28,13 @@ from .windows import call_kernels
 
 
 class Plain(NamedTuple):
-    """An instruction that runs as eager CuPy. reason: why it is no kernel; unsafe: why no graph can hold it, or ""."""
+    """An instruction that runs as eager CuPy. reason: why it is no kernel; unsafe: why no graph can hold it, or ""; draw: how many draws of
+    its generator come before it in a step."""
 
     instruction: Instruction
     reason: str
     unsafe: str
+    draw: int = 0
 
 
 Step = Launch | Product | Plain
@@ -42,12 +44,18 @@ class Table:
     """Where in the table of 64-bit entries everything is."""
 
     def __init__(self, program: Program) -> None:
-        self.generators = list(dict.fromkeys([i.options["generator"] for i in program.instructions if i.kind == "random"]))
+        drawn = dict.fromkeys([i.options["generator"] for i in program.instructions if i.kind == "random"])
+        self.generators = [generator for generator in drawn if isinstance(generator._stream, PhiloxStream)]
         self.streams = len(program.numbers)
         self.arguments = self.streams + 2 * len(self.generators)
         self.results = self.arguments + len(program.arguments)
         self.size = max(1, self.results + len(program.results))
-        self.draws = dict.fromkeys(self.generators, 0)
+        self.draws: dict[Any, int] = dict.fromkeys(self.generators, 0)
+
+    def next_draw(self, generator: Any) -> int:
+        """The number of one more draw of a step."""
+        self.draws[generator] += 1
+        return self.draws[generator] - 1
 
     def stream(self, generator: Any) -> Address:
         """Where seed and number of draws of a generator are."""
@@ -110,7 +118,9 @@ def _steps(memory: Memory, layout: Layout, table: Table, instruction: Instructio
         unsafe = capture_safety(instruction)
         name = instruction.function or instruction.kind
         notes.append(f"{name}: {reason}" + (f"; outside of the graph: {unsafe}" if unsafe else ""))
-        return [Plain(instruction, str(reason), unsafe)]
+        generator = instruction.options.get("generator") if instruction.kind == "random" else None
+        draw = table.next_draw(generator) if generator in table.draws else 0
+        return [Plain(instruction, str(reason), unsafe, draw)]
 
 
 def _kernels(memory: Memory, instruction: Instruction) -> list[Step]:
@@ -162,22 +172,19 @@ _METHODS = {"uniform": "random", "normal": "standard_normal", "integers": "integ
 def _draw(memory: Memory, table: Table, instruction: Instruction) -> list[Step]:
     """A draw of a generator of this device: as many as come before it in the step are added to what the table says."""
     generator, y, args = instruction.options["generator"], instruction.output, instruction.options["args"]
-    if not isinstance(generator._stream, PhiloxStream):
+    if generator not in table.draws:
         raise Unsupported("random numbers of a generator of another device")
     method = _METHODS.get(instruction.function)
     if method is None:
         raise Unsupported(f"no kernel for the draw {instruction.function}")
-    before, table.draws[generator] = table.draws[generator], table.draws[generator] + 1
-    if 0 in y.shape:
-        return []
-    target = y
-    if memory.strides(y, y.shape) != contiguous(y.shape):
-        target = memory.new(y.shape, y.dtype)
+    target = y if memory.strides(y, y.shape) == contiguous(y.shape) else memory.new(y.shape, y.dtype)
     try:
         lines, threads = drawing_lines(method, y.size, y.dtype, args[:2] if method in ("integers", "beta") else ())
     except KeyError:
-        table.draws[generator] = before
         raise Unsupported(f"no kernel for draws of {y.dtype}") from None
+    before = table.next_draw(generator)
+    if 0 in y.shape:
+        return []
     lines = [f"const u64 seed = p1[0], draw = p1[1] + {before};", *lines]
     parameters = (f"{stored_type(y.dtype)}*", "const unsigned long long*")
     addresses = (memory.address(target), table.stream(generator))

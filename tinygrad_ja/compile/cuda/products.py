@@ -1,5 +1,5 @@
-"""``matmul`` as calls of cuBLAS: transposes are read as they lie, batches with one stride are one call, and an operand is copied only when
-neither of its last two axes has its elements side by side.
+"""``matmul`` as calls of cuBLAS: transposes are read as they lie, a batch is one call, by one stride or by a list of addresses, and an operand
+is copied only when neither of its last two axes has its elements side by side.
 
 cuBLAS counts in columns: the product of rows C = A B is there Cᵀ = Bᵀ Aᵀ, so the operands change places.
 """
@@ -16,9 +16,6 @@ from .kernel import Address, Launch, Memory, Reach, Unsupported
 from .maps import copy_kernel, fill_kernel, integer_product
 from .space import Strides
 
-MOST_CALLS = 32
-"""Up to how many calls a batch without a common stride becomes; beyond that its operand is copied."""
-
 
 class Side(NamedTuple):
     """An operand for BLAS: transposed or not, elements from one column to the next, and from one matrix to the next."""
@@ -29,7 +26,8 @@ class Side(NamedTuple):
 
 
 class Product(NamedTuple):
-    """One call: C (m x n, column-major) = left (m x k) right (k x n) + beta C, ``times`` times."""
+    """One call: C (m x n, column-major) = left (m x k) right (k x n) + beta C, ``times`` times. matrices: where each product of a batch without
+    a common stride begins, in bytes from the three addresses."""
 
     kind: str
     m: int
@@ -42,6 +40,7 @@ class Product(NamedTuple):
     times: int
     addresses: tuple[Address, Address, Address]
     reaches: tuple[Reach, ...]
+    matrices: tuple[tuple[int, int, int], ...] = ()
     beta: float = 0.0
 
 
@@ -69,22 +68,11 @@ def product_launches(memory: Memory, instruction: Instruction) -> list[Launch | 
     if not _readable(memory.strides(y, y.shape), y.shape) or _overlapping(memory, y):
         target = memory.new(y.shape, y.dtype)
         after += copy_kernel(memory, target, y)
-    calls: list[Launch | Product] = []
-    for attempt in range(2):
-        made_calls = _calls(memory, operands[0], operands[1], target)
-        if len(made_calls) <= MOST_CALLS or attempt == 1:
-            calls += made_calls
-            break
-        for k, x in enumerate(operands):
-            full = (*y.shape[:-2], *x.shape[-2:])
-            if len(full) > 3:
-                operands[k], copies = _copied(memory, x, y.dtype, full)
-                before += copies
-    return [*before, *calls, *after]
+    return [*before, _call_of(memory, operands[0], operands[1], target), *after]
 
 
-def _copied(memory: Memory, x: Array, dtype: np.dtype, shape: Sequence[int] | None = None) -> tuple[Array, list[Launch]]:
-    made = memory.new(shape or x.shape, dtype)
+def _copied(memory: Memory, x: Array, dtype: np.dtype) -> tuple[Array, list[Launch]]:
+    made = memory.new(x.shape, dtype)
     return made, copy_kernel(memory, x, made)
 
 
@@ -107,13 +95,12 @@ def _side(strides: Sequence[int], shape: Sequence[int]) -> tuple[bool, int] | No
     return None
 
 
-def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Product]:
+def _call_of(memory: Memory, a: Array, b: Array, y: Array) -> Product:
     batch = y.shape[:-2]
     m, n, k = y.shape[-2], y.shape[-1], a.shape[-1]
     steps = [memory.strides(x, (*batch, *x.shape[-2:]))[:-2] for x in (a, b, y)]
     sides = [_side(memory.strides(x, x.shape)[-2:], x.shape[-2:]) for x in (a, b, y)]
     addresses = [memory.address(x) for x in (a, b, y)]
-    itemsize = y.dtype.itemsize
     left, right, out = sides
     assert left is not None and right is not None and out is not None, "operands were copied where BLAS cannot read them"
     axes = [axis for axis in range(len(batch)) if batch[axis] > 1]
@@ -143,35 +130,27 @@ def _calls(memory: Memory, a: Array, b: Array, y: Array) -> list[Launch | Produc
         count *= batch[axis]
         taken += 1
         inner.pop()
-    made: list[Launch | Product] = []
-    for index in np.ndindex(*[batch[axis] for axis in inner]):
-        moved = [
-            Address(where.buffer, where.offset + itemsize * sum([i * step[axis] for i, axis in zip(index, inner)]))
-            for where, step in zip(addresses, steps)
+    matrices: list[tuple[int, int, int]] = []
+    if inner:  # no common stride
+        itemsize = y.dtype.itemsize
+        offsets = [
+            [sum([i * step[axis] for i, axis in zip(index, axes)]) for index in np.ndindex(*[batch[axis] for axis in axes])]
+            for step in steps
         ]
-        reaches = memory.reach(a, False), memory.reach(b, False), memory.reach(y, True)
-        made.append(_call(y.dtype.char, (m, n, k), (left, right, out), strides, count, moved, reaches))
-    return made
+        matrices = [(i * itemsize, j * itemsize, k * itemsize) for i, j, k in zip(*offsets)]
+    reaches = memory.reach(a, False), memory.reach(b, False), memory.reach(y, True)
+    sizes = (m, n, k)
+    if out[0]:  # in C order: the transposed product of swapped operands
+        sizes = (n, m, k)
+        left, right = (not right[0], right[1]), (not left[0], left[1])
+        strides = (strides[1], strides[0], strides[2])
+        matrices = [(j, i, k) for i, j, k in matrices]
+        addresses = [addresses[1], addresses[0], addresses[2]]
+    sides_ = Side(left[0], left[1], strides[0]), Side(right[0], right[1], strides[1])
+    times = len(matrices) or count
+    where = (addresses[0], addresses[1], addresses[2])
+    return Product(y.dtype.char, *sizes, *sides_, out[1], strides[2], times, where, reaches, tuple(matrices))
 
 
 def _follows(n: int, height: int, step: int, leading: int) -> bool:
     return n > 1 and step == height * leading
-
-
-def _call(
-    kind: str,
-    sizes: tuple[int, int, int],
-    sides: Sequence[tuple[bool, int]],
-    strides: Sequence[int],
-    count: int,
-    addresses: Sequence[Address],
-    reaches: tuple[Reach, ...],
-) -> Product:
-    m, n, k = sizes
-    left, right, out = sides
-    at_a, at_b, at_y = addresses
-    if out[0]:  # in C order: the transposed product of swapped operands
-        sides_ = Side(not right[0], right[1], strides[1]), Side(not left[0], left[1], strides[0])
-        return Product(kind, n, m, k, *sides_, out[1], strides[2], count, (at_b, at_a, at_y), reaches)
-    sides_ = Side(left[0], left[1], strides[0]), Side(right[0], right[1], strides[1])
-    return Product(kind, m, n, k, *sides_, out[1], strides[2], count, (at_a, at_b, at_y), reaches)

@@ -1,11 +1,11 @@
 """Which instructions a CUDA graph can hold. A graph is made by capturing what a stream is given, and some calls refuse that: cuBLAS and the
-other libraries behind ``matmul`` and ``linalg`` as CuPy binds them, whatever waits for the GPU, and copies from the host.
+other libraries behind ``matmul`` and ``linalg`` as CuPy binds them, and whatever waits for the GPU or copies from the host.
 
-An operator's own text is looked at, with every function of this package that it names: no GPU is needed to know.
+No GPU is needed to know. Whether an operator waits is part of its definition (``syncs``), which the tests of all operators check on the
+stand-in for CuPy; which libraries it uses is read from its own text and from every function of this package that it names.
 
->>> from tinygrad_ja.core.operator import OPERATORS
 >>> import tinygrad_ja as tg
->>> operator_safety("sort"), operator_safety("inverse")[:14]
+>>> operator_safety("sort"), operator_safety("det")
 ('', 'it uses linalg')
 """
 
@@ -25,12 +25,6 @@ from ..program import Instruction
 
 LIBRARIES = frozenset("matmul dot tensordot einsum linalg inner vdot".split())
 """Names whose functions call libraries that refuse to be captured."""
-WAITING = frozenset(
-    """item tolist asnumpy nonzero argwhere flatnonzero unique compress extract histogram isin
-    intersect1d setdiff1d union1d median nanmedian to_host piecewise""".split()
-)
-"""Names whose functions wait for the GPU, or copy from or to the host."""
-FROM_HOST = frozenset("linspace from_host".split())
 _PACKAGE = __name__.partition(".")[0]
 _MACHINERY = tuple(
     [f"{_PACKAGE}.{part}" for part in ("errors", "backend.", "core.front", "core.tape", "core.promotion", "core.names")]
@@ -67,20 +61,18 @@ def operator_safety(name: str, part: str = "forward") -> str:
     if part == "forward":
         return _of_function(operator.forward)
     functions: list[Callable[..., Any]] = [d for d in operator.derivatives if d is not None]
+    if operator.aux:
+        functions.append(operator.forward)  # it may hand the backward functions of its own
     if operator.reference is not None and (not functions or operator.derivatives[0] is None):
         functions.append(operator.reference)
     return next((why for f in functions if (why := _of_function(f))), "")
 
 
 def _of_function(function: Callable[..., Any]) -> str:
-    for code, where in _reached(function):
+    for code in _reached(function):
         for kind, name in _used(code):
             if name in LIBRARIES or kind == "matmul":
                 return f"it uses {name}"
-            if name in WAITING:
-                return f"it waits for the GPU in {where} ({name})"
-            if name in FROM_HOST:
-                return f"it copies from the host in {where} ({name})"
     return ""
 
 
@@ -96,7 +88,7 @@ def _used(code: types.CodeType) -> Iterator[tuple[str, str]]:
             yield "name", str(instruction.argval)
 
 
-def _reached(function: Callable[..., Any]) -> Iterator[tuple[types.CodeType, str]]:
+def _reached(function: Callable[..., Any]) -> Iterator[types.CodeType]:
     """The code of a function and of every function of this package that it reaches by name."""
     open_, seen = [function], set()
     while open_:
@@ -110,7 +102,7 @@ def _reached(function: Callable[..., Any]) -> Iterator[tuple[types.CodeType, str
         cells = dict(zip(current.__code__.co_freevars, current.__closure__ or ()))
         while codes:
             code = codes.pop()
-            yield code, current.__name__
+            yield code
             codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
             for name in (*code.co_names, *code.co_freevars):
                 value = cells[name].cell_contents if name in cells else current.__globals__.get(name)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..strides import reshaped
 from ..program import Array, Instruction
+from ..strides import reshaped
 from .elements import accumulated_type, cast, loaded, storable, value_type
 from .kernel import THREADS, Kernel, Launch, Memory, Unsupported, check_dtypes
 from .maps import copy_kernel, map_kernel

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .code import F32, Code, Value
-from .convolution import Axis, Bordered, Picture, add_product, axes_of, below, picture, spread_element, turn
+from .convolution import Axis, Bordered, Picture, add_product, axes_of, picture, smaller, spread_element
 from .launches import Launch
-from .tiles import transposed
 from .target import named, processor
 from .team import MOST
+from .turning import turn, turn_square
 
 SHARES = 8
 """Shares of the images, at most."""
@@ -152,27 +152,21 @@ def _total_text(shares: int, size: int, row: int, outputs: int, wide: int, outpu
     code = Code(lanes)
     sums, w = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
     first = code.whole("mul", "%chunk", lanes)
-    mask = below(code, code.whole("sub", row, first), 0) if row % lanes else None
+    rows: str | int = smaller(code, code.whole("sub", row, first), lanes) if row % lanes else lanes
+    room = code.stack(f"[{lanes * lanes} x float]")
     with code.loop(0, blocks) as block:
         source = code.moved(code.moved(sums, code.whole("mul", block, size)), code.whole("mul", first, 4 * wide))
         target = code.moved(code.moved(w, code.whole("mul", first, 4)), code.whole("mul", block, wide * output_step))
         left = code.whole("sub", outputs, code.whole("mul", block, wide)) if outputs % wide else ""
         for v in range(wide // lanes):
-            rows = []
             for t in range(lanes):
                 place = code.moved(source, 4 * (t * wide + v * lanes))
                 total = code.load(place, F32, 4)
                 for s in range(1, shares):
                     total = code.add(total, code.load(code.moved(place, s * blocks * size), F32, 4))
-                rows.append(total.text)
-            for o, text in enumerate(transposed(code, F32, rows)):
-                number = v * lanes + o
-                there = code.moved(target, number * output_step)
-                if not left:
-                    code.store(Value(text, F32), there, 4, mask)
-                elif number < outputs:
-                    with code.when(code.plain(f"icmp slt i64 {number}, {left}")):
-                        code.store(Value(text, F32), there, 4, mask)
+                code.store(total, code.moved(room, 4 * t * lanes), 4)
+            columns: str | int = smaller(code, code.whole("sub", left, v * lanes), lanes) if left else lanes
+            turn_square(code, room, 4 * lanes, code.moved(target, v * lanes * output_step), output_step, rows, columns)
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "total")
     return Launch(name, text, tuple(code.declared), [], -(-row // lanes))

@@ -22,7 +22,7 @@ import numpy as np
 
 from .code import F32, Code, Value
 from .launches import Launch, Unsupported
-from .tiles import transposed
+from .turning import turn, turn_square
 from .target import named, processor
 from .team import MOST
 
@@ -61,6 +61,11 @@ class Axis(NamedTuple):
     def step(self) -> int:
         """How far apart that is in x."""
         return 1 if self.transposed else self.stride
+
+    @property
+    def skips(self) -> bool:
+        """Whether the taps that read the picture itself, not the zeros around it, follow each other."""
+        return self.taps == 1 or self.dilation == 1
 
     @property
     def border(self) -> Pair:
@@ -112,26 +117,26 @@ class Tile(NamedTuple):
 def _tiles(axes: Sequence[Axis], most: int) -> list[Tile]:
     """Tiles with at most ``most`` outputs that cover all of them: whole rows, or parts of one row."""
     height, width = axes
+    tiles: list[Tile] = []
     if width.count <= most // height.period and height.count >= height.period:
         fit = min(height.count, most // width.count) // height.period * height.period
         even = [r for r in range(height.period, fit + 1, height.period) if height.count % r == 0 and 2 * r >= fit]
         rows = even[-1] if even else fit
         whole = height.count // rows * rows
-        tiles = [Tile(rows, width.count, range(0, whole, rows), range(1))]
+        tiles.append(Tile(rows, width.count, range(0, whole, rows), range(1)))
         if whole < height.count:
             tiles.append(Tile(height.count - whole, width.count, range(whole, height.count, height.count - whole), range(1)))
         return tiles
     pieces = -(-width.count // most)
     columns = -(-width.count // pieces)
-    columns = -(-columns // width.period) * width.period
+    columns = min(width.count, -(-columns // width.period) * width.period)
     whole = width.count // columns * columns
-    tiles = []
+    starts = [range(0, whole, columns)] if whole > 2 * columns else [range(c, c + columns, columns) for c in range(0, whole, columns)]
+    if whole < width.count:
+        starts.append(range(whole, width.count, width.count - whole))
     for first in range(min(height.period, height.count)):
-        rows_at = range(first, height.count, height.period)
-        if whole:
-            tiles.append(Tile(1, columns, rows_at, range(0, whole, columns)))
-        if whole < width.count:
-            tiles.append(Tile(1, width.count - whole, rows_at, range(whole, width.count, width.count - whole)))
+        for start in starts:
+            tiles.append(Tile(1, min(columns, width.count - start.start), range(first, height.count, height.period), start))
     return tiles
 
 
@@ -149,10 +154,14 @@ def _copy_rows(code: Code, source: str, target: str, rows: int, width: int, sour
 
 
 class Bordered:
-    """Copies an image into a frame of zeros, if it needs one."""
+    """Copies an image into a frame of zeros, if it needs one. tiles: those that read it, which may do without."""
 
-    def __init__(self, axes: Sequence[Axis], channels: int, picture: Picture) -> None:
+    def __init__(self, axes: Sequence[Axis], channels: int, picture: Picture, tiles: Sequence[Tile] = ()) -> None:
         (self.top, below), (self.left, right) = [axis.border for axis in axes]
+        if tiles and all([tile.rows == 1 for tile in tiles]) and axes[0].skips:
+            self.top = below = 0
+        if tiles and all([len(tile.column_starts) == 1 for tile in tiles]):
+            self.left = right = 0
         self.height, self.width, self.channels, self.picture = axes[0].size, axes[1].size, channels, picture
         self.needed = any((self.top, below, self.left, right))
         self.row = 4 * (self.left + self.width + right) if self.needed else picture.row
@@ -176,6 +185,23 @@ class Bordered:
 
 def _accumulators(code: Code, count: int) -> list[str]:
     return [code.stack(code.type(F32)) for _ in range(count)]
+
+
+def below(code: Code, left: str, skip: int) -> str:
+    """Which of the lanes ``skip``, ``skip + 1``, ... are below ``left``."""
+    return code.mask_below(larger(code, code.whole("sub", left, skip), 0))
+
+
+def larger(code: Code, a: str | int, b: str | int) -> str:
+    """The larger of two integers."""
+    code.declare("i64 @llvm.smax.i64(i64, i64)")
+    return code.plain(f"call i64 @llvm.smax.i64(i64 {a}, i64 {b})")
+
+
+def smaller(code: Code, a: str | int, b: str | int) -> str:
+    """The smaller of two integers."""
+    code.declare("i64 @llvm.smin.i64(i64, i64)")
+    return code.plain(f"call i64 @llvm.smin.i64(i64 {a}, i64 {b})")
 
 
 def add_product(code: Code, slot: str, a: Value, b: Value) -> None:
@@ -227,7 +253,8 @@ def _convolution_text(shape: _Shape, x: Picture, y: Picture) -> tuple[str, str, 
     axes, channels, outputs, vectors, _, split = shape
     each = lanes * vectors
     blocks = -(-outputs // each)
-    frame = Bordered(axes, channels, x)
+    tiles = _tiles(axes, _room_for_outputs(axes, vectors))
+    frame = Bordered(axes, channels, x, tiles)
     image, share = code.whole("udiv", "%chunk", split), code.whole("urem", "%chunk", split)
     first = code.whole("mul", share, blocks // split)
     source = code.moved(word["x"], code.whole("mul", image, x.image))
@@ -239,7 +266,7 @@ def _convolution_text(shape: _Shape, x: Picture, y: Picture) -> tuple[str, str, 
         bias = code.moved(word["bias"], code.whole("mul", block, each * 4))
         made = code.moved(target, code.whole("mul", block, each * y.channel))
         left = code.whole("sub", outputs, code.whole("mul", block, each)) if outputs % each else ""
-        for tile in _tiles(axes, _room_for_outputs(axes, vectors)):
+        for tile in tiles:
             rows_at, columns_at = tile.row_starts, tile.column_starts
             with code.loop(0, len(rows_at)) as i, code.loop(0, len(columns_at)) as j:
                 down = code.whole("mul", i, rows_at.step // axes[0].period * axes[0].step * frame.row)
@@ -247,7 +274,7 @@ def _convolution_text(shape: _Shape, x: Picture, y: Picture) -> tuple[str, str, 
                 here = code.moved(code.moved(source, down), right)
                 there = code.moved(code.moved(made, code.whole("mul", i, rows_at.step * y.row)), code.whole("mul", j, columns_at.step * 4))
                 there = code.moved(there, rows_at.start * y.row + columns_at.start * 4)
-                _tile_text(code, shape, tile, frame, here, weights, bias, there, y, left)
+                _tile_text(code, shape, tile, i, frame, here, weights, bias, there, y, left)
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "convolution")
     return name, text, tuple(code.declared), frame
@@ -265,10 +292,31 @@ class _Run(NamedTuple):
     uses: dict[Pair, list[tuple[Pair, int]]]
 
 
+def _range(code: Code, run: _Run, axis: Axis, tile: Tile, index: str) -> tuple[str | int, str | int]:
+    """Which rows of taps of a run read the picture itself."""
+    step, spread = tile.row_starts.step // axis.period * axis.step, max([down for down, _ in run.uses])
+    rows = [
+        run.row + i * step + n * run.row_step + down
+        for i in range(len(tile.row_starts))
+        for n in (0, run.count - 1)
+        for down in (0, spread)
+    ]
+    if not axis.skips or (0 <= min(rows) and max(rows) < axis.size):
+        return 0, run.count
+    first = code.whole("add", code.whole("mul", index, step), run.row)
+    if run.row_step < 0:
+        low, high = code.whole("sub", first, axis.size - 1), code.whole("add", first, spread + 1)
+    else:
+        low, high = code.whole("sub", -spread, first), code.whole("sub", axis.size, first)
+    return larger(code, low, 0), smaller(code, high, run.count)
+
+
 def _runs(axes: Sequence[Axis], tile: Tile) -> list[_Run]:
     """All rows of taps of a tile."""
     height, width = axes
     column_reads = [(c, width.reads(tile.column_starts.start + c)) for c in range(tile.columns)]
+    if len(tile.column_starts) == 1:
+        column_reads = [(c, [(k, p) for k, p in reads if 0 <= p < width.size]) for c, reads in column_reads]
     runs: list[_Run] = []
     for step in range(height.period):
         for kh in range(step, height.taps, height.period):
@@ -295,9 +343,9 @@ def _runs(axes: Sequence[Axis], tile: Tile) -> list[_Run]:
 
 
 def _tile_text(
-    code: Code, shape: _Shape, tile: Tile, frame: Bordered, x: str, weights: str, bias: str, y: str, out: Picture, left: str
+    code: Code, shape: _Shape, tile: Tile, index: str, frame: Bordered, x: str, weights: str, bias: str, y: str, out: Picture, left: str
 ) -> None:
-    """All sums of a tile."""
+    """All sums of a tile. index: which one of those that lie below each other."""
     lanes, kind = code.lanes, code.type(F32)
     (height, width), vectors = shape.axes, shape.vectors
     each = lanes * vectors
@@ -308,11 +356,12 @@ def _tile_text(
         for q in outputs:
             code.line(f"store {kind} {start}, ptr {slots[q, v]}")
     runs = _runs(shape.axes, tile)
+    ranges = [_range(code, run, height, tile, index) for run in runs]
     with code.loop(0, shape.channels) as channel:
         here = code.moved(x, code.whole("mul", channel, frame.channel))
         w = code.moved(weights, code.whole("mul", channel, height.taps * width.taps * each * 4))
-        for run in runs:
-            with code.loop(0, run.count) as number:
+        for run, limits in zip(runs, ranges):
+            with code.loop(*limits) as number:
                 source = code.moved(code.moved(here, run.row * frame.row), code.whole("mul", number, run.row_step * frame.row))
                 tap_row = width.taps * each * 4
                 row = code.moved(code.moved(w, run.tap * tap_row), code.whole("mul", number, run.tap_step * tap_row))
@@ -324,49 +373,18 @@ def _tile_text(
                             if (kw, v) not in loaded:
                                 loaded[kw, v] = code.load(code.moved(row, 4 * (kw * each + v * lanes)), F32, 4)
                             add_product(code, slots[q, v], element, loaded[kw, v])
+    room = code.stack(f"[{len(outputs) * each} x float]")
+    for number, q in enumerate(outputs):
+        for v in range(vectors):
+            total = Value(code.plain(f"load {kind}, ptr {slots[q, v]}"), F32)
+            code.store(total, code.moved(room, 4 * (number * each + v * lanes)), 4)
     for v in range(vectors):
         for low in range(0, len(outputs), lanes):
             part = outputs[low : low + lanes]
-            rows = [code.plain(f"load {kind}, ptr {slots[q, v]}") for q in part]
-            by_channel = transposed(code, F32, rows + ["poison"] * (lanes - len(rows)))
-            mask = None if len(part) == lanes else code.mask_below(str(len(part)))
-            at = part[0][0] * out.row + part[0][1] * 4
-            for o in range(lanes):
-                channel_o = v * lanes + o
-                place = code.moved(y, channel_o * out.channel + at)
-                if not left:
-                    code.store(Value(by_channel[o], F32), place, 4, mask)
-                elif channel_o < shape.outputs:
-                    with code.when(code.plain(f"icmp slt i64 {channel_o}, {left}")):
-                        code.store(Value(by_channel[o], F32), place, 4, mask)
-
-
-def turn(code: Code, source: str, target: str, count: int, vectors: int, channel: int, left: str) -> None:
-    """``count`` elements, side by side, of each channel of a block -> the channels of the block, side by side, for each element. channel: bytes
-    from channel to channel; left: how many channels there are, "" for all."""
-    lanes = code.lanes
-    whole = count // lanes * lanes
-
-    def piece(low: str | int, width: int) -> None:
-        for v in range(vectors):
-            rows = []
-            for o in range(lanes):
-                number = v * lanes + o
-                place = code.moved(code.moved(source, number * channel), code.whole("mul", low, 4))
-                mask = None if width == lanes else code.mask_below(str(width))
-                if left:
-                    exists = code.spread(code.plain(f"icmp slt i64 {number}, {left}"), "i1")
-                    mask = exists if mask is None else code.plain(f"and <{lanes} x i1> {mask}, {exists}")
-                rows.append(code.load(place, F32, 4, mask).text)
-            for p, text in enumerate(transposed(code, F32, rows)[:width]):
-                at = code.whole("mul", code.whole("add", low, p), 4 * lanes * vectors)
-                code.store(Value(text, F32), code.moved(target, code.whole("add", at, 4 * lanes * v)), 4)
-
-    if whole:
-        with code.loop(0, whole, lanes) as i:
-            piece(i, lanes)
-    if whole < count:
-        piece(whole, count - whole)
+            there = code.moved(y, v * lanes * out.channel + part[0][0] * out.row + part[0][1] * 4)
+            columns: str | int = smaller(code, code.whole("sub", left, v * lanes), lanes) if left else lanes
+            here = code.moved(room, 4 * (low * each + v * lanes))
+            turn_square(code, here, 4 * each, there, out.channel, len(part), columns)
 
 
 def _weights_text(channels: int, outputs: int, taps: int, each: int, strides: Sequence[int], biased: bool) -> Launch:
@@ -390,11 +408,6 @@ def _weights_text(channels: int, outputs: int, taps: int, each: int, strides: Se
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "weights")
     return Launch(name, text, tuple(code.declared), [], -(-outputs // each))
-
-
-def below(code: Code, left: str, skip: int) -> str:
-    code.declare("i64 @llvm.smax.i64(i64, i64)")
-    return code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {code.whole('sub', left, skip)}, i64 0)"))
 
 
 def correlation(transposed_: bool, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, y: np.ndarray, *geometry: Sequence[int]) -> list[Launch]:

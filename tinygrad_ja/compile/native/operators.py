@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .conv_weight import weight_gradient
 from .convolution import correlation
 from .launches import Launch, Unsupported
 from .pooling import from_taps, window_max
+from .products import products
 
 Arrays = Sequence[np.ndarray]
 Write = Callable[[dict[str, Any], Arrays], list[Launch]]
@@ -49,8 +51,12 @@ def _name(instruction: Instruction) -> str:
 
 def _convolution(given: dict[str, Any], outputs: Arrays, transposed: bool = False) -> list[Launch]:
     (out,) = outputs
-    geometry = given["stride"], given["before"], given["dilation"]
-    return correlation(transposed, given["input"], given["weight"], given["bias"], out, *geometry)
+    x, w, bias, geometry = given["input"], given["weight"], given["bias"], _geometry(given)
+    small, large = (x, out) if transposed else (out, x)
+    if bias is None and _is_product(large, w, small, *geometry):
+        flat = _rows(w)
+        return products(_rows(x), flat if transposed else flat.T, _rows(out))
+    return correlation(transposed, x, w, bias, out, *geometry)
 
 
 def _conv_transpose(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
@@ -59,7 +65,27 @@ def _conv_transpose(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
 
 def _conv_weight(given: dict[str, Any], outputs: Arrays) -> list[Launch]:
     (out,) = outputs
-    return weight_gradient(given["input"], given["other"], out, given["stride"], given["before"], given["dilation"])
+    x, g, geometry = given["input"], given["other"], _geometry(given)
+    if _is_product(x, out, g, *geometry):
+        return products(_rows(g).T, _rows(x), _rows(out))
+    return weight_gradient(x, g, out, *geometry)
+
+
+def _geometry(given: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return given["stride"], given["before"], given["dilation"]
+
+
+def _is_product(x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Any, before: Any, dilation: Any) -> bool:
+    """Whether each image has one output, which reads all of it."""
+    return math.prod(y.shape[2:]) == 1 and x.shape[2:] == w.shape[2:] and not any(before) and set(dilation) == {1}
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """(N, ...) as a matrix with N rows, in the same memory."""
+    made = array.reshape(len(array), -1)
+    if not np.may_share_memory(made, array):
+        raise Unsupported("an array that does not lie in order")
+    return made
 
 
 def _window_max(given: dict[str, Any], outputs: Arrays) -> list[Launch]:

@@ -23,7 +23,10 @@ STARTING = 16384
 _ALONE = ("random", "call", "group")
 _SMALL_PRODUCT = 256
 """Rows below which a product is worth the copying of its operand."""
+_FEW = 4
 _ATTEMPTS = 4
+_PARTS = {"forward": 0, "backward": 1, "update": 2}
+"""In which order parts of the step run, where there is a choice."""
 
 
 def batched(program: Program, gathers: bool) -> tuple[Program, int]:
@@ -220,9 +223,8 @@ class Batches:
             return i
         if i.kind == "place" and not is_plain(i.options["key"], i.output.ndim):
             return i
-        if i.kind == "join":
-            return common
-        return (*common, tuple([self._colour(a) for a in i.inputs]), i.source.part)
+        colours = () if i.kind == "join" else tuple([self._colour(a) for a in i.inputs])
+        return (*common, colours, i.source.part, i.source.line)
 
     def _colour(self, array: Array) -> Any:
         """What sort of array it is: a certain weight or number, or the result of some function."""
@@ -245,22 +247,21 @@ class Batches:
             key = unit if unit.sum is not None else self.signature(unit.instruction)
             home[unit] = group = classes.setdefault(key, _Class())
             group.waiting += 1
-        complete: list[tuple[int, int, _Class]] = []
-        partial: list[tuple[int, int, int, _Class]] = []
+        waiting: list[tuple[int, bool, int, int, _Class]] = []
 
         def arrive(unit: _Unit) -> None:
             group = home[unit]
             group.ready.append(unit)
-            if len(group.ready) == group.waiting:
-                heappush(complete, (group.ready[0].position, unit.position, group))
-            else:
-                heappush(partial, (-unit.height, unit.position, id(group), group))
+            partial = len(group.ready) < group.waiting
+            part = 0 if unit.instruction.kind == "random" else _PARTS.get(unit.instruction.source.part, 0)
+            order = -unit.height if partial else group.ready[0].position
+            heappush(waiting, (part, partial, order, unit.position, group))
 
         for unit in self.units:
             if not unit.missing:
                 arrive(unit)
-        while complete or partial:
-            group = heappop(complete)[-1] if complete else heappop(partial)[-1]
+        while waiting:
+            group = heappop(waiting)[-1]
             units, group.ready = group.ready, []
             if not units:  # they ran when the group was met before
                 continue
@@ -306,6 +307,8 @@ class Batches:
         if len(members) == 1 or not self._write_batch(members, inputs):
             for i, arrays in zip(members, inputs):
                 self.writer.keep(i.with_inputs(arrays))
+                if i.kind == "join":
+                    self.stacks.note_join(i.output, arrays, i.options["axis"] % i.output.ndim)
 
     def _take_rows_of_state(self) -> None:
         """Rows of a table that are cut out one by one, as words of trees are, are taken together."""
@@ -378,6 +381,8 @@ class Batches:
 
     def _pays(self, members: list[Instruction], plans: Sequence[Plan | None]) -> bool:
         cost = sum([plan.cost for plan in plans if plan is not None])
+        if cost and len(members) < _FEW and members[0].kind != "matmul":
+            return False  # the gates of one time step rather than a step of each of several
         saved = (len(members) - 1) * STARTING
         if members[0].kind == "matmul":
             rows = min(members[0].output.shape)

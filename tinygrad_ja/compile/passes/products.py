@@ -74,10 +74,17 @@ def _matmul(writer: Writer, instruction: Instruction) -> Array | None:
     if size_of(a.shape[:-2]) == size_of(b.shape[:-2]) == 1 and (a.ndim > 2 or b.ndim > 2):
         left, right = writer.reshape(a, a.shape[-2:]), writer.reshape(b, b.shape[-2:])
         return writer.reshape(multiply(writer, left, right), output.shape)
-    if a.ndim == b.ndim == 2 and b.shape[1] == 1 and a.shape[0] > 1 and a.shape[1] > 1:
+    if a.ndim == b.ndim == 2 and b.shape[1] == 1 and a.shape[0] > 1 and _is_weight(writer, a):
         row = writer.reshape(b, (1, b.shape[0]))
         return writer.reshape(multiply(writer, row, swapped(writer, a)), output.shape)
     return None
+
+
+def _is_weight(writer: Writer, x: Array) -> bool:
+    """Whether an array is state, or a view of it."""
+    while (maker := writer.maker(x, "view")) is not None:
+        (x,) = maker.inputs
+    return x in writer.program.state
 
 
 def _transposed_product(writer: Writer, instruction: Instruction, readers: dict[Array, int]) -> Array | None:

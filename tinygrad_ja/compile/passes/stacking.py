@@ -67,6 +67,17 @@ class Stacks:
                 return array, offset
             array = x
 
+    def note_join(self, joined: Array, pieces: Sequence[Array], axis: int) -> None:
+        """Note that the pieces of a join can be found in it."""
+        if size_of(joined.shape[:axis]) != 1:
+            return
+        start = 0
+        for piece in pieces:
+            root, _ = self.at(piece)
+            if root.size == piece.size and root is not joined:
+                self._home[root] = (joined, start)
+            start += piece.size
+
     # -- plans
 
     def plan(self, arrays: Sequence[Array]) -> Plan:
@@ -186,18 +197,14 @@ class Stacks:
     def _joined(self, arrays: Sequence[Array], runs: Sequence[tuple[Array, int, int]], shape: tuple[int, ...]) -> Array:
         writer, size = self.writer, size_of(shape)
         flat = shape if shape else (1,)
-        pieces, position = [], 0
+        pieces = []
         for root, offset, length in runs:
             whole = self.block(root, offset, length, shape)
             pieces.append(writer.reshape(whole, (length * flat[0], *flat[1:])))
             if length > 1:
                 self.used.add(root)
-            position += length
         made = writer.join(pieces)
-        for k, array in enumerate(arrays):
-            root, offset = self.at(array)
-            if root.size == size and root is not made:
-                self._home.setdefault(root, (made, k * size))
+        self.note_join(made, arrays, 0)
         return writer.reshape(made, (len(arrays), *shape))
 
     def _chain(self, size: int, dtype: np.dtype) -> tuple[Array | None, dict[Array, int]]:

@@ -353,6 +353,27 @@ def products_of_odd_layouts(m: Maker) -> Any:
 
 
 @case
+def products_with_what_follows(m: Maker) -> Any:
+    """Steps of a recurrent network, and small products of several depths; one whose operand is overwritten before its reader runs."""
+    h, x = m.argument((5, 24)), m.argument((4, 5, 70))
+    u, w, b = m.parameter((24, 24)), m.argument((70, 24)), m.argument((24,))
+    made = []
+    for t in range(4):
+        y = m.map("add", m.matmul(h, u), b)
+        h = m.map("tanh", m.map("add", m.matmul(m.slice(x, (t,)), w), y))
+        made.append(h)
+    long, deep = m.argument((3, 300)), m.argument((300, 9))
+    start = len(m.instructions)
+    product = m.matmul(long, deep)
+    g = m.map("exp", m.map("multiply", product, m.constant(0.01)))
+    m.group(start + 1, (3, 9), 1, [g])
+    half = m.map("negative", m.matmul(m.argument((20, 40), "f2"), m.argument((40, 33), "f2")))
+    batch = m.map("add", m.matmul(m.argument((2, 3, 17, 5), "f8"), m.argument((3, 5, 18), "f8")), m.argument((18,), "f8"))
+    m.writes.append((u, m.map("multiply", u, m.constant(0.5))))
+    return [*made, g, half, batch, m.matmul(h, m.transpose(u, 1, 0))], {"rtol": 5e-3}
+
+
+@case
 def joins(m: Maker) -> Any:
     a, b, c = m.argument((3, 4)), m.argument((2, 4)), m.argument((3, 5))
     first = m.join(0, m.map("exp", a), b)

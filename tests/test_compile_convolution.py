@@ -19,8 +19,6 @@ usable, reason = available()
 if not usable:
     pytest.skip(reason, allow_module_level=True)
 
-from tinygrad_ja.compile.native.executor import NativeExecutor
-
 F = np.float32
 
 
@@ -36,8 +34,12 @@ def program_of(name: str, arrays: dict[str, np.ndarray], outputs: list[tuple[tup
     return Program(inputs, instructions=[Instruction("call", name, inputs, made, {"run": run})], results=made)
 
 
-def check(program: Program, values: list[np.ndarray], rtol: float = 1e-4, atol: float = 1e-5, notes: int = 0) -> list[np.ndarray]:
+def check(
+    program: Program, values: list[np.ndarray], rtol: float = 1e-4, atol: float = 1e-5, notes: int = 0
+) -> list[np.ndarray]:
     """Two steps, the second of which must not see what the first one left."""
+    from tinygrad_ja.compile.native.executor import NativeExecutor
+
     executor = NativeExecutor(program)
     assert len(executor.notes) == notes, executor.notes
     executor.run([np.full_like(v, 1) if v.dtype == F else v for v in values])
@@ -103,7 +105,10 @@ def test_random_shapes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     axes: list[Geometry] = []
     while len(axes) < 1 + seed % 2:
-        axis = tuple(int(k) for k in (rng.integers(1, 20), rng.integers(1, 5), rng.integers(1, 4), rng.integers(0, 4), rng.integers(1, 3)))
+        axis = tuple(
+            int(k)
+            for k in (rng.integers(1, 20), rng.integers(1, 5), rng.integers(1, 4), rng.integers(0, 4), rng.integers(1, 3))
+        )
         if outputs_of(*axis) > 0:  # type: ignore[arg-type]
             axes.append(axis)  # type: ignore[arg-type]
     n, c, o = (int(k) for k in (rng.integers(1, 12), rng.integers(1, 20), rng.integers(1, 40)))

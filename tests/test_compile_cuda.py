@@ -15,8 +15,9 @@ import tinygrad_ja as tg
 from tinygrad_ja.backend.devices import Device
 from tinygrad_ja.backend.philox import STORED, PhiloxStream, drawing_lines, philox_words, source, uniform_numbers
 from tinygrad_ja.compile.cuda.executor import CudaExecutor
+from tinygrad_ja.compile.cuda.kernel import Address, Launch, Reach
 from tinygrad_ja.compile.cuda.safety import capture_safety, operator_safety
-from tinygrad_ja.compile.cuda.schedule import module_source
+from tinygrad_ja.compile.cuda.schedule import module_source, staged
 from tinygrad_ja.compile.lower import Call, Shape, Slot
 from tinygrad_ja.compile.program import Array, Instruction, interpret
 from tinygrad_ja.core.operator import OPERATORS
@@ -26,7 +27,7 @@ from tinygrad_ja.testing.fuzz import operators_of_the_package
 from tinygrad_ja.testing.pick import NumpyChoices, Pick
 from tinygrad_ja.testing.trial import Trial
 
-RANDOM = 12
+RANDOM = 8
 NAMES = [*CASES, *[f"random_{seed}" for seed in range(RANDOM)]]
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs g++ or clang++")
 
@@ -77,7 +78,7 @@ def check(case: Case, plain: Case, executor: Any, to_host: Any = np.asarray, run
 def test_kernels_on_the_cpu(name):
     case = build(name)
     executor = CudaExecutor(case.program, machine=Emulated(library=library()))
-    check(case, build(name), executor)
+    check(case, build(name), executor, runs=2)
     assert executor.launches == (3 if name == "calls" else 1)
     assert bool(executor.notes) == (name in ("calls", "unusual_dtypes", "group_with_odd_reduction"))
 
@@ -88,6 +89,17 @@ DRAWS = [
     ("integers", (0, 9), ["i8"]),
     ("beta", (0.5, 2.0), ["f8"]),
 ]
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("products")])
+def test_products_of_the_library(name):
+    case = build(name)
+    executor = CudaExecutor(case.program, machine=Emulated(), own_products=False)
+    check(case, build(name), executor)
+    assert executor.launches == 1 and executor.notes == []
+
+
 QUICK = "functions_of_f2 functions_of_i1 places takes scans softmax_3x128 softmax_2x1000 layer_norm_70_64_f2 group_without_rows joins".split()
 
 
@@ -135,7 +147,7 @@ def test_the_second_run_captures_one_graph():
     for run in range(5):
         check(case, plain, executor, runs=1)
         assert machine.graphs == (run >= 1)
-    assert executor.launches == 1 and len(executor.steps) > 5
+    assert executor.launches == 1 and len(executor.steps) > 2
     assert len(machine.sent) == 5 and machine.sent[0] == 8 * executor.table.size
 
 
@@ -210,6 +222,48 @@ def test_on_the_strict_stand_in():
     executor = CudaExecutor(case.program, machine=machine)
     check(case._replace(arguments=[strict.ndarray(x) for x in case.arguments]), plain, executor, strict.peek)
     assert strict.EVENTS == []
+
+
+# ---- launches that kernels share -----------------------------------------------------------------------
+
+
+def _launch(reads: list[int], writes: list[int], shared: int = 0, threads: int = 256, text: str = "") -> Launch:
+    """A kernel that reads and writes those bytes of the arena."""
+    reaches = [Reach("arena", byte, byte + 1, False) for byte in reads] + [
+        Reach("arena", byte, byte + 1, True) for byte in writes
+    ]
+    return Launch(("float*",), (text or f"{reads} {writes}",), 1, threads, (Address("arena", 0),), tuple(reaches), shared)
+
+
+def _stages(*launches: Launch, share: bool = True) -> list[list[int]]:
+    made = staged(launches, lambda launch: launch.reaches, share)
+    return [[launches.index(launch) for launch in stage] for stage in made]
+
+
+def test_independent_kernels_share_a_launch():
+    first, second, third = _launch([0], [1]), _launch([0], [2]), _launch([1, 2], [3])
+    assert _stages(first, second, third) == [[0, 1], [2]]
+    assert _stages(first, third, second) == [[0], [1], [2]]  # the second overwrites what the third reads
+    assert _stages(first, third, _launch([0], [4])) == [[0, 2], [1]]
+    assert _stages(first, _launch([5], [1])) == [[0], [1]]
+    assert _stages(first, second, third, share=False) == [[0], [1], [2]]
+
+
+def test_a_launch_has_limits():
+    apart = [_launch([], [k]) for k in range(40)]
+    assert [len(stage) for stage in _stages(*apart)] == [32, 8]
+    assert _stages(_launch([], [0], 30000), _launch([], [1], 30000)) == [[0], [1]]
+    same = [_launch([], [k], 30000, text="one text") for k in range(3)]
+    assert _stages(*same) == [[0, 1, 2]]
+    assert _stages(_launch([], [0]), _launch([], [1], threads=512)) == [[0], [1]]
+
+
+def test_other_steps_keep_their_order():
+    class Other:
+        reaches = (Reach("arena", 1, 2, True),)
+
+    steps = [_launch([], [0]), Other(), _launch([1], [2]), _launch([], [3])]
+    assert [len(stage) for stage in staged(steps, lambda step: step.reaches)] == [2, 1, 1]
 
 
 # ---- which operators a graph can hold ------------------------------------------------------------------

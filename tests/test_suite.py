@@ -120,7 +120,7 @@ def fake_results():
     }
     times = {"eager": 2e-3, "compiled": 6e-4, "torch": 2.5e-3, "torch.compile": 2e-3, "jax": 1e-3}
     full = {name: {**side, "seconds": times[name]} for name, side in sides.items()}
-    full["compiled"]["arena"] = 2**20
+    full["compiled"].update(arena=2**20, record=5e-3, notes=["scan has no kernel"])
     rest = {**full, "jax": {"reason": "jax is not installed"}, "eager": {**full["eager"], "form": "loop"}}
     rows = []
     for name, found in (("mlp", full), ("rnn", rest)):
@@ -146,7 +146,9 @@ def test_tables_tell_ratios_bars_and_reasons():
     assert mlp[:12] == ["2.00", "0.600", "2.50", "2.00", "1.00", "JAX", "0.60", "0.7", "yes", "0.80", "yes", "3.3"]
     rnn = [cell.strip() for cell in times[3].split("|")[2:-1]]
     assert rnn[4:9] == ["-", "torch.compile", "0.30", "1.0", "yes"]
-    assert "250.0" in costs[2] and "1.0" in costs[2]
+    cells = [cell.strip() for cell in costs[2].split("|")[2:-1]]
+    assert cells[5] == "1.0" and cells[-2:] == ["2.5", "yes"]
+    assert "mlp, compiled: scan has no kernel." in text
     assert "rnn, not measured: JAX (jax is not installed)." in text and "eager loop" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import tinygrad_ja as tg
@@ -22,12 +23,9 @@ class Runner:
         tg.manual_seed(0)
         side = programs.Side(tg, problem, device)
         self.cuda = device.startswith("cuda")
-        self.function = programs.build(side, name, form)
+        self.function: Any = programs.build(side, name, form)
         if compiled:
-            make = getattr(tg, "compile", None)
-            if make is None:
-                raise LookupError("this tinygrad_ja has no tg.compile")
-            self.function = make(self.function)
+            self.function = tg.compile(self.function)
         self.batches = [tuple(side.tensor(array) for array in batch) for batch in problem.batches]
 
     def step(self, batch: tuple[Any, ...]) -> Any:
@@ -50,3 +48,20 @@ class Compiled(Runner):
 
     def __init__(self, name: str, problem: Problem, form: str, device: str, threads: int) -> None:
         super().__init__(name, problem, form, device, threads, compiled=True)
+
+    def details(self) -> dict[str, Any]:
+        """Beside that the arena, the calls or launches of a step, who runs it, and what is not replayed and why."""
+        made = super().details()
+        try:
+            plan = self.function.plan()
+        except tg.errors.UsageError:
+            return {**made, "notes": self.function.notes or ["nothing was replayed"]}
+        return {**made, "arena": plan.arena, "calls": plan.calls, "executor": plan.executor, "notes": plan.notes}
+
+    def record(self) -> float:
+        """Seconds of a call that records, when all that is needed is loaded."""
+        self.function.reset()
+        start = time.perf_counter()
+        self.step(self.batches[0])
+        self.finish()
+        return time.perf_counter() - start

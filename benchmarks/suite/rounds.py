@@ -185,6 +185,7 @@ def measure(name: str, sides: Sequence[str], options: Options, environment: Mapp
                 samples[side].append(worker.ask("time", options.target, options.settle))
         for side, worker in workers.items():
             found[side].update(seconds=statistics.median(samples[side]), fastest=min(samples[side]), **worker.ask("memory"))
+            found[side]["record"] = worker.ask("record")
     finally:
         for worker in workers.values():
             worker.end()

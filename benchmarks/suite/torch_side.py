@@ -19,7 +19,7 @@ class Runner:
         torch.backends.cudnn.allow_tf32 = False
         side = programs.Side(torch, problem, device, fused=True)
         self.cuda = device.startswith("cuda")
-        self.function = programs.build(side, name, form)
+        self.function: Any = programs.build(side, name, form)
         self.batches = [tuple(side.tensor(array) for array in batch) for batch in problem.batches]
 
     def step(self, batch: tuple[Any, ...]) -> Any:

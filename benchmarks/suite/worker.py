@@ -1,7 +1,8 @@
 """One side of one workload, in a process that lives as long as its turns: commands come as lines on stdin, answers go as JSON lines to stdout.
 
 ``first``: the losses of the first steps and how long they took. ``time TARGET SETTLE``: seconds per step over about TARGET seconds, after
-SETTLE untimed seconds. ``memory``: MB that steps need beyond the process with the library and the data. ``quit``.
+SETTLE untimed seconds. ``memory``: MB that steps need beyond the process with the library and the data. ``record``: seconds of a call that
+records, where the side has such. ``quit``.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ class Worker:
             return self.first()
         if command == "time":
             return self.time(*map(float, arguments))
+        if command == "record":
+            return self.runner.record() if hasattr(self.runner, "record") else None
         return self.memory()
 
 

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -325,12 +324,6 @@ def change_of(stages: list[tuple[str, Any]], name: str, start: int = 0) -> list[
     return changes(stages[runs[0] - 1][1], stages[runs[-1]][1])
 
 
-def last_change_of(stages: list[tuple[str, Any]], name: str) -> list[str]:
-    """What the last run of a pass that changed anything changed."""
-    found = [changes(before, after) for (_, before), (run, after) in pairwise(stages) if run == name]
-    return next((lines for lines in found[::-1] if lines), [])
-
-
 def parts() -> dict[str, tuple[str, str]]:
     """Name -> the text of that part of the page in English and in Japanese."""
     found: dict[str, tuple[str, str]] = {}
@@ -382,7 +375,6 @@ def parts() -> dict[str, tuple[str, str]]:
     blocks = {
         "recorded": second_step(short.stages[0][1]),
         "folding": change_of(short.stages[:3], "constant_folding"),
-        "products": last_change_of(short.stages, "products"),
         "batching": [line for line in change_of(short.stages, "batching") if "matmul" in line or "concatenate" in line],
         "algebra": change_of(short.stages, "algebra", [name for name, _ in short.stages].index("batching")),
         "after": listing(short.stages[-1][1]),

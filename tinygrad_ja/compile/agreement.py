@@ -47,6 +47,7 @@ def compare(first: Recording, second: Recording) -> tuple[Difference | None, dic
         (first.outputs, second.outputs),
         ([v for pair in first.writes for v in pair], [v for pair in second.writes for v in pair]),
         ([e.value for e in first.gradients], [e.value for e in second.gradients]),
+        ([v for _, v in first.argument_writes], [v for _, v in second.argument_writes]),
     ]
     for a_values, b_values in ends:
         alike = len(a_values) == len(b_values)

@@ -29,7 +29,7 @@ from ..core.nested import found, mapped
 from ..core.tensor import Tensor
 from ..core.traced import Traced
 from ..errors import error, text
-from .entry import Entry, Run, build
+from .entry import Entry, Run, build, owner_of
 from .reach import Reach, Replayable
 from .recording import Recording, is_leaf
 from .signature import Call, describe
@@ -83,6 +83,8 @@ class Compiled(Replayable):
                 entry = self._find(call)
             if entry is not None:
                 self._last = entry
+                if entry.meets(call):
+                    return self.__wrapped__(*args, **kwargs)
                 self.replays += 1
                 return entry.replay(call)
             if call.key in self._eager or self._is_passing(call.key):
@@ -258,17 +260,24 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     kind = _array_type(call, reach)
     recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)
     run = Run(call, reach, recording)
-    held = set(map(id, call.leaves))
+    if not {id(owner_of(t.array)) for t in reach.tensors.values()}.isdisjoint([id(owner_of(a)) for a in call.arrays]):
+        reason = ("an argument shares memory with a Tensor that it reaches", "引数が、関数から手の届く Tensor とメモリを共有しています")
+        run.refuse(reason, eager=True)
+        return function(*args, **kwargs), run
+    held = set(map(id, (*call.leaves, *call.constants)))
     stood: dict[int, int] = {}
+    given: list[tuple[Any, Any]] = []
 
     def stand_in(x: Any) -> Any:
-        if type(x) is not Tensor:
-            return recording.argument(x)
         if id(x) in held:
             return x
-        made = recording.input(x, f"x{len(recording.inputs)}")
-        if made.node is not None:
-            stood[id(made.node)] = len(recording.inputs) - 1
+        if type(x) is not Tensor:
+            made = recording.argument(x)
+        else:
+            made = recording.input(x, f"x{len(recording.inputs)}")
+            if made.node is not None:
+                stood[id(made.node)] = len(recording.inputs) - 1
+        given.append((made, x))
         return made
 
     given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
@@ -289,6 +298,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         modes.recording, modes.autocast = None, autocast
         record_draws(drawing)
         recording.finish(grads)
+        recording.finish_arguments(given)
         run.settle_links()
     return run.results(made, call), run
 

@@ -106,6 +106,9 @@ class Run:
             return f"it can reach more than {MOST:,} values", f"{MOST:,} 個を超える値に手が届きます"
         if self._drew_elsewhere() or any([not source.holds() for source in self.reach.random]):
             return "it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"
+        if self.recording.chosen:
+            name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
+            return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
         called = next(unseen(self.recording.codes), None)
         return None if called is None else (f"it calls {called}, whose result may differ", f"結果が毎回変わり得る {called} を呼んでいます")
 
@@ -192,6 +195,13 @@ def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], A
     if type(value) in (list, tuple):
         return type(value)([rebuilt(part, chosen, change) for part in value])
     return mapped(value, chosen, change)
+
+
+def owner_of(array: Any) -> Any:
+    """The array whose memory ``array`` is a part of."""
+    while getattr(array, "base", None) is not None and type(array.base) in BY_TYPE:
+        array = array.base
+    return array
 
 
 def _is_one_of(array: Any, others: Sequence[Any]) -> bool:
@@ -380,6 +390,9 @@ class Entry:
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]
+        self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(recording.argument_writes)]
+        outputs += [value for _, value in recording.argument_writes]
+        self._written = {id(owner_of(value.array)) for value, _ in recording.writes}
         self._kept = len(outputs)
         derivation = self.derivation = recording.derivation
         outputs += derivation.kept(recording) if derivation is not None else []
@@ -478,6 +491,8 @@ class Entry:
             link.put(Tensor(results[index]))
         for function, index in self._later:
             function(results[index])
+        for place, index in self._argument_writes:
+            call.arrays[place][...] = results[index]
         if self.derivation is not None:
             saved = ([*given, *results[self._kept :]], values)
             tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
@@ -487,6 +502,17 @@ class Entry:
         if self._single:
             return Tensor(results[0])
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
+
+    def meets(self, call: Call) -> bool:
+        """Whether an argument of this call shares memory with state that the program changes, or with an argument that it changes."""
+        written = self._written
+        for array in call.arrays:
+            if id(array) in written or (array.base is not None and id(owner_of(array)) in written):
+                return True
+        if not self._argument_writes:
+            return False
+        owners = [id(owner_of(array)) for array in call.arrays]
+        return any([owners.count(owners[place]) > 1 for place, _ in self._argument_writes])
 
     def plan(self) -> Any:
         """What ``compiled.plan()`` shows."""

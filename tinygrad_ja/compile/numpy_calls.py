@@ -340,7 +340,7 @@ def _matmul(instruction: Instruction, xs: Sequence[np.ndarray], y: np.ndarray, b
     if common != y.dtype:
         made = room.array(y.shape, common)
         return [*_matmul(instruction, xs, made, binding), copy(made, y)]
-    if common.char not in "fd" or a.dtype != b.dtype or not y.size:
+    if common.char not in "fd" or a.dtype != b.dtype or not (y.size and a.size):
         return [partial(np.matmul, a, b, y)]
     calls: list[Call] = []
     flat = b.ndim == 2 and y.flags.c_contiguous

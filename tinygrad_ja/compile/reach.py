@@ -38,7 +38,7 @@ from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
 from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, same
-from .updates import LIVE
+from .updates import live_names
 
 MOST = 100_000
 """Links that are looked at; a function that reaches more is not compiled."""
@@ -202,12 +202,16 @@ class Reach:
             here = f"{path}.param_groups[{index}]"
             self.links.append(Link(groups, index, group, here))
             for name, value in group.items():
-                if name in LIVE:
+                if name in live_names(group):
                     self.rates.append(Link(group, name, value, f"{here}[{name!r}]"))
                 elif name != "initial_lr":
                     self._link(group, name, value, f"{here}[{name!r}]")
 
     def _visit_function(self, function: types.FunctionType, path: str) -> None:
+        if is_ours(function.__code__.co_filename):  # an operator, or a decorator such as no_grad
+            if hasattr(function, "__wrapped__"):
+                self._waiting.append((function.__wrapped__, path))
+            return
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             self._link(cell, None, Link(cell, None, None, name).now(), name)
         users = _is_users(function.__code__.co_filename)
@@ -377,7 +381,7 @@ def names_of(code: types.CodeType) -> Names:
     return made
 
 
-READS_RATES = frozenset(("lr", "param_groups", "get_last_lr", "get_lr", "get_scale"))
+READS_RATES = frozenset(("lr", "momentum", "betas", "param_groups", "get_last_lr", "get_lr", "get_scale"))
 """Names in code that reads the learning rate, or the factor of a GradScaler, as a number of Python."""
 
 _CLOCKS: dict[str, frozenset[str]] = {

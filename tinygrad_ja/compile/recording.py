@@ -23,7 +23,7 @@ import numpy as np
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE
 from ..backend.random import Generator
 from ..core.modes import modes
-from ..core.nested import mapped
+from ..core.nested import found, mapped
 from ..core.operator import Operator
 from ..core.tape import LEAF, Leaf, Node, is_ours, next_number
 from ..core.tensor import Tensor
@@ -100,10 +100,13 @@ class Recording(Trace):
         self.numbers = Numbers()
         self.writes: list[tuple[Value, Value]] = []
         self.gradients: list[GradientEffect] = []
+        self.argument_writes: list[tuple[int, Value]] = []
+        """Places of arguments that the step changes in place, and what they become."""
         self.afterwards: list[tuple[Callable[..., Any], tuple[Value, ...]]] = []
         self.identities: list[tuple[Any, Any, Any]] = []
         """(container, key, value): what has to be where it is for the recording to hold."""
         self.steady = True
+        self._started = next_number()
         self.derivation: Any = None
         self.node: Any = None  # at which a backward is
         self._overwritten: list[Any] = []
@@ -121,6 +124,8 @@ class Recording(Trace):
         self.codes: dict[types.CodeType, dict[str, Any]] = {}
         """Code of the user that called operators, and its globals."""
         self.rates = Rates()
+        self.chosen = ""
+        """An operator whose result has as many elements as values happen to be chosen, or ""."""
 
     # -- arrays that were there before
 
@@ -177,7 +182,10 @@ class Recording(Trace):
             plain = mapped(arguments, _is_traced, lambda array: array._elements)
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)
-        return super().record(operator, arguments)
+        made = super().record(operator, arguments)
+        if operator.name == "argwhere" or (operator.name == "getitem" and _has_mask(arguments)):
+            self.chosen = self.chosen or operator.name
+        return made
 
     def record_backward(
         self, operator: Operator, usual: Callable[..., Any], saved: tuple[Any, ...], parents: Any, g: Any
@@ -213,8 +221,8 @@ class Recording(Trace):
         self._again = None if state == len(self._draws) else state
 
     def leaves_reached(self, leaves: Iterable[Leaf]) -> None:
-        """Leaves that a backward has given gradients."""
-        self.reached.update({id(leaf): leaf for leaf in leaves})
+        """Leaves that a backward has given gradients; those that the function made itself are its own affair."""
+        self.reached.update({id(leaf): leaf for leaf in leaves if leaf.number < self._started})
 
     def _source(self, operator: Any) -> Source:
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
@@ -317,6 +325,15 @@ class Recording(Trace):
         for leaf, before in grads.values():
             self._settle_gradient(leaf, before)
 
+    def finish_arguments(self, given: Sequence[tuple[Any, Any]]) -> None:
+        """Write into arguments what the step has written into their stand-ins. given: pairs of those."""
+        for place, (made, x) in enumerate(given):
+            traced = made.array if type(made) is Tensor else made
+            if traced.entry is not self.inputs[place] and traced.shape == self.inputs[place].shape:
+                self.argument_writes.append((place, traced.entry))
+                array = x.array if type(x) is Tensor else x
+                array[...] = traced._elements
+
     def kept_elements(self) -> list[Any]:
         """Elements of what ``derivation.kept`` names: random numbers, and what was in arrays before the step wrote into them."""
         return [*(traced._elements for *_, traced in self._draws), *self._overwritten]
@@ -357,6 +374,11 @@ def _role_of(code: types.CodeType) -> str:
 def plain_copy(array: Traced) -> Any:
     """The elements of a traced array as an array of its own."""
     return array._elements.copy()
+
+
+def _has_mask(arguments: dict[str, Any]) -> bool:
+    index = [value for name, value in arguments.items() if name != "input"]
+    return any([array.dtype.kind == "b" for array in found(index, Traced, *BY_TYPE)])
 
 
 def _is_traced(value: Any) -> bool:

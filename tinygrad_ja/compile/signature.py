@@ -14,12 +14,13 @@ from ..core.tensor import Tensor
 class Call(NamedTuple):
     """The arguments of a call: ``key`` (calls of one key may share a program), ``arrays`` (those that the call brings, in order), ``leaves``
     (Tensors that want gradients: they belong to the program, as parameters do), ``histories`` (place among the arrays, and Tensor, where that was
-    computed from others that want gradients)."""
+    computed from others that want gradients), ``constants`` (Tensors whose elements are part of the key)."""
 
     key: Any
     arrays: list[Any]
     leaves: list[Tensor]
     histories: list[tuple[int, Tensor]]
+    constants: list[Tensor]
 
 
 def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -27,6 +28,7 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     arrays: list[Any] = []
     leaves: list[Tensor] = []
     histories: list[tuple[int, Tensor]] = []
+    constants: list[Tensor] = []
     key: list[Any] = []
 
     def visit(value: Any) -> Any:
@@ -50,6 +52,11 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
                 return kind, repr(value)
             return kind, value
         if isinstance(value, (tuple, list)):
+            fixed = getattr(kind, "read_by_python", None)
+            if fixed is not None:
+                constants.extend([getattr(value, name) for name in fixed])
+                values = tuple([getattr(value, name).array.tobytes() for name in fixed])
+                return kind, values, tuple([visit(part) for name, part in zip(kind._fields, value) if name not in fixed])
             return kind, tuple([visit(part) for part in value])
         if isinstance(value, dict):
             return kind, tuple([(name, visit(part)) for name, part in value.items()])
@@ -60,7 +67,7 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     if kwargs:
         key.append(tuple([(name, visit(value)) for name, value in sorted(kwargs.items())]))
     key.append(_modes())
-    return Call(tuple(key), arrays, leaves, histories)
+    return Call(tuple(key), arrays, leaves, histories, constants)
 
 
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))

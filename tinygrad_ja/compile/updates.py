@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from ..optim.optimizer import Optimizer
     from .recording import Recording
 
-LIVE = ("lr",)
-"""Settings of a group that may change from call to call."""
+def live_names(group: dict[str, Any]) -> tuple[str, ...]:
+    """Settings of a group that may change from call to call: the learning rate, and momentum where a schedule moves that, too."""
+    if "max_momentum" in group:
+        return "lr", "momentum" if "momentum" in group else "betas"
+    return ("lr",)
 
 
 def record_update(recording: Recording, optimizer: Optimizer) -> None:
@@ -30,9 +33,12 @@ def record_update(recording: Recording, optimizer: Optimizer) -> None:
     recording.identities.append((vars(optimizer), "state", optimizer.state))
     for index, group in enumerate(optimizer.param_groups):
         live_group = dict(group)
-        for name in LIVE:
-            if isinstance(group.get(name), (int, float)):
-                live_group[name] = recording.numbers.read(f"{id(optimizer)}_{index}_{name}", _reader(group, name))
+        for name in live_names(group):
+            key, value = f"{id(optimizer)}_{index}_{name}", group.get(name)
+            if isinstance(value, (int, float)):
+                live_group[name] = recording.numbers.read(key, _reader(group, name))
+            elif isinstance(value, tuple):
+                live_group[name] = tuple([recording.numbers.read(f"{key}_{i}", _part(group, name, i)) for i in range(len(value))])
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -137,6 +143,10 @@ def _is_number(value: Any) -> bool:
 
 def _reader(entries: dict[str, Any], name: str) -> Callable[[], float]:
     return lambda: entries[name]
+
+
+def _part(entries: dict[str, Any], name: str, index: int) -> Callable[[], float]:
+    return lambda: entries[name][index]
 
 
 def _same(states: list[dict[str, Any]], name: str) -> Callable[[], bool]:

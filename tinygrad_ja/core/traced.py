@@ -358,6 +358,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "take": _take,
     "take_along_axis": lambda array, indices, axis: _operator("gather")(array, axis % array.ndim, indices),
+    "tril": lambda array, k=0: _operator("tril")(array, k),
+    "triu": lambda array, k=0: _operator("triu")(array, k),
     "trunc": _operator("trunc"),
     "where": _operator("where"),
 }

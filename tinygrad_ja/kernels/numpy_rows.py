@@ -32,7 +32,7 @@ LARGEST = 500_000
 FEWEST = 16
 """Outputs of an image at least, for each of the products; smaller images need another layout."""
 
-WEIGHTS = 2_000
+WEIGHTS = 4_000
 """Weights at most for each output of an image, where their gradient is made."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.modes import modes
 from ..core.tensor import Tensor
 from ..errors import error
 from .linear import Linear
@@ -36,6 +37,8 @@ class LazyModuleMixin:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if "_inferred" in self.__dict__:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if modes.recording is not None:
+            raise error("TG-U015", kind=type(self).__name__, name="forward")
         self.initialize_parameters(*args, **kwargs)
         if self.has_uninitialized_params():
             raise error("TG-U015", kind=type(self).__name__, name="forward")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
-from ..core.modes import no_grad
+from ..core.modes import modes, no_grad
 from ..core.operator import Array, Constant, Point, primitive
 from ..core.tensor import Tensor
 from ..errors import Phrase, error
@@ -197,7 +197,10 @@ def _bags(index: Any, offsets: Any, include_last: bool) -> tuple[Any, int]:
             f"0 から始まり、減ることがなく、最後は input の長さ {len(index)} 以下",
         )
         raise _not_allowed("offsets", starts.tolist(), rule, "offsets = cumsum(lengths) - lengths.")
-    return xp.searchsorted(starts, xp.arange(len(index)), "right") - 1, max(count, 0)
+    places = xp.arange(len(index))
+    if modes.recording is not None:  # which can follow a sum, not a search
+        return (starts[None, :] <= places[:, None]).sum(1) - 1, max(count, 0)
+    return xp.searchsorted(starts, places, "right") - 1, max(count, 0)
 
 
 def _are_offsets(starts: np.ndarray, length: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..backend.devices import device_of, move
-from ..core.modes import no_grad
+from ..core.modes import modes, no_grad
 from ..core.tensor import Tensor
 from ..errors import error
 from ..nn.module import Module
@@ -82,7 +82,7 @@ class AveragedModel(Module):
         """Take the parameters of ``model`` into the mean; the first time they are copied.
 
         Raises ShapeError for a model whose parameters or buffers have other shapes; then nothing has changed."""
-        count = int(self.n_averaged.item())
+        count = self._count()
         means, values = _tensors(self.module), _tensors(model)
         for ours, theirs in zip(means, values):
             shapes = [[tuple(x.shape) for x in tensors] for tensors in (ours, theirs)]
@@ -97,6 +97,15 @@ class AveragedModel(Module):
             floating = mean.dtype.kind == "f"
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
         self.n_averaged.array += 1
+
+
+    def _count(self) -> Any:
+        """``n_averaged`` as a number, which a recording reads anew at each call."""
+        recording, array = modes.recording, self.n_averaged.array
+        if recording is None or array.entry.step is not None:
+            return int(self.n_averaged.item())
+        tensor = self.n_averaged
+        return recording.numbers.read(f"{id(self)}_averaged", lambda: int(getattr(tensor.array, "_elements", tensor.array)))
 
 
 def _tensors(model: Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -84,6 +84,7 @@ class Cublas:
         compute = _COMPUTE_TF32 if tf32 and call.kind == "f" else compute
         dtype = _TYPES[call.kind]
         sizes = (int(call.left.transposed), int(call.right.transposed), call.m, call.n, call.k)
+        first: Any
         if call.matrices:
             name = "cublasGemmBatchedEx"
             first = (a, dtype, call.left.leading), (b, dtype, call.right.leading), (c, dtype, call.leading)

@@ -35,18 +35,25 @@ class CudaExecutor:
     reason: why this executor runs.
 
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
-    share: let independent kernels share launches.
+    share: let independent kernels share launches. own_products: make small products by kernels of their own, with what follows.
     """
 
     def __init__(
-        self, program: Program, *, tf32: bool = False, graph: bool = True, share: bool = True, machine: Any = None
+        self,
+        program: Program,
+        *,
+        tf32: bool = False,
+        graph: bool = True,
+        share: bool = True,
+        own_products: bool = True,
+        machine: Any = None,
     ) -> None:
         if machine is None:
             from .machine import Machine
 
             machine = Machine()
         self.program, self.machine = program, machine
-        self.tf32, self.graph, self.share = tf32, graph, share
+        self.tf32, self.graph, self.share, self.own_products = tf32, graph, share, own_products
         self.reason = ""
         self.notes: list[str] = []
         self._build()
@@ -58,7 +65,7 @@ class CudaExecutor:
         program, machine = self.program, self.machine
         self._state = list(program.state.values())
         self.layout: Layout = _laid_out(program)
-        self._lowered: Lowered = lowered(program, self.layout, machine.address)
+        self._lowered: Lowered = lowered(program, self.layout, machine.address, self.own_products)
         self.notes = list(self._lowered.notes)
         self.table = self._lowered.table
         self._place()

@@ -201,7 +201,7 @@ class _Rows:
             lines.append("if (lane == 0) {")
             lines += [f"  {self.bases[a]}[0] = {storable(kernel.names[a], a.dtype)};" for a in row_stores]
             lines.append("}")
-        return kernel.launch(lines, -(-total // per_block), team * per_block)
+        return kernel.launch(lines, -(-total // per_block), team * per_block, 256 * len(self.partials()))
 
     # -- phases
 
@@ -410,17 +410,17 @@ def column_kernel(
         lines.append(f"__shared__ {fold_.kind} s{fold_.name}[{down}][{across}];")
         lines.append(f"s{fold_.name}[y][x] = {fold_.name};")
     lines.append("__syncthreads();")
-    far = dict(zip(results, outer[len(arrays) :]))
+    places = dict(zip(results, outer[len(arrays) :]))
     lines.append(f"if (y == 0 && i < {width}) {{")
     lines += [f"  {line};" for line in split("i", columns, "r", wide)]
     for fold_ in accumulators:
         lines.append(
             f"  for (int w = 1; w < {down}; ++w) {fold_.name} = {fold_.operation}::of({fold_.name}, s{fold_.name}[w][x]);"
         )
-        target = f"(long long)chunk * {width} + i" if chunks > 1 else offset(coordinates, far[fold_.y], wide)
+        target = f"(long long)chunk * {width} + i" if chunks > 1 else offset(coordinates, places[fold_.y], wide)
         lines.append(f"  {kernel.pointer(fold_.y, True)}[{target}] = {storable(fold_.result(), fold_.y.dtype)};")
     lines.append("}")
-    return [kernel.launch(lines, across_blocks * chunks)]
+    return [kernel.launch(lines, across_blocks * chunks, THREADS, 16 * THREADS * len(accumulators))]
 
 
 def fold(
@@ -443,7 +443,8 @@ def fold(
         chunks = max(1, min(BLOCKS // -(-rows // across), depth // (4 * down)))
     else:
         chunks = max(1, min(BLOCKS * 4 // rows, depth // 4096))
-    chunks = 1 if indexed else min(chunks, 65535)
+    even = all([_even_step(memory, inner.output, space, reduced) is not None for inner in reductions])
+    chunks = 1 if indexed or not even else chunks
     body = [*maps, *reductions]
     if chunks == 1:
         if in_columns:
@@ -455,12 +456,9 @@ def fold(
     for inner in reductions:
         cut = memory.new(shape, partial_dtype(inner))
         partial.append(Instruction("reduce", inner.function, inner.inputs, [cut], inner.options))
-        steps = _result_strides(memory, inner.output, space, reduced)
-        long_kept, (strides,) = merged([space[axis] for axis in kept], [tuple([steps[axis] for axis in kept])])
-        if len(long_kept) > 1:
-            raise Unsupported("a long reduction into memory with gaps")
+        step = _even_step(memory, inner.output, space, reduced) or 0
         flat = Array((rows,), inner.output.dtype)
-        memory.places[flat] = memory.places[inner.output]._replace(strides=(strides[0] * inner.output.dtype.itemsize,))
+        memory.places[flat] = memory.places[inner.output]._replace(strides=(step * inner.output.dtype.itemsize,))
         second += fold(
             memory,
             [],
@@ -483,6 +481,14 @@ def _result_strides(memory: Memory, y: Array, space: Sequence[int], reduced: Seq
         found = dict(zip(kept, own))
         return tuple([found.get(axis, 0) for axis in range(len(space))])
     return memory.strides(y, space)
+
+
+def _even_step(memory: Memory, y: Array, space: Sequence[int], reduced: Sequence[int]) -> int | None:
+    """The distance of one result of a reduction to the next, if it is the same for all."""
+    steps = _result_strides(memory, y, space, reduced)
+    kept = [axis for axis in range(len(space)) if axis not in reduced]
+    shape, (strides,) = merged([space[axis] for axis in kept], [tuple([steps[axis] for axis in kept])])
+    return strides[0] if len(shape) == 1 else None
 
 
 def reduce_kernel(memory: Memory, instruction: Instruction) -> list[Launch]:

@@ -44,8 +44,8 @@ class Reach(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """A kernel: the C types of its pointers p0, p1, ..., the lines of its body, how many blocks and threads run it, what the pointers are and
-    what is reached through them. The body finds its place in ``block`` and ``thread``."""
+    """A kernel: the C types of its pointers p0, p1, ..., the lines of its body, how many blocks and threads run it, what the pointers are,
+    what is reached through them, and how many bytes of shared memory it declares. The body finds its place in ``block`` and ``thread``."""
 
     parameters: tuple[str, ...]
     lines: tuple[str, ...]
@@ -53,12 +53,14 @@ class Launch(NamedTuple):
     threads: int
     addresses: tuple[Address, ...]
     reaches: tuple[Reach, ...]
+    shared: int = 0
 
 
 class Memory:
     """Where arrays lie: the layout's places, and scratch arrays for what kernels hand to the next ones."""
 
-    def __init__(self, program: Program, layout: Layout, pointer_of: Callable[[Any], int]) -> None:
+    def __init__(self, program: Program, layout: Layout, pointer_of: Callable[[Any], int], own_products: bool = True) -> None:
+        self.own_products = own_products
         self.places = dict(layout.places)
         self.arena = layout.arena
         self.constants = program.constants
@@ -146,11 +148,11 @@ class Kernel:
         self.names[array] = f"v{len(self.names)}"
         return self.names[array]
 
-    def launch(self, lines: Iterable[str], blocks: int, threads: int = THREADS) -> Launch:
+    def launch(self, lines: Iterable[str], blocks: int, threads: int = THREADS, shared: int = 0) -> Launch:
         """The kernel with these lines as its body."""
         if blocks >= 2**31:
             raise Unsupported("more blocks than a launch can have")
-        return Launch(tuple(self.parameters), tuple(lines), blocks, threads, tuple(self.addresses), tuple(self.reaches))
+        return Launch(tuple(self.parameters), tuple(lines), blocks, threads, tuple(self.addresses), tuple(self.reaches), shared)
 
 
 def externals(maps: Sequence[Instruction]) -> list[Array]:

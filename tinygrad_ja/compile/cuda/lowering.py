@@ -24,6 +24,7 @@ from .maps import add_at_kernel, copy_kernel, map_kernel, place_kernel, reshape_
 from .products import Product, product_launches
 from .safety import capture_safety
 from .space import contiguous
+from .tiles import fused_products, is_small, tile_kernel
 from .windows import call_kernels
 
 
@@ -81,18 +82,21 @@ class Lowered(NamedTuple):
     notes: list[str]
 
 
-def lowered(program: Program, layout: Layout, pointer_of: Callable[[Any], int]) -> Lowered:
-    """The steps of a program. pointer_of: the address of a real array."""
-    memory, table = Memory(program, layout, pointer_of), Table(program)
+def lowered(program: Program, layout: Layout, pointer_of: Callable[[Any], int], own_products: bool = True) -> Lowered:
+    """The steps of a program. pointer_of: the address of a real array. own_products: make small products by
+    kernels of their own."""
+    memory, table = Memory(program, layout, pointer_of, own_products), Table(program)
     notes: list[str] = []
     makers: dict[int, Instruction] = {}
     steps: list[Step] = [*_arguments(memory, table, program.arguments)]
     copied = {id(i) for i in layout.copies}
+    fused = fused_products(program.instructions, program.wanted, memory) if own_products else {}
+    inside = {id(product) for product in fused.values()}
     for instruction in program.instructions:
         memory.forget()
-        if instruction.kind == "view" and id(instruction) not in copied:
+        if id(instruction) in inside or (instruction.kind == "view" and id(instruction) not in copied):
             continue
-        made = _steps(memory, layout, table, instruction, notes)
+        made = _steps(memory, layout, table, instruction, notes, fused.get(id(instruction)))
         makers.update({id(step): instruction for step in made})
         steps += made
     memory.forget()
@@ -102,7 +106,15 @@ def lowered(program: Program, layout: Layout, pointer_of: Callable[[Any], int]) 
     return Lowered(steps, makers, table, memory, list(dict.fromkeys(notes)))
 
 
-def _steps(memory: Memory, layout: Layout, table: Table, instruction: Instruction, notes: list[str]) -> list[Step]:
+def _steps(
+    memory: Memory, layout: Layout, table: Table, instruction: Instruction, notes: list[str], product: Instruction | None
+) -> list[Step]:
+    if product is not None:
+        try:
+            body = instruction.options["body"] if instruction.kind == "group" else [instruction]
+            return [tile_kernel(memory, product, body, instruction.outputs)]
+        except Unsupported:
+            return [*_kernels(memory, product), *_steps(memory, layout, table, instruction, notes, None)]
     try:
         if instruction.kind == "call":
             return list(call_kernels(memory, instruction))
@@ -126,6 +138,8 @@ def _steps(memory: Memory, layout: Layout, table: Table, instruction: Instructio
 def _kernels(memory: Memory, instruction: Instruction) -> list[Step]:
     """The launches of one plain instruction."""
     kind = instruction.kind
+    if kind == "matmul" and memory.own_products and is_small(instruction):
+        return [tile_kernel(memory, instruction, [], instruction.outputs)]
     if kind == "matmul":
         return list(product_launches(memory, instruction))
     if kind == "map":

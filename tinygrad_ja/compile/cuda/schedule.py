@@ -21,6 +21,8 @@ MOST_KERNELS = 32
 """How many kernels share a launch."""
 MOST_POINTERS = 400
 """How many pointers a launch takes: its arguments have at most 4096 bytes."""
+MOST_SHARED = 40 << 10
+"""How many bytes of shared memory the different kernels of a launch declare: each keeps its own, and a block has at most 48 KiB."""
 NAME = "KERNEL"
 """Stands in a launch's text for its name."""
 
@@ -75,6 +77,7 @@ def staged(steps: Sequence[S], reaches_of: Callable[[S], Sequence[Reach]], share
     """The steps in stages, which run one after another. A stage holds launches that may run at the same time, or one other step."""
     memory, stages = _Memory(), list[list[S]]()
     pointers: list[int] = []
+    shared: list[dict[tuple[str, ...], int]] = []
     for step in steps:
         reaches = reaches_of(step)
         place = len(stages)
@@ -82,14 +85,19 @@ def staged(steps: Sequence[S], reaches_of: Callable[[S], Sequence[Reach]], share
             for k in range(memory.latest(reaches) + 1, len(stages)):
                 other = stages[k][0]
                 fits = len(stages[k]) < MOST_KERNELS and pointers[k] + len(step.parameters) <= MOST_POINTERS
+                new = 0 if step.lines in shared[k] else step.shared
+                fits = fits and sum(shared[k].values()) + new <= MOST_SHARED
                 if isinstance(other, Launch) and other.threads == step.threads and fits:
                     place = k
                     break
         if place == len(stages):
             stages.append([])
             pointers.append(0)
+            shared.append({})
         stages[place].append(step)
-        pointers[place] += len(reaches)
+        if isinstance(step, Launch):
+            pointers[place] += len(step.parameters)
+            shared[place][step.lines] = step.shared
         memory.note(reaches, place)
     return stages
 

@@ -14,14 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from .code import F32, Code, Value
-from .convolution import Axis, Bordered, Picture, add_product, axes_of, picture, smaller, spread_element
-from .launches import Launch
+from .launches import Launch, Unsupported
+from .pictures import Axis, Bordered, Picture, add_product, axes_of, picture, smaller, spread_element
 from .target import named, processor
 from .team import MOST
 from .turning import turn, turn_square
 
 SHARES = 8
 """Shares of the images, at most."""
+BATCH = 128
+"""Outputs of the images that are laid out together, about."""
 SHARE_BYTES = 1 << 19
 """Bytes of all shares, at most."""
 
@@ -43,13 +45,18 @@ class _Shape(NamedTuple):
 
 def _groups(axes: Sequence[Axis], channels: int, vectors: int) -> tuple[int, list[list[Tap]]]:
     """``(channels, groups of taps)``: taps of some channels of x at a time, in groups that fit into registers."""
-    most = max(1, (processor().registers - 1 - vectors) // vectors)
+    most = max(1, (processor().registers - 1) // vectors - _outputs_at_once(axes, vectors))
     taps = [(kh, kw) for kh in range(axes[0].taps) for kw in range(axes[1].taps)]
     together = max([n for n in range(1, channels + 1) if channels % n == 0 and n * len(taps) <= most], default=1)
     every = [(c, kh, kw) for c in range(together) for kh, kw in taps]
     count = -(-len(every) // most)
     size = -(-len(every) // count)
     return together, [every[i : i + size] for i in range(0, len(every), size)]
+
+
+def _outputs_at_once(axes: Sequence[Axis], vectors: int) -> int:
+    """Outputs side by side that share the elements of x that they read."""
+    return max([n for n in range(1, 4 // vectors + 1) if axes[1].outputs % n == 0])
 
 
 def _best_vectors(axes: Sequence[Axis], channels: int, outputs: int, lanes: int) -> int:
@@ -76,7 +83,7 @@ def _text(shape: _Shape, x: Picture, g: Picture) -> tuple[str, str, tuple[str, .
     wide = lanes * vectors
     blocks = -(-outputs // wide)
     frame = Bordered(axes, channels, x)
-    count = height.count * width.count
+    count = height.outputs * width.outputs
     turned = -(-count // lanes) * lanes * wide * 4
     room = (frame.nbytes + turned) * batch
     share, block = code.whole("udiv", "%chunk", blocks), code.whole("urem", "%chunk", blocks)
@@ -87,6 +94,7 @@ def _text(shape: _Shape, x: Picture, g: Picture) -> tuple[str, str, tuple[str, .
     sums = code.moved(word["sums"], code.whole("mul", "%chunk", size))
     code.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
     code.line(f"call void @llvm.memset.p0.i64(ptr {sums}, i8 0, i64 {size}, i1 false)")
+    frame.clear(code, mine, batch)
     first = code.whole("mul", share, each)
     last = code.whole("add", first, each)
     code.declare("i64 @llvm.smin.i64(i64, i64)")
@@ -101,7 +109,7 @@ def _text(shape: _Shape, x: Picture, g: Picture) -> tuple[str, str, tuple[str, .
         with code.loop(0, here_count) as b:
             number = code.whole("add", n, b)
             room_here = code.moved(mine, code.whole("mul", b, frame.nbytes))
-            frame.text(code, code.moved(word["x"], code.whole("mul", number, x.image)), room_here)
+            frame.copy(code, code.moved(word["x"], code.whole("mul", number, x.image)), room_here)
             cotangent = code.moved(word["g"], code.whole("mul", number, g.image))
             cotangent = code.moved(cotangent, code.whole("mul", block, wide * g.channel))
             turn(code, cotangent, code.moved(turned_at, code.whole("mul", b, turned)), count, vectors, g.channel, left)
@@ -129,25 +137,34 @@ def _add_group(
 
     for (tap, v), slot in slots.items():
         code.line(f"store {kind} {code.load(place(tap, v), F32, 4).text}, ptr {slot}")
-    with code.loop(0, count) as image, code.loop(0, height.count) as row, code.loop(0, width.count) as column:
+    across = _outputs_at_once(shape.axes, vectors)
+    with code.loop(0, count) as image, code.loop(0, height.outputs) as row, code.loop(0, width.outputs, across) as column:
         here = code.moved(code.moved(x[0], code.whole("mul", image, x[1])), code.whole("mul", row, height.stride * frame.row))
         here = code.moved(here, code.whole("mul", column, 4 * width.stride))
-        number = code.whole("add", code.whole("mul", row, width.count), column)
+        number = code.whole("add", code.whole("mul", row, width.outputs), column)
         there = code.moved(code.moved(g[0], code.whole("mul", image, g[1])), code.whole("mul", number, 4 * wide))
-        cotangents = [code.load(code.moved(there, 4 * lanes * v), F32, 4) for v in range(vectors)]
-        for tap in group:
-            c, kh, kw = tap
-            down, right = kh * height.dilation - height.before, kw * width.dilation - width.before
+        cotangents = {
+            (p, v): code.load(code.moved(there, 4 * (p * wide + v * lanes)), F32, 4)
+            for p in range(across)
+            for v in range(vectors)
+        }
+        uses: dict[Tap, list[tuple[Tap, int]]] = {}
+        for p in range(across):
+            for c, kh, kw in group:
+                down, right = kh * height.dilation - height.before, p * width.stride + kw * width.dilation - width.before
+                uses.setdefault((c, down, right), []).append(((c, kh, kw), p))
+        for (c, down, right), readers in sorted(uses.items(), key=lambda item: (item[0][2] % 2, item[0][2], item[0])):
             element = spread_element(code, code.moved(here, c * frame.channel + down * frame.row + 4 * right))
-            for v in range(vectors):
-                add_product(code, slots[tap, v], element, cotangents[v])
+            for tap, p in readers:
+                for v in range(vectors):
+                    add_product(code, slots[tap, v], element, cotangents[p, v])
     for (tap, v), slot in slots.items():
         code.store(Value(code.plain(f"load {kind}, ptr {slot}"), F32), place(tap, v), 4)
 
 
 def _total_text(shares: int, size: int, row: int, outputs: int, wide: int, output_step: int, blocks: int) -> Launch:
-    """``total(words, chunk, worker)``: adds up the shares of some taps, as many as a vector has lanes, and turns them. row: taps of a channel of
-    w, all together. Words: sums, w."""
+    """``total(words, chunk, worker)``: adds up the shares of as many taps as a vector has lanes, and turns them. row: taps of an output of w.
+    Words: sums, w."""
     lanes = processor().vector // 4
     code = Code(lanes)
     sums, w = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
@@ -159,12 +176,12 @@ def _total_text(shares: int, size: int, row: int, outputs: int, wide: int, outpu
         target = code.moved(code.moved(w, code.whole("mul", first, 4)), code.whole("mul", block, wide * output_step))
         left = code.whole("sub", outputs, code.whole("mul", block, wide)) if outputs % wide else ""
         for v in range(wide // lanes):
-            for t in range(lanes):
-                place = code.moved(source, 4 * (t * wide + v * lanes))
+            with code.loop(0, lanes) as t:
+                place = code.moved(code.moved(source, 4 * v * lanes), code.whole("mul", t, 4 * wide))
                 total = code.load(place, F32, 4)
                 for s in range(1, shares):
                     total = code.add(total, code.load(code.moved(place, s * blocks * size), F32, 4))
-                code.store(total, code.moved(room, 4 * t * lanes), 4)
+                code.store(total, code.moved(room, code.whole("mul", t, 4 * lanes)), 4)
             columns: str | int = smaller(code, code.whole("sub", left, v * lanes), lanes) if left else lanes
             turn_square(code, room, 4 * lanes, code.moved(target, v * lanes * output_step), output_step, rows, columns)
     code.line("ret void")
@@ -187,7 +204,7 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, w: np.ndarray, *geometry: Sequ
     shares = max(1, min(SHARES, images, SHARE_BYTES // all_bytes))
     each = -(-images // shares)
     shares = -(-images // each)
-    batch = max(1, min(each, 64 // (axes[0].count * axes[1].count)))
+    batch = max(1, min(each, BATCH // (axes[0].outputs * axes[1].outputs)))
     shape = _Shape((axes[0], axes[1]), images, channels, outputs, vectors, each, batch)
     name, text, declared, room, size = _text(shape, given._replace(address=0), cotangent._replace(address=0))
     scratch = shares * blocks * size + room * MOST

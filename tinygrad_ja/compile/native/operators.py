@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.operator import Operator
 from ..program import Instruction
 from .code import F32
 from .conv_weight import weight_gradient
@@ -35,9 +36,9 @@ def supported(instruction: Instruction) -> bool:
 
 def launches(instruction: Instruction, inputs: Arrays, outputs: Arrays) -> list[Launch]:
     """The launches of a call. Raises Unsupported."""
-    write = _WRITE.get(_name(instruction))
-    if write is None:
+    if not supported(instruction):
         raise Unsupported("")
+    write = _WRITE[_name(instruction)]
     arguments = instruction.options["run"].arguments
     given = {name: inputs[part.place] if hasattr(part, "place") else part for name, part in arguments.items()}
     return write(given, outputs)
@@ -46,7 +47,7 @@ def launches(instruction: Instruction, inputs: Arrays, outputs: Arrays) -> list[
 def _name(instruction: Instruction) -> str:
     """The operator that a call runs; "" for a backward."""
     mark = getattr(instruction.options.get("run"), "mark", None)
-    return mark.name if type(mark).__name__ == "Operator" else ""
+    return mark.name if isinstance(mark, Operator) else ""
 
 
 def _convolution(given: dict[str, Any], outputs: Arrays, transposed: bool = False) -> list[Launch]:

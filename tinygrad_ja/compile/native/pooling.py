@@ -178,7 +178,9 @@ def _compare(code: Code, columns: _Columns, row: str, kw: int, number: int, slot
     if not certain:
         new = code.plain(f"xor {mask_kind} {code.plain(f'load {mask_kind}, ptr {found}')}, {code.constant(BOOL, 1).text}")
         larger = code.binary("or", larger, Value(new, BOOL))
-        seen = code.constant(BOOL, 1).text if having is None else code.plain(f"or {mask_kind} {having}, {code.plain(f'load {mask_kind}, ptr {found}')}")
+        seen = code.constant(BOOL, 1).text
+        if having is not None:
+            seen = code.plain(f"or {mask_kind} {having}, {code.plain(f'load {mask_kind}, ptr {found}')}")
         code.line(f"store {mask_kind} {seen}, ptr {found}")
     if having is not None:
         larger = code.binary("and", larger, Value(having, BOOL))

@@ -1,8 +1,8 @@
 """Matrix products of float32 and float64, by tiles (``tiles.py``) in the order of a walk (``walks.py``).
 
 Where the elements of B's rows do not lie side by side, or where a large B would be read again and again in long strides, B is copied first into
-*panels*: for each k the columns of one tile. A matrix that several products share is copied once. Of a large A whose columns are its rows, each
-tile is copied.
+*panels*: for each k the columns of one tile. A matrix that several products share is copied once. So is an A whose columns
+lie side by side, tile by tile, unless it is small.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpy as np
 
 from .code import F32, F64
 from .launches import Launch, Unsupported
-from .target import compiled, processor
-from .team import MOST
-from .tiles import UNROLLED, Shape, copy_text, panel_text, tile_shape
+from .target import processor
+from .tiles import UNROLLED, Shape, panel_text, tile_shape, turned_text
 from .tiles import tiles as compiled_tiles
 from .walks import WALK_WORDS, walk_text
 
@@ -29,8 +28,8 @@ DEEP = 512
 """About the most steps of k at a time, so that a tile of A stays in the nearest cache."""
 BLOCK = 1024 * 1024
 """Bytes of B that stay in the next cache while the rows of A pass by."""
-COPIED = 1536 * 1024
-"""Bytes of an A, turned round, that is read as it lies: of a larger one each tile is copied, since its columns are far from one another."""
+TURNED = 64 * 1024
+"""Bytes of an A whose columns are rows up to which it is read as it lies."""
 
 
 class Packed(NamedTuple):
@@ -42,6 +41,18 @@ class Packed(NamedTuple):
 
 
 Panels = dict[Any, Packed]
+Pair = tuple[int, int]
+
+
+class Factor(NamedTuple):
+    """How a walk finds a factor: its address, bytes from batch to batch (outer, inner), from tile to tile, from row to row within a tile of
+    A, and from k to k."""
+
+    address: int
+    batch: Pair
+    panel: int
+    row: int
+    step: int
 
 
 def products(
@@ -79,98 +90,114 @@ class _Product:
         self.k = self.a.shape[-1]
 
     def launches(self) -> list[Launch]:
-        """Copying B into panels where that pays, and the product."""
+        """Copying A and B where that pays, and the product."""
         itemsize = self.dtype.itemsize
-        lanes = processor().vector // itemsize
+        self.lanes = lanes = processor().vector // itemsize
         a, b, out, m, n, k = self.a, self.b, self.out, self.m, self.n, self.k
-        shape = tile_shape(m, n, lanes)
-        rows, columns = -(-m // shape.rows), -(-n // (lanes * shape.vectors))
-        sizes, (a_batch, b_batch, c_batch) = _batches(a, b, out)
-        side_by_side = b.strides[-1] == itemsize or n == 1
-        # The rows of a B with power-of-two strides share few places in the nearest cache, so it is read from the next one.
-        extent = k * abs(b.strides[-2])
-        packed = not side_by_side or (rows > 2 and extent > NEAR) or (self.key is not None and extent > SHARED)
-        made: list[Launch] = []
-        scratch_words: tuple[int, ...] = ()
-        pack_scratch: tuple[int, ...]
-        b_address, scratch = _address(b), 0
-        if packed:
-            panel_bytes = k * lanes * shape.vectors * itemsize
-            b_sizes = sizes if any(b_batch) else (1, 1)
-            count = columns * b_sizes[0] * b_sizes[1]
-            known = self.panels.get((self.key, shape.vectors)) if self.key is not None else None
-            if known is None:
-                order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
-                pack = panel_text(self.dtype, shape.vectors, order)
-                words = [b_address, 0, b_sizes[1], *b_batch, b.strides[-2], b.strides[-1], k, n, panel_bytes, columns]
-                if self.key is None:
-                    scratch, pack_scratch = panel_bytes * count, (1,)
-                else:
-                    memory = np.empty(panel_bytes * count + 64, np.uint8)
-                    known = Packed(memory, memory.ctypes.data + 63 & ~63, shape.vectors)
-                    self.panels[self.key, shape.vectors] = known
-                    words[1], pack_scratch = known.address, ()
-                if not any(b_batch):
-                    words[2:5] = 1, 0, 0
-                made.append(Launch(pack.name, pack.text, pack.declared, words, count, pack_scratch, scratch))
-            if known is not None:
-                b_address = known.address
-            else:
-                b_address, scratch_words = 0, (1,)
-            panel, b_step = panel_bytes, lanes * shape.vectors * itemsize
-            if any(b_batch):
-                b_batch = (columns * panel_bytes * sizes[1], columns * panel_bytes)
-        else:
-            panel, b_step = lanes * shape.vectors * itemsize, b.strides[-2]
-        last_rows = m - (rows - 1) * shape.rows
-        last_columns = n - (columns - 1) * lanes * shape.vectors
-        last = Shape(0, -(-last_columns // lanes))
-        rest = last_columns - (last.vectors - 1) * lanes
-        masked = rest != lanes
-        wanted = [
-            (shape, False),
-            (Shape(last_rows, shape.vectors), False),
-            (Shape(shape.rows, last.vectors), masked),
-            (Shape(last_rows, last.vectors), masked),
-        ]
-        used = [rows > 1 and columns > 1, columns > 1, rows > 1, True]
-        found = dict(
-            zip([w for w, u in zip(wanted, used) if u], compiled_tiles(self.dtype, [w for w, u in zip(wanted, used) if u]))
+        self.shape = shape = tile_shape(m, n, lanes)
+        self.rows, self.columns = rows, columns = -(-m // shape.rows), -(-n // (lanes * shape.vectors))
+        self.sizes, (a_batch, b_batch, c_batch) = _batches(a, b, out)
+        self.made: list[Launch] = []
+        self.scratch, self.scratch_words = 0, list[int]()
+        width = lanes * shape.vectors * itemsize
+        factor_b = self._panels(b_batch) or Factor(_address(b), b_batch, width, 0, b.strides[-2])
+        factor_a = self._turned(a_batch) or Factor(
+            _address(a), a_batch, a.strides[-2] * shape.rows, a.strides[-2], a.strides[-1]
         )
-        addresses = [found.get(w, 0) for w in wanted]
-        batches = sizes[0] * sizes[1]
+        batches = self.sizes[0] * self.sizes[1]
         batches_each, rows_each, columns_each = _divided(batches, rows, columns, m * n * k)
         blocks = [-(-batches // batches_each), -(-rows // rows_each), -(-columns // columns_each)]
         k_near = k if k <= DEEP * 3 // 2 else -(-k // -(-k // DEEP) // UNROLLED) * UNROLLED + UNROLLED
-        columns_near = max(1, BLOCK // (k_near * lanes * shape.vectors * itemsize))
-        copies = a.strides[-2] == itemsize and a.strides[-1] != itemsize and columns > 1 and k * abs(a.strides[-1]) > COPIED
-        copied_step = -(-shape.rows // lanes) * lanes * itemsize
-        copy, buffers, buffer_each = 0, 0, 0
-        if copies:
-            copy_name, copy_definition, copy_declared = copy_text(self.dtype, shape.rows)
-            copy = compiled({copy_name: copy_definition}, "\n".join(copy_declared))[copy_name]
-            buffers, buffer_each = scratch + 63 & ~63, k_near * copied_step
-            scratch = buffers + buffer_each * MOST
-            scratch_words = (*scratch_words, WALK_WORDS.index("buffers"))
+        addresses, last = self._tiles()
         given = {
-            "a": _address(a), "b": b_address, "c": _address(out),
+            "a": factor_a.address, "b": factor_b.address, "c": _address(out),
             "tile": addresses[0], "tile_edge": addresses[1], "tile_last": addresses[2], "tile_corner": addresses[3],
-            "copy": copy, "buffers": buffers, "buffer_each": buffer_each, "copied_row": itemsize, "copied_step": copied_step,
-            "batches": batches, "batches_each": batches_each, "batches_inner": sizes[1],
-            "rows": rows, "rows_each": rows_each, "row_blocks": blocks[1], "rows_full": shape.rows, "rows_last": last_rows,
+            "batches": batches, "batches_each": batches_each, "batches_inner": self.sizes[1],
+            "rows": rows, "rows_each": rows_each, "row_blocks": blocks[1],
             "columns": columns, "columns_each": columns_each, "column_blocks": blocks[2],
-            "columns_near": columns_near, "k_near": k_near,
-            "a_outer": a_batch[0], "a_inner": a_batch[1], "b_outer": b_batch[0], "b_inner": b_batch[1],
+            "columns_near": max(1, BLOCK // (k_near * width)), "k_near": k_near,
+            "a_outer": factor_a.batch[0], "a_inner": factor_a.batch[1], "b_outer": factor_b.batch[0], "b_inner": factor_b.batch[1],
             "c_outer": c_batch[0], "c_inner": c_batch[1],
-            "a_panel": a.strides[-2] * shape.rows, "a_row": a.strides[-2], "a_step": a.strides[-1],
-            "panel": panel, "b_step": b_step, "c_panel": lanes * shape.vectors * itemsize,
-            "c_tile": out.strides[-2] * shape.rows, "c_row": out.strides[-2], "k": k, "last": rest,
+            "a_panel": factor_a.panel, "a_row": factor_a.row, "a_step": factor_a.step,
+            "panel": factor_b.panel, "b_step": factor_b.step, "c_panel": width,
+            "c_tile": out.strides[-2] * shape.rows, "c_row": out.strides[-2], "k": k, "last": last,
         }  # fmt: skip
         name, text = walk_text()
         words = [given[word] for word in WALK_WORDS]
         declared = ("declare i64 @llvm.smin.i64(i64, i64)",)
-        made.append(Launch(name, text, declared, words, blocks[0] * blocks[1] * blocks[2], scratch_words, scratch))
-        return made
+        chunks = blocks[0] * blocks[1] * blocks[2]
+        return [*self.made, Launch(name, text, declared, words, chunks, tuple(self.scratch_words), self.scratch)]
+
+    def _room(self, nbytes: int, word: str) -> int:
+        """Scratch memory, to whose begin a word of the walk will point."""
+        begin = self.scratch + 63 & ~63
+        self.scratch = begin + nbytes
+        self.scratch_words.append(WALK_WORDS.index(word))
+        return begin
+
+    def _panels(self, batch: Pair) -> Factor | None:
+        """Panels of B; None where it is read as it lies."""
+        b, itemsize, lanes, k = self.b, self.dtype.itemsize, self.lanes, self.k
+        side_by_side = b.strides[-1] == itemsize or self.n == 1
+        # The rows of a B with power-of-two strides share few places in the nearest cache, so it is read from the next one.
+        extent = k * abs(b.strides[-2])
+        if side_by_side and not (self.rows > 2 and extent > NEAR) and not (self.key is not None and extent > SHARED):
+            return None
+        vectors = self.shape.vectors
+        step = lanes * vectors * itemsize
+        nbytes = k * step
+        sizes = self.sizes if any(batch) else (1, 1)
+        count = self.columns * sizes[0] * sizes[1]
+        made = (self.columns * nbytes * sizes[1], self.columns * nbytes) if any(batch) else (0, 0)
+        known = self.panels.get((self.key, vectors)) if self.key is not None else None
+        if known is not None:
+            return Factor(known.address, made, nbytes, 0, step)
+        order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
+        if self.key is None:
+            address, scratch_words = self._room(nbytes * count, "b"), (1,)
+        else:
+            memory = np.empty(nbytes * count + 64, np.uint8)
+            address, scratch_words = memory.ctypes.data + 63 & ~63, ()
+            self.panels[self.key, vectors] = Packed(memory, address, vectors)
+        pack = panel_text(self.dtype, vectors, order)
+        words = [_address(b), address, sizes[1], *batch, b.strides[-2], b.strides[-1], k, self.n, nbytes, self.columns]
+        self.made.append(Launch(pack.name, pack.text, pack.declared, words, count, scratch_words, self.scratch))
+        return Factor(address, made, nbytes, 0, step)
+
+    def _turned(self, batch: Pair) -> Factor | None:
+        """A copy of an A whose columns are rows, tile by tile; None where it is read as it lies."""
+        a, itemsize, k, shape = self.a, self.dtype.itemsize, self.k, self.shape
+        if a.strides[-2] != itemsize or a.strides[-1] == itemsize or self.columns < 2 or k * abs(a.strides[-1]) < TURNED:
+            return None
+        step = -(-shape.rows // self.lanes) * self.lanes * itemsize
+        size = k * step + 64 * (1 + k // 16 % 2)  # tiles do not begin at equal places of the nearest cache
+        sizes = self.sizes if any(batch) else (1, 1)
+        count = sizes[0] * sizes[1]
+        address = self._room(count * self.rows * size, "a")
+        chunks = max(1, min(32, k, self.m * k * itemsize // 65536))
+        each = -(-k // chunks)
+        chunks = -(-k // each)
+        turn = turned_text(self.dtype, shape.rows)
+        words = [_address(a), address, a.strides[-1], k, self.rows - 1, self.m - (self.rows - 1) * shape.rows, size]
+        words += [sizes[1], *batch, each, chunks, self.rows * size]
+        self.made.append(Launch(turn.name, turn.text, turn.declared, words, chunks * count, (1,), self.scratch))
+        made = (self.rows * size * sizes[1], self.rows * size) if any(batch) else (0, 0)
+        return Factor(address, made, size, itemsize, step)
+
+    def _tiles(self) -> tuple[list[int], int]:
+        """The addresses of the tiles: usual, last row, last column, both; and the columns of the last vector."""
+        shape, lanes = self.shape, self.lanes
+        last_rows = self.m - (self.rows - 1) * shape.rows
+        last_columns = self.n - (self.columns - 1) * lanes * shape.vectors
+        vectors = -(-last_columns // lanes)
+        rest = last_columns - (vectors - 1) * lanes
+        masked = rest != lanes
+        wanted = [(Shape(r, shape.vectors), False) for r in (shape.rows, last_rows)]
+        wanted += [(Shape(r, vectors), masked) for r in (shape.rows, last_rows)]
+        used = [self.rows > 1 and self.columns > 1, self.columns > 1, self.rows > 1, True]
+        needed = [w for w, u in zip(wanted, used) if u]
+        found = dict(zip(needed, compiled_tiles(self.dtype, needed)))
+        return [found.get(w, 0) for w in wanted], rest
 
 
 def _address(array: np.ndarray) -> int:

@@ -134,24 +134,40 @@ def _masks(code: Code, count: str, vectors: int) -> list[str]:
     return [code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)")) for n in left]
 
 
-def copy_text(dtype: np.dtype, rows: int) -> tuple[str, str, tuple[str, ...]]:
-    """``copy(a, step, buffer, k, rows)``: the rows of a tile of A side by side for each k, where those of A lie so too."""
+def turned_text(dtype: np.dtype, rows: int) -> Launch:
+    """``turn(words, chunk, worker)``: copies an A whose columns lie side by side, so that for each tile of so many rows and for each k the
+    elements of a column do. Words: a, tiles, stride of k, k, tiles less one, rows of the last tile, bytes of a tile, batches_inner,
+    a_outer, a_inner, steps of k and chunks for a batch, bytes of a batch."""
     lanes = processor().vector // dtype.itemsize
     code = Code(lanes)
-    vectors = -(-rows // lanes)
-    width = lanes * dtype.itemsize
-    masks = _masks(code, "%rows", vectors)
-    with code.loop(0, "%k") as i:
-        source, target = (
-            code.moved("%a", code.whole("mul", i, "%step")),
-            code.moved("%buffer", code.whole("mul", i, width * vectors)),
-        )
+    vectors, step = -(-rows // lanes), dtype.itemsize
+    width = lanes * step
+    a, target = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
+    stride, k, whole, last, size, inner_count, outer, inner, each, chunks, all_bytes = [
+        code.word("%words", w) for w in range(2, 13)
+    ]
+    batch, block = code.whole("udiv", "%chunk", chunks), code.whole("urem", "%chunk", chunks)
+    source = code.moved(a, code.whole("mul", code.whole("udiv", batch, inner_count), outer))
+    source = code.moved(source, code.whole("mul", code.whole("urem", batch, inner_count), inner))
+    target = code.moved(target, code.whole("mul", batch, all_bytes))
+    low = code.whole("mul", block, each)
+    high = code.whole("add", low, each)
+    high = code.plain(f"select i1 {code.plain(f'icmp slt i64 {high}, {k}')}, i64 {high}, i64 {k}")
+    masks = {count: _masks(code, count, vectors) for count in (str(rows), last)}
+
+    def column(tile: str, count: str, i: str) -> None:
+        place = code.moved(code.moved(source, code.whole("mul", i, stride)), code.whole("mul", tile, rows * step))
+        made = code.moved(code.moved(target, code.whole("mul", tile, size)), code.whole("mul", i, width * vectors))
         for j in range(vectors):
-            vector = code.load(code.moved(source, j * width), dtype, dtype.itemsize, masks[j])
-            code.store(vector, code.moved(target, j * width), dtype.itemsize)
+            code.store(code.load(code.moved(place, j * width), dtype, step, masks[count][j]), code.moved(made, j * width), step)
+
+    with code.loop(low, high) as i:
+        with code.loop(0, whole) as tile:
+            column(tile, str(rows), i)
+        column(whole, last, i)
     code.line("ret void")
-    name, text = named(code.definition("void @NAME(ptr noalias %a, i64 %step, ptr noalias %buffer, i64 %k, i64 %rows)"), "copy")
-    return name, text, tuple(code.declared)
+    name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "turn")
+    return Launch(name, text, tuple(code.declared), [], 1)
 
 
 def panel_text(dtype: np.dtype, vectors: int, order: str) -> Launch:

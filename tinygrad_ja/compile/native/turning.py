@@ -1,7 +1,7 @@
 """Transposing squares of float32, a vector wide: from elements of a channel side by side to channels of an element side by side, and back.
 
-A square takes as many loads, shuffles and stores as a loop over it would take text, so it is a function of its own, compiled once for each way in
-which rows or columns are missing, and called by whatever turns arrays.
+The loads, shuffles and stores of a square are a long text, so it is a function of its own, compiled once for each way in which rows or columns
+are missing, and called by whatever turns arrays.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def turn_square(
     columns: str | int,
     fill: bool = False,
 ) -> None:
-    """Append a call that makes ``columns`` rows of ``rows`` elements out of ``rows`` rows of ``columns``. Steps: bytes from row to row. fill: the
+    """Append a call that makes ``columns`` rows of ``rows`` elements out of ``rows`` rows of ``columns``. Steps: bytes from row to row. fill:
     new rows are as long as a vector, with zeros at the end."""
     address = _square(rows if isinstance(rows, int) else None, columns if isinstance(columns, int) else None, fill)
     arguments = f"ptr {source}, i64 {source_step}, ptr {target}, i64 {target_step}, i64 {rows}, i64 {columns}"

@@ -26,9 +26,6 @@ WORDS
   %n0 = mul i64 %bb, %batches_each
   %n1.all = add i64 %n0, %batches_each
   %n1 = call i64 @llvm.smin.i64(i64 %n1.all, i64 %batches)
-  %own = mul i64 %worker, %buffer_each
-  %buffer = getelementptr i8, ptr %buffers, i64 %own
-  %copies = icmp ne ptr %copy, null
   br label %batch
 batch:
   %n = phi i64 [ %n0, %entry ], [ %n.next, %batch.end ]
@@ -84,18 +81,9 @@ row.body:
   %c.i = getelementptr i8, ptr %c.n, i64 %ci.off
   %inner.tile = select i1 %i.last, ptr %tile_edge, ptr %tile
   %last.tile = select i1 %i.last, ptr %tile_corner, ptr %tile_last
-  %left.rows = select i1 %i.last, i64 %rows_last, i64 %rows_full
-  br i1 %copies, label %copied, label %columns.begin
-copied:
-  call void %copy(ptr %a.i, i64 %a_step, ptr %buffer, i64 %kk, i64 %left.rows)
-  br label %columns.begin
-columns.begin:
-  %a.tile = phi ptr [ %a.i, %row.body ], [ %buffer, %copied ]
-  %row.tile = phi i64 [ %a_row, %row.body ], [ %copied_row, %copied ]
-  %step.tile = phi i64 [ %a_step, %row.body ], [ %copied_step, %copied ]
   br label %column
 column:
-  %j = phi i64 [ %g, %columns.begin ], [ %j.next, %column.body ]
+  %j = phi i64 [ %g, %row.body ], [ %j.next, %column.body ]
   %j.more = icmp slt i64 %j, %g1
   br i1 %j.more, label %column.body, label %row.end
 column.body:
@@ -105,7 +93,7 @@ column.body:
   %c.j = getelementptr i8, ptr %c.i, i64 %cj
   %j.last = icmp eq i64 %j, %columns.less
   %function = select i1 %j.last, ptr %last.tile, ptr %inner.tile
-  call void %function(ptr %a.tile, i64 %row.tile, i64 %step.tile, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
+  call void %function(ptr %a.i, i64 %a_row, i64 %a_step, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
   %j.next = add i64 %j, 1
   br label %column
 row.end:
@@ -124,11 +112,11 @@ end:
 """
 
 WALK_WORDS = (
-    "a b c tile tile_edge tile_last tile_corner copy buffers buffer_each copied_row copied_step batches batches_each batches_inner "
-    "rows rows_each row_blocks rows_full rows_last columns columns_each column_blocks columns_near k_near a_outer a_inner b_outer b_inner "
+    "a b c tile tile_edge tile_last tile_corner batches batches_each batches_inner "
+    "rows rows_each row_blocks columns columns_each column_blocks columns_near k_near a_outer a_inner b_outer b_inner "
     "c_outer c_inner a_panel a_row a_step panel b_step c_panel c_tile c_row k last"
 ).split()
-_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner", "copy", "buffers"})
+_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner"})
 
 
 def walk_text() -> tuple[str, str]:

@@ -11,14 +11,13 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..program import Array, Instruction, Program
+from .batch_sums import STARTING, kind_of_term, sum_of_parts, write_terms
+from .batch_writing import StackedInstruction, flat, row_shapes, write_rows
 from .dead_code import dead_code
 from .products import swapped
-from .rewriting import Writer, frozen, is_plain
+from .rewriting import Writer, frozen, is_plain, size_of
 from .stacking import Plan, Stacks
 from .sums import Sum, sums_of
-
-STARTING = 16384
-"""Bytes that could be copied in the time that an instruction saves by not being run."""
 
 _ALONE = ("random", "call", "group")
 _SMALL_PRODUCT = 256
@@ -183,23 +182,7 @@ class Batches:
         return {term: maker for group in kinds.values() if len(group) > 1 for term, maker in group}
 
     def _kind_of_term(self, i: Instruction) -> Any:
-        shapes = tuple([a.shape for a in i.inputs])
-        if i.kind == "matmul" and len(shapes[0]) == len(shapes[1]) == 2:
-            if any([self.root(a) in self.fixed for a in i.inputs]):
-                return None
-            return ("matmul", *shapes) if self._as_rows(i.inputs[0]) else None
-        if i.kind == "reduce" and i.function == "sum" and i.inputs[0].dtype == i.output.dtype:
-            return ("reduce", *shapes, frozen(i.options))
-        if i.kind == "add_at" and i.function == "take" and i.options["axis"] == 0:
-            return ("add_at", *shapes, i.inputs[1].dtype)
-        if i.kind == "place" and _placed_row(i) is not None:
-            return ("place", *shapes)
-        return None
-
-    def _as_rows(self, a: Array) -> bool:
-        """Whether the transpose of a matrix is there without a copy."""
-        maker = self.made.get(a)
-        return 1 in a.shape or (maker is not None and maker.function == "transpose")
+        return kind_of_term(i, self.made, lambda array: self.root(array) in self.fixed)
 
     # -- signatures
 
@@ -207,34 +190,50 @@ class Batches:
         """Instructions with equal signatures may run together."""
         if i.kind in _ALONE or i in self.alone or not i.output.size or any([not a.size for a in i.inputs]):
             return i
-        shapes = tuple([(a.shape, a.dtype) for a in i.inputs])
-        common = (i.function, shapes, len(set(i.inputs)), i.output.shape, i.output.dtype, frozen(i.options))
-        if i.kind == "matmul":
-            a, b = i.inputs
-            if a.ndim != 2 or b.ndim != 2:
-                return i
-            if self.rights[b] > 1:
-                return (*common, b)
-            if self.lefts[a] > 1 and self.root(a) in self.fixed:
-                return (*common, a, "left")
-        if i.kind == "take" and i.function == "take":
+        if i.kind == "matmul" and (i.inputs[0].ndim != 2 or i.inputs[1].ndim != 2):
+            return i
+        if (i.kind == "add_at" and i.function == "take") or (
+            i.kind == "place" and not is_plain(i.options["key"], i.output.ndim)
+        ):
+            return i
+        if i.kind == "join" and size_of(i.output.shape[: i.options["axis"] % i.output.ndim]) == 1:
+            return i  # its pieces can be stacked as they are
+        shared = [self._is_shared(i, k) for k in range(len(i.inputs))]
+        rows = row_shapes(i, shared) if i.source.part != "update" else None
+        shapes = tuple([a.shape for a in i.inputs]) + (i.output.shape,) if rows is None else (rows, i.output.shape[1:])
+        common = (i.function, shapes, tuple([a.dtype for a in i.inputs]), i.output.dtype, frozen(i.options))
+        if i.kind == "matmul" and any(shared):
+            return (*common, i.inputs[shared.index(True)], shared.index(True))
+        if i.function == "take":
             return (*common, i.inputs[0]) if i.options["axis"] == 0 else i
-        if i.kind in ("add_at", "take") and i.function == "take":
-            return i
-        if i.kind == "place" and not is_plain(i.options["key"], i.output.ndim):
-            return i
         colours = () if i.kind == "join" else tuple([self._colour(a) for a in i.inputs])
-        return (*common, colours, i.source.part, i.source.line)
+        return (*common, len(set(i.inputs)), colours, i.source.part, i.source.line)
+
+    def _is_shared(self, i: Instruction, k: int) -> bool:
+        """Whether an input is, or may be, the same for many instructions: a weight, a table, a number."""
+        array = i.inputs[k]
+        if i.kind == "matmul":
+            right = self.rights[i.inputs[1]] > 1
+            return right if k else not right and self.lefts[array] > 1 and self.root(array) in self.fixed
+        return (
+            (i.kind == "take" and not k) if i.function == "take" else self.root(array) in self.fixed and not self._is_own(array)
+        )
+
+    def _is_own(self, array: Array) -> bool:
+        """Whether something that was there before the step belongs to one instruction: a target, say, or a mask."""
+        root = self.root(array)
+        if root in self.program.constants:
+            return bool(root.ndim) and self.readers[array] == 1
+        return self.readers[array] == 1 and root.nbytes <= STARTING
 
     def _colour(self, array: Array) -> Any:
         """What sort of array it is: a certain weight or number, or the result of some function."""
         root = self.root(array)
         if root in self.made:
             return self.made[root].function
-        if root in self.program.constants:
-            return "constant" if root.ndim else array
-        own = root in self.fixed and (self.readers[array] > 1 or root.nbytes > STARTING)
-        return array if own else "given"
+        if root in self.fixed and not self._is_own(array):
+            return array
+        return "constant" if root in self.program.constants else "given"
 
     # -- going through the program
 
@@ -334,15 +333,26 @@ class Batches:
         """Write instructions as one, unless stacking costs more than it saves."""
         first = members[0]
         columns = [list(column) for column in zip(*inputs)]
-        if first.kind == "matmul" and columns[0][0] is columns[0][-1] and columns[1][0] is not columns[1][-1]:
+        same = [all([a is column[0] for a in column]) for column in columns]
+        if first.kind == "matmul" and same == [True, False]:
             return self._write_left_shared(members, columns)
-        plans = [None if all([a is column[0] for a in column]) else self.stacks.plan(column) for column in columns]
-        if all([plan is None for plan in plans]) or not self._pays(members, plans):
+        if all(same):
+            return False
+        ragged = any([i.output.shape != first.output.shape for i in members])
+        if ragged and any([not one and column[0].shape == () for one, column in zip(same, columns)]):
+            return False
+        plan_of = self.stacks.plan_rows if ragged else self.stacks.plan
+        plans = [None if one else plan_of(column) for one, column in zip(same, columns)]
+        if not self._pays(members, plans):
             return False
         self.stacks.used.clear()
-        operands = [column[0] if plan is None else self.stacks.make(plan, column) for plan, column in zip(plans, columns)]
-        stacked = [plan is not None for plan in plans]
-        made = _Batch(self.writer, first, len(members)).write(operands, stacked)
+        if ragged:
+            made: Array | None = write_rows(self.stacks, members, columns, plans)
+        else:
+            made = StackedInstruction(self.writer, first, len(members)).write(
+                [column[0] if plan is None else self.stacks.make(plan, column) for plan, column in zip(plans, columns)],
+                [plan is not None for plan in plans],
+            )
         if made is None:
             return False
         self._note_use(_Written(members) if first.kind in ("map", "reduce") else None, made)
@@ -370,7 +380,7 @@ class Batches:
         plan = self.stacks.plan(rows)
         if not self._pays(members, [plan]):
             return False
-        x = _flat(self.writer, self.stacks.make(plan, rows))
+        x = flat(self.writer, self.stacks.make(plan, rows))
         self._note_use(None)
         right = swapped(self.writer, weight)
         made = self.writer.add("matmul", "matmul", (x, right), (x.shape[0], right.shape[1]), x.dtype)
@@ -391,22 +401,21 @@ class Batches:
 
     def _hand_out(self, members: list[Instruction], made: Array) -> None:
         """Let the parts of a batch's result stand for its members' results."""
-        writer, count = self.writer, len(members)
-        shape = members[0].output.shape
-        flat = shape and made.ndim == len(shape)
+        writer, start = self.writer, 0
         for k, i in enumerate(members):
-            if flat:
-                part = writer.rows(made, k * shape[0], (k + 1) * shape[0])
+            shape = i.output.shape
+            if made.ndim == len(shape):
+                part = writer.rows(made, start, start + shape[0])
+                start += shape[0]
             else:
-                part = writer.reshape(writer.rows(writer.reshape(made, (count, *shape)), k, k + 1), shape)
+                part = writer.reshape(writer.rows(made, k, k + 1), shape)
             writer.replace(i.output, part)
 
     # -- sums
 
     def _write_sum(self, unit: _Unit) -> None:
-        found = unit.sum
+        found, stacks, writer = unit.sum, self.stacks, self.writer
         assert found is not None
-        writer = self.writer
         groups: dict[Any, list[Instruction]] = {}
         parts: list[Array] = []
         for term in found.terms:
@@ -416,12 +425,12 @@ class Batches:
             else:
                 groups.setdefault(self._kind_of_term(leaf), []).append(leaf)
         writer.source = unit.instruction.source
-        parts = self._sum_of_neighbours(parts)
-        for kind, leaves in groups.items():
+        parts = sum_of_parts(stacks, parts)
+        for leaves in groups.values():
             leaves.sort(key=lambda i: self.time_of[i])
             inputs = [[self.need(a) for a in i.inputs] for i in leaves]
             writer.source = leaves[0].source
-            made = _WRITE_TERMS[kind[0]](self, leaves, inputs)
+            made = write_terms(stacks, leaves, inputs)
             if made is None:
                 for i, arrays in zip(leaves, inputs):
                     writer.keep(i.with_inputs(arrays))
@@ -434,163 +443,3 @@ class Batches:
         for part in parts[1:]:
             total = writer.add("map", "add", (total, part), found.output.shape, found.output.dtype)
         writer.replace(found.output, total)
-
-    def _sum_of_neighbours(self, parts: list[Array]) -> list[Array]:
-        """Terms that lie in one array, one behind the other, are summed by one reduction."""
-        by_root: dict[Array, list[tuple[int, Array]]] = {}
-        for part in parts:
-            root, offset = self.stacks.at(part)
-            by_root.setdefault(root, []).append((offset, part))
-        made = []
-        for entries in by_root.values():
-            entries.sort(key=lambda entry: entry[0])
-        groups = [[part for _, part in entries] for entries in by_root.values()]
-        if len(parts) > 2 * len(groups):  # all of them, where they come from a few batches
-            groups = [[part for arrays in groups for part in arrays]]
-        for arrays in groups:
-            plan = self.stacks.plan(arrays) if len(arrays) > 2 else None
-            if plan is None or plan.cost > (len(arrays) - 1) * STARTING or (plan.how == "join" and len(by_root) == len(parts)):
-                made.extend(arrays)
-                continue
-            stack = self.stacks.make(plan, arrays)
-            made.append(self.writer.add("reduce", "sum", (stack,), stack.shape[1:], stack.dtype, axes=(0,), keepdims=False))
-        return made
-
-    def _write_products(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
-        """Σ aₜ bₜ = [a₁ᵀ; a₂ᵀ; ...]ᵀ [b₁; b₂; ...]."""
-        writer = self.writer
-        rows = [(swapped(writer, a), b) for a, b in inputs]
-        orders = [rows]
-        for side in (0, 1):
-            places = [self.stacks.at(pair[side]) for pair in rows]
-            first = {root: k for k, (root, _) in reversed(list(enumerate(places)))}
-            by_place = sorted(range(len(rows)), key=lambda k: (first[places[k][0]], places[k][1]))
-            orders.append([rows[k] for k in by_place])
-        best: tuple[int, Any] | None = None
-        for order in orders:
-            pair = [list(side) for side in zip(*order)]
-            plans = [self.stacks.plan(side) for side in pair]
-            cost = sum([plan.cost for plan in plans])
-            if best is None or cost < best[0]:
-                best = (cost, (plans, pair))
-        assert best is not None
-        m, n = inputs[0][0].shape[0], inputs[0][1].shape[1]
-        if best[0] > (len(leaves) - 1) * (8 * STARTING + 3 * m * n * inputs[0][0].dtype.itemsize):
-            return None
-        left, right = [_flat(writer, self.stacks.make(plan, side)) for plan, side in zip(*best[1])]
-        return writer.add("matmul", "matmul", (writer.transpose(left, (1, 0)), right), (m, n), left.dtype)
-
-    def _write_reductions(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
-        """Σ sum(xₜ) = sum([x₁; x₂; ...])."""
-        writer, first = self.writer, leaves[0]
-        arrays = [x for (x,) in inputs]
-        order = sorted(range(len(arrays)), key=lambda k: self.stacks.at(arrays[k])[1])
-        choices = [(self.stacks.plan(a), a) for a in (arrays, [arrays[k] for k in order])]
-        plan, arrays = min(choices, key=lambda choice: choice[0].cost)
-        if plan.cost > (len(leaves) - 1) * 2 * STARTING:
-            return None
-        stack = self.stacks.make(plan, arrays)
-        axes = tuple([a % (stack.ndim - 1) for a in first.options["axes"]])
-        if 0 in axes and stack.ndim > 2:
-            stack = _flat(writer, stack)
-        else:
-            axes = (0, *[a + 1 for a in axes])
-        shape = [n for a, n in enumerate(stack.shape) if a not in axes]
-        total = writer.add("reduce", "sum", (stack,), shape, stack.dtype, axes=axes, keepdims=False)
-        return writer.reshape(total, first.output.shape)
-
-    def _write_added_rows(self, leaves: list[Instruction], inputs: list[list[Array]]) -> Array | None:
-        """Rows that are added to zeros at indices, several times, are added once."""
-        writer, first = self.writer, leaves[0]
-        if first.kind == "place":
-            rows = [x for (x,) in inputs]
-            indices = writer.constant([_placed_row(i) for i in leaves], "i8")
-        else:
-            rows = [x for x, _ in inputs]
-            columns = [index for _, index in inputs]
-            indices = self.stacks.make(self.stacks.plan(columns), columns)
-        plan = self.stacks.plan(rows)
-        if plan.cost > (len(leaves) - 1) * (2 * STARTING + 3 * first.output.nbytes):
-            return None
-        stack = self.stacks.make(plan, rows)
-        if first.kind == "place":
-            stack = _flat(writer, stack)
-        return writer.add("add_at", "take", (stack, indices), first.output.shape, first.output.dtype, axis=0)
-
-
-_WRITE_TERMS = {
-    "matmul": Batches._write_products,
-    "reduce": Batches._write_reductions,
-    "add_at": Batches._write_added_rows,
-    "place": Batches._write_added_rows,
-}
-
-
-def _placed_row(place: Instruction) -> int | None:
-    """The row into which a place writes, if it is one whole row."""
-    key, output = place.options["key"], place.output
-    if not is_plain(key, output.ndim) or output.ndim < 2 or place.inputs[0].shape != (1, *output.shape[1:]):
-        return None
-    return key[0].start if key[0].stop == key[0].start + 1 else None
-
-
-def _flat(writer: Writer, stack: Array) -> Array:
-    """A stack (t, n, ...) as (t n, ...)."""
-    return writer.reshape(stack, (stack.shape[0] * stack.shape[1], *stack.shape[2:]))
-
-
-class _Batch:
-    """Writes ``count`` instructions like ``first`` as one."""
-
-    def __init__(self, writer: Writer, first: Instruction, count: int) -> None:
-        self.writer = writer
-        self.first = first
-        self.count = count
-
-    def write(self, operands: list[Array], stacked: list[bool]) -> Array | None:
-        """The result (count, ...), or with the first two axes as one; ``operands``: stacks, and what all members share."""
-        first, output = self.first, self.first.output
-        options = dict(first.options)
-        flat = output.ndim > 1 and self._can_be_flat(operands, stacked)
-        if flat:
-            operands = [_flat(self.writer, a) if on else a for a, on in zip(operands, stacked)]
-        elif first.kind == "map":
-            operands = [self._padded(a, output.ndim) if on else a for a, on in zip(operands, stacked)]
-        elif first.kind in ("join", "matmul") or not all(stacked):
-            if first.kind == "take" and first.function == "take":
-                if stacked[0]:
-                    return None
-            else:
-                operands = [a if on else self._repeated(a) for a, on in zip(operands, stacked)]
-        if not flat and first.kind == "reduce":
-            options["axes"] = tuple([a % first.inputs[0].ndim + 1 for a in options["axes"]])
-        elif not flat and "axis" in options and first.function != "take":
-            options["axis"] = options["axis"] % first.inputs[0].ndim + 1
-        elif not flat and "key" in options:
-            options["key"] = (slice(0, self.count, 1), *options["key"])
-        shape = (self.count * output.shape[0], *output.shape[1:]) if flat else (self.count, *output.shape)
-        return self.writer.add(first.kind, first.function, operands, shape, output.dtype, **options)
-
-    def _can_be_flat(self, operands: list[Array], stacked: list[bool]) -> bool:
-        """Whether the rows of all members can be the rows of one array."""
-        first, output = self.first, self.first.output
-        if first.kind == "matmul":
-            return stacked == [True, False]
-        if first.kind == "map":
-            whole = [a.ndim == output.ndim + 1 and a.shape[1] == output.shape[0] for a, on in zip(operands, stacked) if on]
-            shared = [a.ndim < output.ndim or a.shape[0] == 1 for a, on in zip(operands, stacked) if not on]
-            return all(whole) and all(shared)
-        if not all(stacked) or first.inputs[0].ndim < 2:
-            return False
-        if first.kind == "reduce":
-            return 0 not in [a % first.inputs[0].ndim for a in first.options["axes"]]
-        if first.kind in ("scan", "join") or first.function == "take_along_axis":
-            return first.options["axis"] % first.inputs[0].ndim != 0 and output.shape[0] == first.inputs[-1].shape[0]
-        return False
-
-    def _padded(self, x: Array, ndim: int) -> Array:
-        """A stack whose parts have ``ndim`` axes, the new ones in front of the parts' own."""
-        return self.writer.reshape(x, (self.count, *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
-
-    def _repeated(self, x: Array) -> Array:
-        return self.writer.broadcast(self.writer.reshape(x, (1, *x.shape)), (self.count, *x.shape))

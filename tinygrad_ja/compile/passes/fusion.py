@@ -52,8 +52,11 @@ class _Unit:
 
     @property
     def row(self) -> int:
-        """How many axes make a row; where no reduction says it, one, so that a block is some rows of a matrix."""
-        return self.inner or (1 if self.space is not None and len(self.space) > 1 else 0)
+        """How many axes make a row; where no reduction says it, one, so that a block is some rows of a matrix. None where a sum that comes out
+        is over the last axis and one before it, as in batch normalization."""
+        if self.inner or self.space is None or len(self.space) < 2:
+            return self.inner
+        return int(all([_is_outer(m, 1) for _, m in self.members if m.outputs[0] in self.outer]))
 
 
 def fusion(program: Program, *, row_reductions: bool = True, largest: int = LARGEST_BODY) -> Program:
@@ -152,7 +155,7 @@ class _Fusion:
         if count:
             outer = [m for _, m in unit.members if m.outputs[0] in unit.outer]
             return unit.inner in (0, count) and all([_is_outer(m, count) for m in outer])
-        return _is_outer(i, unit.row)
+        return _is_outer(i, unit.inner)
 
     def may_join(self, unit: _Unit, i: Instruction) -> bool:
         """Whether no other unit that the instruction waits for waits for the group."""
@@ -164,8 +167,8 @@ class _Fusion:
             return False
         if a.inner and b.inner and a.inner != b.inner:
             return False
-        row = max(a.row, b.row)
-        if any([m.outputs[0] in unit.outer and not _is_outer(m, row) for unit in (a, b) for _, m in unit.members]):
+        inner = max(a.inner, b.inner)
+        if any([m.outputs[0] in unit.outer and not _is_outer(m, inner) for unit in (a, b) for _, m in unit.members]):
             return False
         for one, other in ((a, b), (b, a)):
             between = {self.unit_of[x] for _, m in one.members for x in m.inputs if x in self.unit_of}

@@ -11,6 +11,7 @@ into a growing chain ``join(join(a, b), c)``, of which each link is the beginnin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ class Stacks:
         self.gathers = gathers
         self.gathered = 0
         self.used: set[Array] = set()  # arrays of which stacks were parts, or pieces; whoever makes stacks clears it
+        self._costs: dict[Array, int] = {}
         self._home: dict[Array, tuple[Array, int]] = {}
         self._known: dict[tuple[Array, ...], Array] = {}
         self._chains: dict[tuple[int, np.dtype], tuple[Array, dict[Array, int]]] = {}
@@ -74,145 +76,201 @@ class Stacks:
         start = 0
         for piece in pieces:
             root, _ = self.at(piece)
-            if root.size == piece.size and root is not joined:
+            if root.size == piece.size and root is not joined and root not in self._home:
                 self._home[root] = (joined, start)
             start += piece.size
 
     # -- plans
 
     def plan(self, arrays: Sequence[Array]) -> Plan:
-        """The cheapest way to get the stack of arrays of one shape and dtype."""
-        if tuple(arrays) in self._known:
-            return Plan("known", 0, self._known[tuple(arrays)])
-        size = arrays[0].size
-        places = [self.at(a) for a in arrays]
-        roots = {root for root, _ in places}
-        if len(roots) == 1 and all([b == a + size for (_, a), (_, b) in pairwise(places)]):
-            return Plan("block", 0, places[0])
-        best = self._plan_of_views(arrays)
-        if best is not None and not best.cost:
-            return best
-        plans = [self._plan_of_join(arrays, places)]
-        if best is not None:
-            plans.insert(0, best)
-        if self.gathers and len(arrays) > 3 and all([o % size == 0 and r.size % size == 0 for r, o in places]):
-            new = [r for r in roots if r not in self._chain(size, arrays[0].dtype)[1]] if len(roots) > 1 else []
-            cost = arrays[0].nbytes * len(arrays) + 4 * RUN + sum([r.nbytes for r in new if r not in self.writer.made])
-            plans.append(Plan("take", cost, places))
+        """The cheapest way to get the stack (len(arrays), ...) of arrays of one shape and dtype."""
+        known = self._known.get(tuple(arrays))
+        if known is not None:
+            return Plan("known", 0, known)
+        plans = [self._plan_of_parts(arrays, arrays[0].size)]
+        if plans[0].cost or plans[0].how != "block":
+            plans += self._plan_of_views(arrays)
+            plans += self._plan_of_pieces(arrays, arrays[0].size)
         return min(plans, key=lambda plan: plan.cost)
 
-    def _plan_of_views(self, arrays: Sequence[Array]) -> Plan | None:
+    def plan_rows(self, arrays: Sequence[Array]) -> Plan:
+        """The same for arrays that agree but for their first axis, along which they are joined."""
+        if all([a.shape == arrays[0].shape for a in arrays]):
+            return self.plan(arrays)
+        known = self._known.get(tuple(arrays))
+        if known is not None:
+            return Plan("known", 0, known)
+        row = size_of(arrays[0].shape[1:])
+        return min([self._plan_of_parts(arrays, row), *self._plan_of_pieces(arrays, row)], key=lambda plan: plan.cost)
+
+    def _plan_of_parts(self, arrays: Sequence[Array], size: int) -> Plan:
+        """A plan that knows no more than where the arrays lie, each of them as parts of one size."""
+        parts = []
+        for array in arrays:
+            root, offset = self.at(array)
+            parts += [(root, offset + k * size) for k in range(array.size // size)]
+        runs: list[list[Any]] = []  # root, where it starts, how many parts
+        for root, offset in parts:
+            if runs and runs[-1][0] is root and runs[-1][1] + runs[-1][2] * size == offset:
+                runs[-1][2] += 1
+            else:
+                runs.append([root, offset, 1])
+        if len(runs) == 1:
+            return Plan("block", 0, (runs[0], size))
+        item = arrays[0].dtype.itemsize
+        cost = sum([self._copied(root) if root.size == n * size else n * size * item + RUN for root, _, n in runs])
+        if self.gathers and len(parts) > 3 and all([o % size == 0 and r.size % size == 0 for r, o, _ in runs]):
+            roots = dict.fromkeys([root for root, _ in parts])
+            new = [r for r in roots if r not in self._chain(size, arrays[0].dtype)[1]] if len(roots) > 1 else []
+            gather = len(parts) * size * item + 3 * RUN + sum([self._copied(r) for r in new])
+            if gather < cost:
+                return Plan("take", gather, (parts, size))
+        return Plan("join", cost, (runs, size))
+
+    def _copied(self, root: Array) -> int:
+        """What it costs to have an array as a piece of a join: nothing where the instruction that makes it may write into its place."""
+        cost = self._costs.get(root)
+        if cost is None:
+            maker = self.writer.made.get(root)
+            if maker is None or maker.kind == "view":
+                cost = root.nbytes + RUN
+            elif maker.kind == "join":
+                cost = sum([self._copied(self._whole(a)) for a in maker.inputs])
+            else:
+                cost = 0
+            self._costs[root] = cost
+        return cost
+
+    def _whole(self, array: Array) -> Array:
+        """What an array is a reshape of."""
+        while (maker := self.writer.maker(array, "view", "reshape")) is not None:
+            (array,) = maker.inputs
+        return array
+
+    def _plan_of_pieces(self, arrays: Sequence[Array], size: int) -> list[Plan]:
+        """A plan with the pieces of arrays that are joins themselves."""
+        pieces: list[Array] = []
+        for array in arrays:
+            pieces += self._pieces(array)
+        if len(pieces) == len(arrays) or any([p.size == 0 for p in pieces]):
+            return []
+        return [self._plan_of_parts(pieces, math.gcd(*[p.size for p in pieces]))]
+
+    def _pieces(self, array: Array) -> list[Array]:
+        root, _ = self.at(array)
+        join = self.writer.maker(root, "join")
+        if join is None or root.size != array.size or size_of(root.shape[: join.options["axis"] % root.ndim]) != 1:
+            return [array]
+        return [piece for a in join.inputs for piece in self._pieces(a)]
+
+    def _plan_of_views(self, arrays: Sequence[Array]) -> list[Plan]:
+        """A plan that makes the same view of the stack of what the arrays are views of."""
         makers = [self.writer.maker(a, "view") for a in arrays]
         first = makers[0]
         if first is None or any([m is None or m.function != first.function for m in makers]):
-            return None
+            return []
         sources = [m.inputs[0] for m in makers if m is not None]
         options = [m.options for m in makers if m is not None]
         if first.function == "slice" and all([x is sources[0] for x in sources]):
             return self._plan_of_cuts(arrays, sources[0], [o["key"] for o in options])
         if any([x.shape != sources[0].shape for x in sources]) or any([o != options[0] for o in options]):
-            return None
+            return []
         if first.function == "slice" and not is_plain(options[0]["key"], sources[0].ndim):
-            return None
+            return []
         inner = self.plan(sources)
-        return Plan("view", inner.cost, (first, inner))
+        return [Plan("view", inner.cost, (first, inner))]
 
-    def _plan_of_cuts(self, arrays: Sequence[Array], x: Array, keys: Sequence[Any]) -> Plan | None:
+    def _plan_of_cuts(self, arrays: Sequence[Array], x: Array, keys: Sequence[Any]) -> list[Plan]:
         """Neighbouring parts of one array along one axis."""
         if not all([is_plain(key, x.ndim) for key in keys]):
-            return None
+            return []
         moving = [a for a in range(x.ndim) if any([key[a] != keys[0][a] for key in keys])]
         if len(moving) != 1 or keys[0][moving[0]].step != 1:
-            return None
+            return []
         (axis,) = moving
         if any([one[axis].stop != two[axis].start for one, two in pairwise(keys)]):
-            return None
-        return Plan("cut", sum([a.nbytes for a in arrays]), (x, axis, keys[0], keys[-1]))
-
-    def _plan_of_join(self, arrays: Sequence[Array], places: Sequence[tuple[Array, int]]) -> Plan:
-        runs: list[tuple[Array, int, int]] = []  # where it starts, and how many arrays it has
-        size, cost = arrays[0].size, 0
-        for array, (root, offset) in zip(arrays, places):
-            if runs and runs[-1][0] is root and runs[-1][1] + runs[-1][2] * size == offset:
-                runs[-1] = (root, runs[-1][1], runs[-1][2] + 1)
-                cost += array.nbytes
-            else:
-                own = root.size == size and root in self.writer.made and root.dtype == array.dtype
-                own = own and self.writer.made[root].kind != "view"
-                cost += 0 if own else array.nbytes + RUN
-                runs.append((root, offset, 1))
-        return Plan("join", cost, (arrays, runs))
+            return []
+        return [Plan("cut", sum([a.nbytes for a in arrays]), (x, axis, keys[0], keys[-1]))]
 
     # -- making them
 
     def make(self, plan: Plan, arrays: Sequence[Array]) -> Array:
         """The stack (len(arrays), ...) of a plan."""
-        made = self._make(plan, arrays[0].shape, len(arrays))
+        return self._noted(self._make(plan, (len(arrays), *arrays[0].shape)), plan, arrays)
+
+    def make_rows(self, plan: Plan, arrays: Sequence[Array]) -> Array:
+        """The arrays of a plan joined along their first axis."""
+        rows = sum([a.shape[0] for a in arrays])
+        if all([a.shape == arrays[0].shape for a in arrays]):
+            return self.writer.reshape(self.make(plan, arrays), (rows, *arrays[0].shape[1:]))
+        return self._noted(self._make(plan, (rows, *arrays[0].shape[1:])), plan, arrays)
+
+    def _noted(self, made: Array, plan: Plan, arrays: Sequence[Array]) -> Array:
         self._known[tuple(arrays)] = made
+        if plan.how in ("take", "join"):
+            self.note_join(self.at(made)[0], arrays, 0)
         return made
 
-    def _make(self, plan: Plan, shape: tuple[int, ...], count: int) -> Array:
+    def _make(self, plan: Plan, shape: tuple[int, ...]) -> Array:
         writer = self.writer
         if plan.how == "known":
             self.used.add(self.at(plan.detail)[0])
             return plan.detail
-        if plan.how == "block":
-            root, offset = plan.detail
-            self.used.add(root)
-            return self.block(root, offset, count, shape)
         if plan.how == "view":
             view, inner = plan.detail
-            return self._stacked_view(view, self._make(inner, view.inputs[0].shape, count), shape, count)
+            return self._stacked_view(view, self._make(inner, (shape[0], *view.inputs[0].shape)), shape)
         if plan.how == "cut":
             x, axis, first, last = plan.detail
             key = (*first[:axis], slice(first[axis].start, last[axis].stop, 1), *first[axis + 1 :])
             whole = writer.slice(x, key)
-            length = whole.shape[axis] // count
-            split = writer.reshape(whole, (*whole.shape[:axis], count, length, *whole.shape[axis + 1 :]))
+            length = whole.shape[axis] // shape[0]
+            split = writer.reshape(whole, (*whole.shape[:axis], shape[0], length, *whole.shape[axis + 1 :]))
             return writer.transpose(split, (axis, *[a for a in range(split.ndim) if a != axis]))
-        if plan.how == "take":
-            return self._gathered(plan.detail, shape)
-        arrays, runs = plan.detail
-        return self._joined(arrays, runs, shape)
+        if plan.how == "block":
+            (root, offset, count), size = plan.detail
+            self.used.add(root)
+            return self._block(root, offset, count, size, shape)
+        parts, size = plan.detail
+        made = self._gathered(parts, size) if plan.how == "take" else self._joined(parts, size, shape)
+        return writer.reshape(made, shape)
 
-    def block(self, root: Array, offset: int, count: int, shape: tuple[int, ...]) -> Array:
-        """``count`` arrays of a shape that lie one behind the other in ``root``, as one."""
-        writer, size = self.writer, size_of(shape)
-        if offset % size == 0 and root.size % size == 0:
-            rows = writer.reshape(root, (root.size // size, *shape))
-            return writer.rows(rows, offset // size, offset // size + count)
-        flat = writer.rows(writer.reshape(root, (root.size,)), offset, offset + count * size)
-        return writer.reshape(flat, (count, *shape))
+    def _block(self, root: Array, offset: int, count: int, size: int, shape: tuple[int, ...]) -> Array:
+        """``count`` parts of ``root`` as one array."""
+        writer, row = self.writer, size_of(shape[1:])
+        if offset % row == 0 and root.size % row == 0:
+            rows = writer.reshape(root, (root.size // row, *shape[1:]))
+            return writer.rows(rows, offset // row, offset // row + shape[0])
+        return writer.reshape(writer.rows(writer.reshape(root, (root.size,)), offset, offset + count * size), shape)
 
-    def _stacked_view(self, view: Any, x: Array, shape: tuple[int, ...], count: int) -> Array:
+    def _stacked_view(self, view: Any, x: Array, shape: tuple[int, ...]) -> Array:
         writer = self.writer
         if view.function == "reshape":
-            return writer.reshape(x, (count, *shape))
+            return writer.reshape(x, shape)
         if view.function == "transpose":
             return writer.transpose(x, (0, *[a + 1 for a in view.options["axes"]]))
         if view.function == "slice":
-            return writer.slice(x, (slice(0, count, 1), *view.options["key"]))
-        return writer.broadcast(writer.reshape(x, (count, *(1,) * (len(shape) + 1 - x.ndim), *x.shape[1:])), (count, *shape))
+            return writer.slice(x, (slice(0, shape[0], 1), *view.options["key"]))
+        return writer.broadcast(writer.reshape(x, (shape[0], *(1,) * (len(shape) - x.ndim), *x.shape[1:])), shape)
 
-    def _joined(self, arrays: Sequence[Array], runs: Sequence[tuple[Array, int, int]], shape: tuple[int, ...]) -> Array:
-        writer, size = self.writer, size_of(shape)
-        flat = shape if shape else (1,)
+    def _joined(self, runs: Sequence[Any], size: int, shape: tuple[int, ...]) -> Array:
+        row = shape[1:] if size % size_of(shape[1:]) == 0 else ()
+        if len(shape) > 2 and size % size_of(shape[2:]) == 0:
+            row = shape[2:]  # of a stack (t, n, ...) of matrices: their rows
         pieces = []
-        for root, offset, length in runs:
-            whole = self.block(root, offset, length, shape)
-            pieces.append(writer.reshape(whole, (length * flat[0], *flat[1:])))
-            if length > 1:
+        for root, offset, count in runs:
+            pieces.append(self._block(root, offset, count, size, (count * size // size_of(row), *row)))
+            if root.size > size:
                 self.used.add(root)
-        made = writer.join(pieces)
-        self.note_join(made, arrays, 0)
-        return writer.reshape(made, (len(arrays), *shape))
+        made = self.writer.join(pieces)
+        self.note_join(made, [root if root.size == count * size else piece for (root, _, count), piece in zip(runs, pieces)], 0)
+        return made
 
     def _chain(self, size: int, dtype: np.dtype) -> tuple[Array | None, dict[Array, int]]:
         return self._chains.get((size, dtype), (None, {}))
 
-    def _gathered(self, places: Sequence[tuple[Array, int]], shape: tuple[int, ...]) -> Array:
-        writer, size = self.writer, size_of(shape)
-        roots = list(dict.fromkeys([root for root, _ in places]))
+    def _gathered(self, parts: Sequence[tuple[Array, int]], size: int) -> Array:
+        writer = self.writer
+        roots = list(dict.fromkeys([root for root, _ in parts]))
         self.used.update([root for root in roots if root.size > size])
         self.gathered += 1
         if len(roots) == 1:
@@ -230,9 +288,8 @@ class Stacks:
                     pieces.append(writer.reshape(root, (root.size // size, size)))
             chain = writer.join(pieces)
             self._chains[(size, dtype)] = (chain, starts)
-        indices = writer.constant([starts[root] + offset // size for root, offset in places], np.int64)
-        taken = writer.add("take", "take", (chain, indices), (len(places), size), chain.dtype, axis=0)
-        return writer.reshape(taken, (len(places), *shape))
+        indices = writer.constant([starts[root] + offset // size for root, offset in parts], np.int64)
+        return writer.add("take", "take", (chain, indices), (len(parts), size), chain.dtype, axis=0)
 
 
 def _start(key: Any, shape: tuple[int, ...]) -> int | None:

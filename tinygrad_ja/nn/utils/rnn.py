@@ -55,6 +55,8 @@ class PackedSequence(_Fields):
     """
 
     __slots__ = ()
+    read_by_python = ("batch_sizes",)
+    """Fields that are read as numbers of Python, so that a compiled function takes them for constants."""
 
     def __new__(
         cls, data: Any, batch_sizes: Tensor | None = None, sorted_indices: Any = None, unsorted_indices: Any = None

@@ -1,0 +1,171 @@
+"""Pictures and their axes for machine code of convolutions: how they lie, which elements an output reads, and frames of zeros around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .code import F32, Code, Value
+from .launches import Unsupported
+
+Pair = tuple[int, int]
+
+
+class Axis(NamedTuple):
+    """One axis of a picture: ``size`` elements of x, so many outputs, and how taps lie."""
+
+    transposed: bool
+    size: int
+    outputs: int
+    taps: int
+    stride: int
+    before: int
+    dilation: int
+
+    def reads(self, q: int) -> list[tuple[int, int]]:
+        """``(tap, position)`` for everything that output ``q`` sums, positions outside of the picture included."""
+        places = [(k, k * self.dilation) for k in range(self.taps)]
+        if not self.transposed:
+            return [(k, q * self.stride + shift - self.before) for k, shift in places]
+        return [
+            (k, (q + self.before - shift) // self.stride) for k, shift in places if not (q + self.before - shift) % self.stride
+        ]
+
+    @property
+    def period(self) -> int:
+        """Outputs so far apart read alike."""
+        return self.stride if self.transposed else 1
+
+    @property
+    def step(self) -> int:
+        """How far apart that is in x."""
+        return 1 if self.transposed else self.stride
+
+    @property
+    def skips(self) -> bool:
+        """Whether the taps that read the picture itself, not the zeros around it, follow each other."""
+        return self.taps == 1 or self.dilation == 1
+
+    @property
+    def border(self) -> Pair:
+        """Zeros that are needed before and behind the picture."""
+        places = [p for q in range(self.outputs) for _, p in self.reads(q)]
+        return max(0, -min(places, default=0)), max(0, max(places, default=0) - self.size + 1)
+
+
+def axes_of(
+    transposed: bool, shape: Sequence[int], size: Sequence[int], kernel: Sequence[int], *geometry: Sequence[int]
+) -> list[Axis]:
+    """The axes of pictures, always two."""
+    axes = [Axis(transposed, *numbers) for numbers in zip(shape, size, kernel, *geometry)]
+    if len(axes) > 2:
+        raise Unsupported("more than two axes")
+    return [Axis(transposed, 1, 1, 1, 1, 0, 1)] * (2 - len(axes)) + axes
+
+
+class Picture(NamedTuple):
+    """How an array (N, C, H, W) lies: bytes from image to image, channel to channel and row to row."""
+
+    address: int
+    image: int
+    channel: int
+    row: int
+
+
+def picture(array: np.ndarray, contiguous: bool = False) -> Picture:
+    """Raises Unsupported unless elements of a row (of all rows, if ``contiguous``) lie side by side."""
+    if array.dtype != F32:
+        raise Unsupported(f"no convolution of {array.dtype}")
+    if not array.flags.aligned:
+        raise Unsupported("an array that is not aligned")
+    image, channel, *along = array.strides
+    *rows, width = array.shape[2:]
+    row = along[0] if rows else width * 4
+    if (width > 1 and along[-1] != 4) or (contiguous and rows and rows[0] > 1 and row != 4 * width):
+        raise Unsupported("rows whose elements do not lie side by side")
+    return Picture(array.__array_interface__["data"][0], image, channel, row if rows and rows[0] > 1 else 4 * width)
+
+
+class Tile(NamedTuple):
+    """``rows`` by ``columns`` outputs, and where such tiles begin."""
+
+    rows: int
+    columns: int
+    row_starts: range
+    column_starts: range
+
+
+# ---- pieces of text ----------------------------------------------------------------------------------
+
+
+def _copy_rows(code: Code, source: str, target: str, rows: int, width: int, source_row: int, target_row: int) -> None:
+    """Copy ``rows`` rows of ``width`` elements."""
+    with code.loop(0, rows) as r:
+        a = code.moved(source, code.whole("mul", r, source_row))
+        b = code.moved(target, code.whole("mul", r, target_row))
+        for low in range(0, width, code.lanes):
+            mask = None if low + code.lanes <= width else code.mask_below(str(width - low))
+            code.store(code.load(code.moved(a, 4 * low), F32, 4, mask), code.moved(b, 4 * low), 4, mask)
+
+
+class Bordered:
+    """Copies an image into a frame of zeros, if it needs one. tiles: those that read it, which may do without."""
+
+    def __init__(self, axes: Sequence[Axis], channels: int, picture: Picture, tiles: Sequence[Tile] = ()) -> None:
+        (self.top, below), (self.left, right) = [axis.border for axis in axes]
+        if tiles and all([tile.rows == 1 for tile in tiles]) and axes[0].skips:
+            self.top = below = 0
+        if tiles and all([len(tile.column_starts) == 1 for tile in tiles]):
+            self.left = right = 0
+        self.height, self.width, self.channels, self.picture = axes[0].size, axes[1].size, channels, picture
+        self.needed = any((self.top, below, self.left, right))
+        self.row = 4 * (self.left + self.width + right) if self.needed else picture.row
+        self.channel = self.row * (self.top + self.height + below) if self.needed else picture.channel
+        self.begin = self.top * self.row + 4 * self.left
+        self.nbytes = -(-(self.channel * channels + 64) // 64) * 64 if self.needed else 0
+
+    def clear(self, code: Code, room: str, frames: int = 1) -> None:
+        """Make frames of zeros in ``room``, one behind the other."""
+        if self.needed:
+            code.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+            code.line(f"call void @llvm.memset.p0.i64(ptr {room}, i8 0, i64 {frames * self.nbytes}, i1 false)")
+
+    def copy(self, code: Code, image: str, room: str) -> str:
+        """Copy ``image`` into the frame at ``room``; returns where its position (0, 0) is."""
+        if not self.needed:
+            return image
+        begin = code.moved(room, self.begin)
+        with code.loop(0, self.channels) as c:
+            source = code.moved(image, code.whole("mul", c, self.picture.channel))
+            target = code.moved(begin, code.whole("mul", c, self.channel))
+            _copy_rows(code, source, target, self.height, self.width, self.picture.row, self.row)
+        return begin
+
+
+def below(code: Code, left: str, skip: int) -> str:
+    """Which of the lanes ``skip``, ``skip + 1``, ... are below ``left``."""
+    return code.mask_below(larger(code, code.whole("sub", left, skip), 0))
+
+
+def larger(code: Code, a: str | int, b: str | int) -> str:
+    """The larger of two integers."""
+    code.declare("i64 @llvm.smax.i64(i64, i64)")
+    return code.plain(f"call i64 @llvm.smax.i64(i64 {a}, i64 {b})")
+
+
+def smaller(code: Code, a: str | int, b: str | int) -> str:
+    """The smaller of two integers."""
+    code.declare("i64 @llvm.smin.i64(i64, i64)")
+    return code.plain(f"call i64 @llvm.smin.i64(i64 {a}, i64 {b})")
+
+
+def add_product(code: Code, slot: str, a: Value, b: Value) -> None:
+    kind = code.type(F32)
+    total = code.multiply_add(a, b, Value(code.plain(f"load {kind}, ptr {slot}"), F32))
+    code.line(f"store {kind} {total.text}, ptr {slot}")
+
+
+def spread_element(code: Code, place: str) -> Value:
+    return Value(code.spread(code.plain(f"load float, ptr {place}"), "float"), F32)

@@ -184,6 +184,19 @@ def test_a_replaced_array_of_the_state_is_captured_anew():
     assert machine.graphs == 2
 
 
+def test_new_values_are_computed_in_the_state():
+    """One launch for all updates, without copies."""
+    m = Maker()
+    rate = m.number()
+    for shape in ((4, 6), (6,), (3, 5)):
+        w, g = m.parameter(shape), m.argument(shape)
+        m.writes.append((w, m.map("subtract", w, m.map("multiply", g, rate))))
+    program = m.program()
+    executor = CudaExecutor(program, machine=Reader())
+    assert len(executor.layout.done_writes) == 3
+    assert [len(instructions) for instructions, _, _ in executor.steps] == [0, 3, 3]  # arguments, products, differences
+
+
 class Broken(Emulated):
     """A machine whose captures fail."""
 

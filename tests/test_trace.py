@@ -166,7 +166,6 @@ REFUSED = {
     "batched_nms": "each box depends on those that stay",
     "roi_align": "the places are computed on the host",
     "roi_pool": "the places are computed on the host",
-    "instance_norm": "running statistics of training",
 }
 """Functions that look at values, and why."""
 

@@ -307,10 +307,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     # --- compiled functions
     "TG-P001": (
-        "compile: the function changes {what} at each call, and a replay would not do that again. Fix: return the value and store it "
-        "outside of the compiled function.",
-        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、コンパイルした関数の外で保存して"
-        "ください。",
+        "compile: the function changes {what} at each call, and a replay would not do that again. Fix: return the value, and change "
+        "{what} outside of the compiled function. (A Tensor that the function stores in an attribute or an item is replayed.)",
+        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、{what} はコンパイルした関数の"
+        "外で変えてください (属性や要素に Tensor そのものを代入する処理は再生されます)。",
     ),
     "TG-P002": (
         "compile: a constant of the recorded function differed between two calls: {what}. Replays would go on with the old one. It was used "
@@ -319,8 +319,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "渡してください。乱数は tg.rand などで作ってください。",
     ),
     "TG-P003": (
-        "compile: '{name}' is called as it is from now on for such arguments: {reason}. Fix: pass what changes as a Tensor argument.",
-        "compile: '{name}' は、この形の引数に対しては今後そのまま呼び出されます: {reason}。直し方: 変わるものは Tensor の引数として渡してください。",
+        "compile: '{name}' is called as it is from now on for such arguments, so its results are right but it is no faster: {reason}. Fix: keep "
+        "that out of the compiled function, and pass what changes from call to call as a Tensor.",
+        "compile: '{name}' は、この形の引数に対しては今後コンパイルせずそのまま呼び出されます (結果は正しいままですが、速くはなりません): {reason}。"
+        "直し方: その処理をコンパイルした関数の外に出し、呼び出しごとに変わる値は Tensor の引数として渡してください。",
     ),
     "TG-P004": (
         "compile: '{name}' has no plan yet; {calls} calls have been recorded, and a program is made when two of them agree. Fix: call it with "

@@ -255,7 +255,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know."""
     from .lower import EXPAND
 
-    others = [x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor)]
+    others = [x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor) and type(x) not in BY_TYPE]
     reach = Reach(function, *others, *call.leaves)
     kind = _array_type(call, reach)
     recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)

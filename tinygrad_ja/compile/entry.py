@@ -16,7 +16,7 @@ import numpy as np
 from ..backend.arrays import BY_TYPE
 from ..core.modes import modes
 from ..core.nested import mapped
-from ..core.tape import Leaf, nodes_below, next_number
+from ..core.tape import Leaf, next_number, nodes_below
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import Phrase, error
@@ -100,7 +100,7 @@ class Run:
         if reason is not None:
             self.refuse(reason, eager=True)
 
-    def _reason(self) -> Phrase | None:
+    def _reason(self) -> tuple[str, str] | None:
         """Why the function is not to be recorded at all, or None."""
         if not self.reach.complete:
             return f"it can reach more than {MOST:,} values", f"{MOST:,} 個を超える値に手が届きます"
@@ -338,7 +338,7 @@ class Gradient:
     def is_kept(self) -> bool:
         """Whether somebody else holds the array, or the Tensor, or has changed that."""
         array, tensor = self.array, self.tensor
-        if array is None:
+        if array is None or tensor is None:
             return False
         if tensor.array is not array:
             return True
@@ -350,6 +350,7 @@ class Gradient:
     def leave(self) -> None:
         """Before the program runs: let others keep what they hold."""
         array, tensor = self.array, self.tensor
+        assert tensor is not None
         if getrefcount(array) + (tensor.array is not array) > self._holders:
             self._saved = array.copy()
         if tensor.array is array:
@@ -358,7 +359,7 @@ class Gradient:
 
     def come_back(self) -> None:
         """After it has run: the array as others hold it, and another one for the gradient."""
-        if self._saved is not None:
+        if self._saved is not None and self.tensor is not None:
             self.tensor.array = self.array.copy()
             self.array[...] = self._saved
             self._saved = None

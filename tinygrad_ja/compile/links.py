@@ -1,8 +1,8 @@
 """``Link``: one step from a container to what it holds, and ``guard_of``: a function that tells whether every link leads where it did.
 
-The guard is written as text, one comparison of identities for each link (``d["scale"] is v3 and ...``, some 30 ns each), because it runs before
-every replay. Numbers and texts that are other objects of the same value pass as well. What cannot be compared by identity, the elements of an
-array or of a set, is a ``State``.
+The guard is written as text, one comparison of identities for each link (``d["scale"] is v3 and ...``, some 30 ns each), because it runs
+before every replay. Numbers and texts that are other objects of the same value pass as well. What cannot be compared by identity, the
+elements of an array, is a ``State``.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class ClassAttributes:
 
 
 class Link:
-    """One step from a container to what it holds. ``container`` is a dict, a list or a deque, a cell, a weak reference, a context variable, or the
-    attributes of an object or a class; ``value`` what it held, ``MISSING`` where that was nothing."""
+    """One step from a container to what it holds. ``container`` is a dict, a list or a deque, a cell, a weak reference, a context
+    variable, or the attributes of an object or a class; ``value`` what it held, ``MISSING`` where that was nothing."""
 
     __slots__ = ("container", "key", "value", "path")
 
@@ -140,8 +140,8 @@ def guard_of(
 ) -> Callable[[], bool]:
     """A function that is True as long as every link leads where it did.
 
-    sizes: containers and how many entries they have. orders: dicts and their keys. sets: and what is in them. absent: dicts and keys that they do not have. free: links to
-    one Tensor, each time another one: they only have to lead to the same.
+    sizes: containers and how many entries they have. orders: dicts and their keys. sets: and what is in them. absent: dicts and keys that
+    they do not have. free: links to one Tensor, each time another one: they only have to lead to the same.
     """
     space: dict[str, Any] = {"same": same}
     names: dict[int, str] = {}
@@ -175,7 +175,9 @@ def guard_of(
 
     terms = [f"len({entries_of(container)}) == {size}" for container, size, _ in sizes]
     terms += [f"(*{name_of(container)},) == {name_of(keys)}" for container, keys, _ in orders]
-    terms += [f"{name_of(container)} == {name_of(items)}" if items else f"not {name_of(container)}" for container, items, _ in sets]
+    terms += [
+        f"{name_of(container)} == {name_of(items)}" if items else f"not {name_of(container)}" for container, items, _ in sets
+    ]
     terms += [f"{name_of(container.keys())}.isdisjoint({name_of(keys)})" for container, keys in absent]
     for link in links:
         here, value = read(link), name_of(link.value)
@@ -188,8 +190,6 @@ def guard_of(
         terms += [f"{read(other)} is {read(first)}" for other in others]
     terms += [f"{name_of(state.holds)}()" for state in states]
     body = "".join(f"        if not ({' and '.join(terms[i : i + 40])}): return False\n" for i in range(0, len(terms), 40))
-    source = (
-        f"def guard():\n    try:\n{body}        return True\n    except (LookupError, ValueError, AttributeError): return False\n"
-    )
+    source = f"def guard():\n    try:\n{body}        return True\n    except (LookupError, ValueError, AttributeError): return False\n"
     exec(compile(source, "<guard>", "exec"), space)
     return space["guard"]

@@ -1,9 +1,9 @@
 """What a function can reach: the Tensors and the values of Python that it may read without being handed them.
 
-From a function these are its closure, its defaults, its attributes and the global names that its code uses; from there attributes (``__dict__``,
-``__slots__``, and those of classes), items of lists, dicts, tuples and sets, and what functions and methods of the user that are found on the way
-can reach in turn. Of a module those names count that code which was found uses. A recording holds as long as all of it is as it was
-(``links.guard_of``).
+From a function these are its closure, its defaults, its attributes and the global names that its code uses; from there attributes
+(``__dict__``, ``__slots__``, and those of classes), items of lists, dicts, tuples and sets, and what functions and methods of the user that
+are found on the way can reach in turn. Of a module those names count that code which was found uses. A recording holds as long as all of it
+is as it was (``links.guard_of``).
 
 Code of the framework, of Python's library and of installed packages is not looked into, but for the functions that a decorator of theirs
 holds; what such code keeps to itself stays unseen.
@@ -56,10 +56,11 @@ _EXCLUDED = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdli
 class Reach:
     """Everything that was found.
 
-    tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts and
-    their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without another object taking its place.
-    iterators, random: the same, of iterators and of sources of random numbers, which matter only to a function that moves them. rates: links to
-    learning rates and scales, which a recording reads anew at each call. complete: False where there was too much.
+    tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts
+    and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
+    another object taking its place. iterators, random: the same, of iterators and of sources of random numbers, which matter only to a
+    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. complete: False where
+    there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -308,7 +309,14 @@ class Replayable:
 
 
 _EXACT = frozenset(PLAIN) | {types.BuiltinFunctionType, np.ufunc, types.CodeType}
-_VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()), operator.itemgetter, operator.attrgetter)
+_VIEWS: tuple[type, ...] = (
+    types.MappingProxyType,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+    operator.itemgetter,
+    operator.attrgetter,
+)
 
 
 def _elements_of(array: np.ndarray) -> Any:
@@ -325,7 +333,7 @@ def _random_state(source: Any) -> Any:
         return source.getstate()
     if isinstance(source, np.random.RandomState):
         kind, key, *rest = source.get_state(legacy=True)
-        return kind, key.tobytes(), *rest
+        return kind, np.asarray(key).tobytes(), *rest
     return repr(source.bit_generator.state)
 
 
@@ -385,7 +393,9 @@ READS_RATES = frozenset(("lr", "momentum", "betas", "param_groups", "get_last_lr
 """Names in code that reads the learning rate, or the factor of a GradScaler, as a number of Python."""
 
 _CLOCKS: dict[str, frozenset[str]] = {
-    "time": frozenset(f"{name}{unit}" for name in ("time", "perf_counter", "monotonic", "process_time") for unit in ("", "_ns")),
+    "time": frozenset(
+        f"{name}{unit}" for name in ("time", "perf_counter", "monotonic", "process_time") for unit in ("", "_ns")
+    ),
     "datetime": frozenset(("now", "utcnow", "today")),
 }
 
@@ -398,7 +408,7 @@ def unseen(codes: Mapping[types.CodeType, dict[str, Any]]) -> Iterator[str]:
         for name in used.globals & space.keys():
             value = space[name]
             module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            for clock in _CLOCKS.get(module, frozenset()) & {*used.names, *used.imports}:
+            for clock in _CLOCKS.get(str(module), frozenset()) & {*used.names, *used.imports}:
                 if module == "datetime" or value is sys.modules["time"]:
                     yield f"{name}.{clock}()"
                 elif value is getattr(sys.modules["time"], clock):

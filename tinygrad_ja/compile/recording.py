@@ -25,12 +25,12 @@ from ..backend.random import Generator
 from ..core.modes import modes
 from ..core.nested import found, mapped
 from ..core.operator import Operator
-from ..core.tape import LEAF, Leaf, Node, is_ours, next_number
+from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value
 from ..core.traced import Traced
-from .marks import BackwardOf, Draw, Numbers
 from .links import Link, same
+from .marks import BackwardOf, Draw, Numbers
 from .program import Source
 from .reach import READS_RATES, names_of
 

@@ -13,8 +13,8 @@ from ..core.tensor import Tensor
 
 class Call(NamedTuple):
     """The arguments of a call: ``key`` (calls of one key may share a program), ``arrays`` (those that the call brings, in order), ``leaves``
-    (Tensors that want gradients: they belong to the program, as parameters do), ``histories`` (place among the arrays, and Tensor, where that was
-    computed from others that want gradients), ``constants`` (Tensors whose elements are part of the key)."""
+    (Tensors that want gradients: they belong to the program, as parameters do), ``histories`` (place among the arrays, and Tensor, where
+    that was computed from others that want gradients), ``constants`` (Tensors whose elements are part of the key)."""
 
     key: Any
     arrays: list[Any]

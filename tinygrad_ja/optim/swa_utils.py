@@ -98,7 +98,6 @@ class AveragedModel(Module):
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
         self.n_averaged.array += 1
 
-
     def _count(self) -> Any:
         """``n_averaged`` as a number, which a recording reads anew at each call."""
         recording, array = modes.recording, self.n_averaged.array

@@ -253,8 +253,8 @@ def _copied(memory: Memory, source: Array, target: Array) -> list[Step]:
 
 def _writes(memory: Memory, program: Program, layout: Layout) -> list[Step]:
     """The copies of new values into the state; together, as if all were read before the first is written."""
-    done = {id(entry) for entry in layout.done_writes}
-    left = [entry for entry in program.writes if id(entry) not in done and entry[0].size]
+    done = {old for old, _ in layout.done_writes}
+    left = [entry for entry in program.writes if entry[0] not in done and entry[0].size]
     written = {old for old, _ in left}
     early: list[Step] = []
     late: list[Step] = []

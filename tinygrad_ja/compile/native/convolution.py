@@ -26,6 +26,11 @@ from .target import named, processor
 from .team import MOST
 from .turning import turn, turn_square
 
+WIDEST = 32
+"""Taps in a row, at most."""
+FRAME = 1 << 24
+"""Bytes of an image that is copied into a frame, at most."""
+
 
 class _Shape(NamedTuple):
     """What the text of a convolution depends on. ``vectors``: vectors of output channels that a tile has at once."""
@@ -110,21 +115,30 @@ def _tiles(axes: Sequence[Axis], most: int) -> list[Tile]:
         if whole < height.outputs:
             tiles.append(Tile(height.outputs - whole, width.outputs, range(whole, height.outputs, height.outputs - whole), range(1)))
         return tiles
-    pieces = -(-width.outputs // most)
-    columns = -(-width.outputs // pieces)
-    columns = min(width.outputs, -(-columns // width.period) * width.period)
-    whole = width.outputs // columns * columns
-    starts = (
-        [range(0, whole, columns)]
-        if whole > 2 * columns
-        else [range(c, c + columns, columns) for c in range(0, whole, columns)]
-    )
-    if whole < width.outputs:
-        starts.append(range(whole, width.outputs, width.outputs - whole))
+    columns, starts = _column_starts(width, most)
     for first in range(min(height.period, height.outputs)):
         for start in starts:
             tiles.append(Tile(1, min(columns, width.outputs - start.start), range(first, height.outputs, height.period), start))
     return tiles
+
+
+def _column_starts(axis: Axis, most: int) -> tuple[int, list[range]]:
+    """The columns of a tile that is a part of a row, and where such tiles begin, those apart that read the zeros around the picture."""
+    pieces = -(-axis.outputs // max(most // axis.period * axis.period, axis.period))
+    columns = -(-axis.outputs // pieces)
+    columns = min(axis.outputs, -(-columns // axis.period) * axis.period)
+    whole = axis.outputs // columns * columns
+    starts: list[range] = []
+    for first in range(0, whole, columns):
+        if starts and axis.inside(first, columns) and axis.inside(starts[-1].start, columns):
+            starts[-1] = range(starts[-1].start, first + columns, columns)
+        else:
+            starts.append(range(first, first + columns, columns))
+    if len(starts) > 4:
+        starts = [range(0, whole, columns)]
+    if whole < axis.outputs:
+        starts.append(range(whole, axis.outputs, axis.outputs - whole))
+    return columns, starts
 
 
 class _Run(NamedTuple):
@@ -148,14 +162,16 @@ def _range(code: Code, run: _Run, axis: Axis, tile: Tile, index: str) -> tuple[s
         for n in (0, run.rows - 1)
         for down in (0, spread)
     ]
-    if not axis.skips or (0 <= min(rows) and max(rows) < axis.size):
+    if 0 <= min(rows) and max(rows) < axis.size:
         return 0, run.rows
-    first = code.whole("add", code.whole("mul", index, step), run.row)
+    first, apart = code.whole("add", code.whole("mul", index, step), run.row), max(abs(run.row_step), 1)
     if run.row_step < 0:
-        low, high = code.whole("sub", first, axis.size - 1), code.whole("add", first, spread + 1)
+        before, behind = code.whole("sub", first, axis.size - 1), code.whole("add", first, spread)
     else:
-        low, high = code.whole("sub", -spread, first), code.whole("sub", axis.size, first)
-    return larger(code, low, 0), smaller(code, high, run.rows)
+        before, behind = code.whole("sub", -spread, first), code.whole("sub", axis.size - 1, first)
+    low = code.whole("udiv", code.whole("add", larger(code, before, 0), apart - 1), apart)
+    high = code.whole("udiv", code.whole("add", larger(code, behind, -1), apart), apart)
+    return low, smaller(code, high, run.rows)
 
 
 def _runs(axes: Sequence[Axis], tile: Tile) -> list[_Run]:
@@ -280,6 +296,9 @@ def correlation(
         w = w.swapaxes(0, 1)
     axes = axes_of(transposed, x.shape[2:], y.shape[2:], w.shape[2:], *geometry)
     given, made = picture(x), picture(y, contiguous=True)
+    picture(w, contiguous=True)
+    if axes[1].taps > WIDEST:
+        raise Unsupported(f"more than {WIDEST} taps in a row")
     images, channels, outputs = len(x), x.shape[1], y.shape[1]
     lanes = processor().vector // 4
     vectors = _best_vectors(axes, outputs, lanes)
@@ -290,8 +309,9 @@ def correlation(
     packed = blocks * channels * taps * each * 4
     biases = blocks * each * 4
     name, text, declared, frame = _convolution_text(shape, given._replace(address=0), made._replace(address=0))
+    if frame.nbytes > FRAME:
+        raise Unsupported("images that are too large to be copied")
     scratch = packed + biases + frame.nbytes * MOST
-    picture(w, contiguous=True)
     pack = _weights_text(channels, outputs, taps, each, w.strides[:2], bias is not None)
     weights = w.__array_interface__["data"][0]
     bias_at = 0

@@ -43,10 +43,9 @@ class Axis(NamedTuple):
         """How far apart that is in x."""
         return 1 if self.transposed else self.stride
 
-    @property
-    def skips(self) -> bool:
-        """Whether the taps that read the picture itself, not the zeros around it, follow each other."""
-        return self.taps == 1 or self.dilation == 1
+    def inside(self, first: int, count: int) -> bool:
+        """Whether outputs from ``first`` on, so many, read nothing but the picture itself."""
+        return all([0 <= p < self.size for q in range(first, first + count) for _, p in self.reads(q)])
 
     @property
     def border(self) -> Pair:
@@ -96,6 +95,10 @@ class Tile(NamedTuple):
     row_starts: range
     column_starts: range
 
+    def skips(self, axis: Axis) -> bool:
+        """Whether no such tile has to read the zeros on the left and on the right."""
+        return len(self.column_starts) == 1 or all([axis.inside(start, self.columns) for start in self.column_starts])
+
 
 # ---- pieces of text ----------------------------------------------------------------------------------
 
@@ -115,9 +118,9 @@ class Bordered:
 
     def __init__(self, axes: Sequence[Axis], channels: int, picture: Picture, tiles: Sequence[Tile] = ()) -> None:
         (self.top, below), (self.left, right) = [axis.border for axis in axes]
-        if tiles and all([tile.rows == 1 for tile in tiles]) and axes[0].skips:
+        if tiles and all([tile.rows == 1 for tile in tiles]):
             self.top = below = 0
-        if tiles and all([len(tile.column_starts) == 1 for tile in tiles]):
+        if tiles and all([tile.skips(axes[1]) for tile in tiles]):
             self.left = right = 0
         self.height, self.width, self.channels, self.picture = axes[0].size, axes[1].size, channels, picture
         self.needed = any((self.top, below, self.left, right))

@@ -14,9 +14,10 @@ import numpy as np
 from .code import F32, F64
 from .launches import Launch, Unsupported
 from .target import processor
-from .tiles import UNROLLED, Shape, panel_text, tile_shape, turned_text
+from .team import MOST
+from .tiles import UNROLLED, Shape, panel_function, tile_shape, turned_text
 from .tiles import tiles as compiled_tiles
-from .walks import WALK_WORDS, walk_text
+from .walks import PANEL_WORDS, WALK_WORDS, panels_text, walk_text
 
 CHUNK = 130_000
 """Multiplications of a chunk: some microseconds."""
@@ -82,6 +83,18 @@ def products(
     return _Product(a, b, out, panels if panels is not None else {}, key_b).launches()
 
 
+class Copy(NamedTuple):
+    """What a walk copies where it meets it: by which function, to which memory (and bytes of it for each worker), bytes from k to k there, and
+    how many elements there are for each k, in most places and in the last one."""
+
+    function: int = 0
+    buffers: int = 0
+    each: int = 0
+    step: int = 0
+    usual: int = 0
+    last: int = 0
+
+
 class _Product:
     def __init__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, panels: Panels, key: Any) -> None:
         self.dtype, self.panels, self.key = out.dtype, panels, key
@@ -100,29 +113,33 @@ class _Product:
         self.made: list[Launch] = []
         self.scratch, self.scratch_words = 0, list[int]()
         width = lanes * shape.vectors * itemsize
-        factor_b = self._panels(b_batch) or Factor(_address(b), b_batch, width, 0, b.strides[-2])
-        factor_a = self._turned(a_batch) or Factor(
-            _address(a), a_batch, a.strides[-2] * shape.rows, a.strides[-2], a.strides[-1]
-        )
+        self.k_near = k if k <= DEEP * 3 // 2 else -(-k // -(-k // DEEP) // UNROLLED) * UNROLLED + UNROLLED
+        self.by_columns = columns >= rows
+        self.copy = Copy()
+        plain_b = Factor(_address(b), b_batch, lanes * shape.vectors * b.strides[-1] if n > 1 else 0, 0, b.strides[-2])
+        plain_a = Factor(_address(a), a_batch, a.strides[-2] * shape.rows, a.strides[-2], a.strides[-1])
+        factor_b = self._panels(plain_b)
+        factor_a = self._turned(plain_a)
         batches = self.sizes[0] * self.sizes[1]
         batches_each, rows_each, columns_each = _divided(batches, rows, columns, m * n * k)
         blocks = [-(-batches // batches_each), -(-rows // rows_each), -(-columns // columns_each)]
-        k_near = k if k <= DEEP * 3 // 2 else -(-k // -(-k // DEEP) // UNROLLED) * UNROLLED + UNROLLED
         addresses, last = self._tiles()
         given = {
             "a": factor_a.address, "b": factor_b.address, "c": _address(out),
             "tile": addresses[0], "tile_edge": addresses[1], "tile_last": addresses[2], "tile_corner": addresses[3],
+            "copy": self.copy.function, "buffers": self.copy.buffers, "buffer_each": self.copy.each, "copied_row": itemsize,
+            "copied_step": self.copy.step, "left_usual": self.copy.usual, "left_last": self.copy.last,
             "batches": batches, "batches_each": batches_each, "batches_inner": self.sizes[1],
             "rows": rows, "rows_each": rows_each, "row_blocks": blocks[1],
             "columns": columns, "columns_each": columns_each, "column_blocks": blocks[2],
-            "columns_near": max(1, BLOCK // (k_near * width)), "k_near": k_near,
+            "columns_near": max(1, BLOCK // (self.k_near * width)), "k_near": self.k_near,
             "a_outer": factor_a.batch[0], "a_inner": factor_a.batch[1], "b_outer": factor_b.batch[0], "b_inner": factor_b.batch[1],
             "c_outer": c_batch[0], "c_inner": c_batch[1],
             "a_panel": factor_a.panel, "a_row": factor_a.row, "a_step": factor_a.step,
-            "panel": factor_b.panel, "b_step": factor_b.step, "c_panel": width,
+            "panel": factor_b.panel, "b_step": factor_b.step, "b_column": b.strides[-1], "c_panel": width,
             "c_tile": out.strides[-2] * shape.rows, "c_row": out.strides[-2], "k": k, "last": last,
         }  # fmt: skip
-        name, text = walk_text()
+        name, text = walk_text(self.by_columns)
         words = [given[word] for word in WALK_WORDS]
         declared = ("declare i64 @llvm.smin.i64(i64, i64)",)
         chunks = blocks[0] * blocks[1] * blocks[2]
@@ -135,54 +152,83 @@ class _Product:
         self.scratch_words.append(WALK_WORDS.index(word))
         return begin
 
-    def _panels(self, batch: Pair) -> Factor | None:
-        """Panels of B; None where it is read as it lies."""
-        b, itemsize, lanes, k = self.b, self.dtype.itemsize, self.lanes, self.k
+    def _panels(self, plain: Factor) -> Factor:
+        """B in panels, which are copied beforehand, or where a walk by columns meets them; or B as it lies."""
+        b, itemsize, lanes, k, vectors = self.b, self.dtype.itemsize, self.lanes, self.k, self.shape.vectors
         side_by_side = b.strides[-1] == itemsize or self.n == 1
         # The rows of a B with power-of-two strides share few places in the nearest cache, so it is read from the next one.
         extent = k * abs(b.strides[-2])
         if side_by_side and not (self.rows > 2 and extent > NEAR) and not (self.key is not None and extent > SHARED):
-            return None
-        vectors = self.shape.vectors
+            return plain
         step = lanes * vectors * itemsize
+        order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
+        function = panel_function(self.dtype, vectors, order)
+        if self.key is None and self.by_columns and self.rows > 1:
+            last = self.n - (self.columns - 1) * lanes * vectors
+            self.copy = Copy(
+                function, self._room(self.k_near * step * MOST, "buffers"), self.k_near * step, step, lanes * vectors, last
+            )
+            return plain
         nbytes = k * step
-        sizes = self.sizes if any(batch) else (1, 1)
+        sizes = self.sizes if any(plain.batch) else (1, 1)
         count = self.columns * sizes[0] * sizes[1]
-        made = (self.columns * nbytes * sizes[1], self.columns * nbytes) if any(batch) else (0, 0)
+        batch = (self.columns * nbytes * sizes[1], self.columns * nbytes) if any(plain.batch) else (0, 0)
         known = self.panels.get((self.key, vectors)) if self.key is not None else None
         if known is not None:
-            return Factor(known.address, made, nbytes, 0, step)
-        order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
+            return Factor(known.address, batch, nbytes, 0, step)
+        scratch_words: tuple[int, ...] = ()
         if self.key is None:
-            address, scratch_words = self._room(nbytes * count, "b"), (1,)
+            address, scratch_words = self._room(nbytes * count, "b"), (PANEL_WORDS.index("target"),)
         else:
             memory = np.empty(nbytes * count + 64, np.uint8)
-            address, scratch_words = memory.ctypes.data + 63 & ~63, ()
+            address = memory.ctypes.data + 63 & ~63
             self.panels[self.key, vectors] = Packed(memory, address, vectors)
-        pack = panel_text(self.dtype, vectors, order)
-        words = [_address(b), address, sizes[1], *batch, b.strides[-2], b.strides[-1], k, self.n, nbytes, self.columns]
-        self.made.append(Launch(pack.name, pack.text, pack.declared, words, count, scratch_words, self.scratch))
-        return Factor(address, made, nbytes, 0, step)
+        name, text = panels_text()
+        given = {
+            "b": plain.address, "target": address, "copy": function, "panels": self.columns, "batches_inner": sizes[1],
+            "b_outer": plain.batch[0], "b_inner": plain.batch[1], "wide": lanes * vectors, "k_stride": b.strides[-2],
+            "n_stride": b.strides[-1], "k": k, "columns": self.n, "size": nbytes,
+        }  # fmt: skip
+        self.made.append(Launch(name, text, (), [given[word] for word in PANEL_WORDS], count, scratch_words, self.scratch))
+        return Factor(address, batch, nbytes, 0, step)
 
-    def _turned(self, batch: Pair) -> Factor | None:
-        """A copy of an A whose columns are rows, tile by tile; None where it is read as it lies."""
-        a, itemsize, k, shape = self.a, self.dtype.itemsize, self.k, self.shape
+    def _turned(self, plain: Factor) -> Factor:
+        """An A whose columns lie side by side, tile by tile: copied beforehand, or where a walk by rows meets it; or A as it lies."""
+        a, itemsize, k, rows = self.a, self.dtype.itemsize, self.k, self.shape.rows
         if a.strides[-2] != itemsize or a.strides[-1] == itemsize or self.columns < 2 or k * abs(a.strides[-1]) < TURNED:
-            return None
-        step = -(-shape.rows // self.lanes) * self.lanes * itemsize
+            return plain
+        vectors = -(-rows // self.lanes)
+        step = vectors * self.lanes * itemsize
+        last = self.m - (self.rows - 1) * rows
+        if not self.by_columns:
+            function = panel_function(self.dtype, vectors, "row")
+            self.copy = Copy(function, self._room(self.k_near * step * MOST, "buffers"), self.k_near * step, step, rows, last)
+            return plain
         size = k * step + 64 * (1 + k // 16 % 2)  # tiles do not begin at equal places of the nearest cache
-        sizes = self.sizes if any(batch) else (1, 1)
+        sizes = self.sizes if any(plain.batch) else (1, 1)
         count = sizes[0] * sizes[1]
         address = self._room(count * self.rows * size, "a")
         chunks = max(1, min(32, k, self.m * k * itemsize // 65536))
         each = -(-k // chunks)
         chunks = -(-k // each)
-        turn = turned_text(self.dtype, shape.rows)
-        words = [_address(a), address, a.strides[-1], k, self.rows - 1, self.m - (self.rows - 1) * shape.rows, size]
-        words += [sizes[1], *batch, each, chunks, self.rows * size]
+        turn = turned_text(self.dtype, rows)
+        words = [
+            plain.address,
+            address,
+            a.strides[-1],
+            k,
+            self.rows - 1,
+            last,
+            size,
+            sizes[1],
+            *plain.batch,
+            each,
+            chunks,
+            self.rows * size,
+        ]
         self.made.append(Launch(turn.name, turn.text, turn.declared, words, chunks * count, (1,), self.scratch))
-        made = (self.rows * size * sizes[1], self.rows * size) if any(batch) else (0, 0)
-        return Factor(address, made, size, itemsize, step)
+        batch = (self.rows * size * sizes[1], self.rows * size) if any(plain.batch) else (0, 0)
+        return Factor(address, batch, size, itemsize, step)
 
     def _tiles(self) -> tuple[list[int], int]:
         """The addresses of the tiles: usual, last row, last column, both; and the columns of the last vector."""

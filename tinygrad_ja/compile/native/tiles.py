@@ -170,52 +170,48 @@ def turned_text(dtype: np.dtype, rows: int) -> Launch:
     return Launch(name, text, tuple(code.declared), [], 1)
 
 
-def panel_text(dtype: np.dtype, vectors: int, order: str) -> Launch:
-    """``pack(words, chunk, worker)``: copies the columns of one tile, for all k, side by side; missing columns are 0. Words: b, panels,
-    batches_inner, b_outer, b_inner, stride of k, stride of columns, k, columns, bytes of a panel, panels of a batch. order: which elements
-    of B lie side by side: those of a "row", of a "column", or "none"."""
+def panel_function(dtype: np.dtype, vectors: int, order: str) -> int:
+    """The address of ``panel(source, k_stride, n_stride, target, k, left)``, which copies a few vectors of columns, for each k side by side;
+    columns from ``left`` on are 0. order: which elements of the source lie side by side: those of a "row", of a "column", or "none". The
+    columns of a tile of A are copied in the same way."""
     lanes = processor().vector // dtype.itemsize
     code = Code(lanes)
     step, wide = dtype.itemsize, lanes * dtype.itemsize
-    b, panels = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
-    inner_count, b_outer, b_inner, k_stride, n_stride, k, columns, size, count = [code.word("%words", w) for w in range(2, 11)]
-    panel, batch = code.whole("urem", "%chunk", count), code.whole("udiv", "%chunk", count)
-    outer, inner = code.whole("udiv", batch, inner_count), code.whole("urem", batch, inner_count)
-    first = code.whole("mul", panel, lanes * vectors)
-    source = code.moved(code.moved(b, code.whole("mul", outer, b_outer)), code.whole("mul", inner, b_inner))
-    source = code.moved(source, code.whole("mul", first, n_stride))
-    target = code.moved(panels, code.whole("mul", "%chunk", size))
-    left = code.whole("sub", columns, first)
-    masks = _masks(code, left, vectors)
-    if order != "column":
-        with code.loop(0, k) as i:
-            row = code.moved(source, code.whole("mul", i, k_stride))
-            made = code.moved(target, code.whole("mul", i, wide * vectors))
-            for j in range(vectors):
-                if order == "row":
-                    vector = code.load(code.moved(row, j * wide), dtype, step, masks[j])
-                else:
-                    vector = code.load(code.moved(row, code.whole("mul", n_stride, j * lanes)), dtype, n_stride, masks[j])
-                code.store(vector, code.moved(made, j * wide), step)
+    if order == "column":
+        _turn_squares(code, dtype, vectors)
     else:
-        with code.loop(0, k, lanes) as i:
-            rest = code.mask_below(code.whole("sub", k, i))
+        masks = _masks(code, "%left", vectors)
+        with code.loop(0, "%k") as i:
+            row = code.moved("%source", code.whole("mul", i, "%k_stride"))
+            made = code.moved("%target", code.whole("mul", i, wide * vectors))
             for j in range(vectors):
-                rows = []
-                for r in range(lanes):
-                    n = j * lanes + r
-                    exists = code.plain(f"icmp slt i64 {n}, {left}")
-                    mask = code.plain(f"and <{lanes} x i1> {rest}, {code.spread(exists, 'i1')}")
-                    place = code.moved(code.moved(source, code.whole("mul", n_stride, n)), code.whole("mul", i, step))
-                    rows.append(code.load(place, dtype, step, mask).text)
-                for r, text in enumerate(transposed(code, dtype, rows)):
-                    k_here = code.whole("add", i, r)
-                    with code.when(code.plain(f"icmp slt i64 {k_here}, {k}")):
-                        made = code.moved(target, code.whole("mul", k_here, wide * vectors))
-                        code.store(Value(text, dtype), code.moved(made, j * wide), step)
+                place, stride = code.moved(row, j * wide), str(step)
+                if order == "none":
+                    place, stride = code.moved(row, code.whole("mul", "%n_stride", j * lanes)), "%n_stride"
+                code.store(code.load(place, dtype, stride, masks[j]), code.moved(made, j * wide), step)
     code.line("ret void")
-    name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "panel")
-    return Launch(name, text, tuple(code.declared), [], 1)
+    names = "ptr noalias %source, i64 %k_stride, i64 %n_stride, ptr noalias %target, i64 %k, i64 %left"
+    name, text = named(code.definition(f"void @NAME({names})"), "panel")
+    return compiled({name: text}, "\n".join(code.declared))[name]
+
+
+def _turn_squares(code: Code, dtype: np.dtype, vectors: int) -> None:
+    """The copy where the elements of a column lie side by side: squares are read column by column and written row by row."""
+    lanes, step = code.lanes, dtype.itemsize
+    with code.loop(0, "%k", lanes) as i:
+        rest = code.mask_below(code.whole("sub", "%k", i))
+        for j in range(vectors):
+            columns = []
+            for n in range(j * lanes, (j + 1) * lanes):
+                exists = code.plain(f"icmp slt i64 {n}, %left")
+                mask = code.plain(f"and <{lanes} x i1> {rest}, {code.spread(exists, 'i1')}")
+                place = code.moved(code.moved("%source", code.whole("mul", "%n_stride", n)), code.whole("mul", i, step))
+                columns.append(code.load(place, dtype, step, mask).text)
+            for r, text in enumerate(transposed(code, dtype, columns)):
+                k = code.whole("add", i, r)
+                with code.when(code.plain(f"icmp slt i64 {k}, %k")):
+                    made = code.moved("%target", code.whole("mul", k, lanes * step * vectors))
+                    code.store(Value(text, dtype), code.moved(made, j * lanes * step), step)
 
 
 def transposed(code: Code, dtype: np.dtype, rows: list[str]) -> list[str]:

@@ -1,14 +1,15 @@
-"""The walk over the tiles of a matrix product: which tile is computed when. It is the same text for all products; what differs is in its words.
+"""The walks over the tiles of a matrix product: which tile is computed when. Their texts are the same for all products; what differs is in words.
 
 A chunk has some batches, some rows of tiles and some columns of tiles. Columns go by in blocks, of which B stays in a cache; within a block k
-goes by in pieces, of which a tile of A stays in the nearest cache; for each piece all rows go by, and for each row the columns of the block.
+goes by in pieces. For each piece a walk by rows takes a tile of A, copies it if need be, and meets all columns of the block; a walk by columns
+takes a panel of B, copies it if need be, and meets all rows.
 """
 
 from __future__ import annotations
 
 from .target import named
 
-_WALK = """
+_BEGIN = """
 define void @NAME(ptr noalias %words, i64 %chunk, i64 %worker) {
 entry:
 WORDS
@@ -26,6 +27,9 @@ WORDS
   %n0 = mul i64 %bb, %batches_each
   %n1.all = add i64 %n0, %batches_each
   %n1 = call i64 @llvm.smin.i64(i64 %n1.all, i64 %batches)
+  %own = mul i64 %worker, %buffer_each
+  %buffer = getelementptr i8, ptr %buffers, i64 %own
+  %copies = icmp ne ptr %copy, null
   br label %batch
 batch:
   %n = phi i64 [ %n0, %entry ], [ %n.next, %batch.end ]
@@ -68,7 +72,10 @@ depth.body:
   %a.d = getelementptr i8, ptr %a.n, i64 %ad
   %b.d = getelementptr i8, ptr %b.n, i64 %bd
   %add = icmp sgt i64 %d, 0
-  br label %row
+  br label %FIRST
+"""
+
+_BY_ROWS = """
 row:
   %i = phi i64 [ %i0, %depth.body ], [ %i.next, %row.end ]
   %i.more = icmp slt i64 %i, %i1
@@ -81,9 +88,18 @@ row.body:
   %c.i = getelementptr i8, ptr %c.n, i64 %ci.off
   %inner.tile = select i1 %i.last, ptr %tile_edge, ptr %tile
   %last.tile = select i1 %i.last, ptr %tile_corner, ptr %tile_last
+  %left = select i1 %i.last, i64 %left_last, i64 %left_usual
+  br i1 %copies, label %copied, label %column.begin
+copied:
+  call void %copy(ptr %a.i, i64 %a_step, i64 0, ptr %buffer, i64 %kk, i64 %left)
+  br label %column.begin
+column.begin:
+  %a.tile = phi ptr [ %a.i, %row.body ], [ %buffer, %copied ]
+  %row.tile = phi i64 [ %a_row, %row.body ], [ %copied_row, %copied ]
+  %step.tile = phi i64 [ %a_step, %row.body ], [ %copied_step, %copied ]
   br label %column
 column:
-  %j = phi i64 [ %g, %row.body ], [ %j.next, %column.body ]
+  %j = phi i64 [ %g, %column.begin ], [ %j.next, %column.body ]
   %j.more = icmp slt i64 %j, %g1
   br i1 %j.more, label %column.body, label %row.end
 column.body:
@@ -93,12 +109,56 @@ column.body:
   %c.j = getelementptr i8, ptr %c.i, i64 %cj
   %j.last = icmp eq i64 %j, %columns.less
   %function = select i1 %j.last, ptr %last.tile, ptr %inner.tile
-  call void %function(ptr %a.i, i64 %a_row, i64 %a_step, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
+  call void %function(ptr %a.tile, i64 %row.tile, i64 %step.tile, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
   %j.next = add i64 %j, 1
   br label %column
 row.end:
   %i.next = add i64 %i, 1
   br label %row
+"""
+
+_BY_COLUMNS = """
+column:
+  %j = phi i64 [ %g, %depth.body ], [ %j.next, %column.end ]
+  %j.more = icmp slt i64 %j, %g1
+  br i1 %j.more, label %column.body, label %depth.end
+column.body:
+  %j.last = icmp eq i64 %j, %columns.less
+  %bj = mul i64 %j, %panel
+  %b.j = getelementptr i8, ptr %b.d, i64 %bj
+  %cj = mul i64 %j, %c_panel
+  %c.j = getelementptr i8, ptr %c.n, i64 %cj
+  %inner.tile = select i1 %j.last, ptr %tile_last, ptr %tile
+  %last.tile = select i1 %j.last, ptr %tile_corner, ptr %tile_edge
+  %left = select i1 %j.last, i64 %left_last, i64 %left_usual
+  br i1 %copies, label %copied, label %row.begin
+copied:
+  call void %copy(ptr %b.j, i64 %b_step, i64 %b_column, ptr %buffer, i64 %kk, i64 %left)
+  br label %row.begin
+row.begin:
+  %b.tile = phi ptr [ %b.j, %column.body ], [ %buffer, %copied ]
+  %step.tile = phi i64 [ %b_step, %column.body ], [ %copied_step, %copied ]
+  br label %row
+row:
+  %i = phi i64 [ %i0, %row.begin ], [ %i.next, %row.body ]
+  %i.more = icmp slt i64 %i, %i1
+  br i1 %i.more, label %row.body, label %column.end
+row.body:
+  %i.last = icmp eq i64 %i, %rows.less
+  %ai.off = mul i64 %i, %a_panel
+  %a.i = getelementptr i8, ptr %a.d, i64 %ai.off
+  %ci.off = mul i64 %i, %c_tile
+  %c.i = getelementptr i8, ptr %c.j, i64 %ci.off
+  %function = select i1 %i.last, ptr %last.tile, ptr %inner.tile
+  call void %function(ptr %a.i, i64 %a_row, i64 %a_step, ptr %b.tile, i64 %step.tile, ptr %c.i, i64 %c_row, i64 %kk, i64 %last, i1 %add)
+  %i.next = add i64 %i, 1
+  br label %row
+column.end:
+  %j.next = add i64 %j, 1
+  br label %column
+"""
+
+_END = """
 depth.end:
   br label %depth
 block.end:
@@ -111,19 +171,54 @@ end:
 }
 """
 
+_PANELS = """
+define void @NAME(ptr noalias %words, i64 %chunk, i64 %worker) {
+entry:
+WORDS
+  %panel = urem i64 %chunk, %panels
+  %batch = udiv i64 %chunk, %panels
+  %outer = udiv i64 %batch, %batches_inner
+  %inner = urem i64 %batch, %batches_inner
+  %bo = mul i64 %outer, %b_outer
+  %bi = mul i64 %inner, %b_inner
+  %first = mul i64 %panel, %wide
+  %bn = mul i64 %first, %n_stride
+  %b.o = getelementptr i8, ptr %b, i64 %bo
+  %b.i = getelementptr i8, ptr %b.o, i64 %bi
+  %source = getelementptr i8, ptr %b.i, i64 %bn
+  %at = mul i64 %chunk, %size
+  %place = getelementptr i8, ptr %target, i64 %at
+  %left = sub i64 %columns, %first
+  call void %copy(ptr %source, i64 %k_stride, i64 %n_stride, ptr %place, i64 %k, i64 %left)
+  ret void
+}
+"""
+
 WALK_WORDS = (
-    "a b c tile tile_edge tile_last tile_corner batches batches_each batches_inner "
-    "rows rows_each row_blocks columns columns_each column_blocks columns_near k_near a_outer a_inner b_outer b_inner "
-    "c_outer c_inner a_panel a_row a_step panel b_step c_panel c_tile c_row k last"
+    "a b c tile tile_edge tile_last tile_corner copy buffers buffer_each copied_row copied_step left_usual left_last batches batches_each "
+    "batches_inner rows rows_each row_blocks columns columns_each column_blocks columns_near k_near a_outer a_inner b_outer b_inner c_outer "
+    "c_inner a_panel a_row a_step panel b_step b_column c_panel c_tile c_row k last"
 ).split()
-_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner"})
+PANEL_WORDS = "b target copy panels batches_inner b_outer b_inner wide k_stride n_stride k columns size".split()
+_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner", "copy", "buffers", "target"})
 
 
-def walk_text() -> tuple[str, str]:
-    """Its name and its text."""
+def _read(names: list[str]) -> str:
+    """Instructions that read the words."""
     lines = []
-    for place, word in enumerate(WALK_WORDS):
+    for place, word in enumerate(names):
         lines.append(f"  %{word}.at = getelementptr i64, ptr %words, i64 {place}")
         lines.append(f"  %{word} = load {'ptr' if word in _POINTERS else 'i64'}, ptr %{word}.at")
-    lines += ["  %columns.less = sub i64 %columns, 1", "  %rows.less = sub i64 %rows, 1"]
-    return named(_WALK.replace("WORDS", "\n".join(lines)), "walk")
+    return "\n".join(lines)
+
+
+def walk_text(by_columns: bool) -> tuple[str, str]:
+    """The name and the text of a walk."""
+    words = _read(WALK_WORDS) + "\n  %columns.less = sub i64 %columns, 1\n  %rows.less = sub i64 %rows, 1"
+    text = _BEGIN + (_BY_COLUMNS if by_columns else _BY_ROWS) + _END
+    return named(text.replace("WORDS", words).replace("FIRST", "column" if by_columns else "row"), "walk")
+
+
+def panels_text() -> tuple[str, str]:
+    """The name and the text of what copies all panels of B: a chunk is one panel."""
+    return named(_PANELS.replace("WORDS", _read(PANEL_WORDS)), "panels")

@@ -33,7 +33,8 @@ import numpy as np
 
 from ..program import Array, Instruction, Program
 from .dead_code import dead_code
-from .rewriting import Writer, cut_axis, is_plain
+from .rewriting import Writer, cut_axis, is_plain, size_of
+from .stacking import Stacks
 from .sums import sums_of
 
 
@@ -47,11 +48,15 @@ class _Algebra:
         self.writer = Writer(program)
         self.signs = _seen_signs(program)
         self.readers: dict[Array, int] = {}
+        whole = set(program.wanted)
         for instruction in program.instructions:
             for array in instruction.inputs:
                 self.readers[array] = self.readers.get(array, 0) + 1
+            if instruction.function != "slice":
+                whole.update(instruction.inputs)
         for array in program.wanted:
             self.readers[array] = self.readers.get(array, 0) + 2
+        self.sliced = {a for a in self.readers if a not in whole}  # read in slices only
         sums = sums_of(program).values()
         self.sums = {found.output: found.terms for found in sums}
         self.partial = {add.output for found in sums for add in found.adds} - set(self.sums)
@@ -267,7 +272,7 @@ def _view(self: _Algebra, i: Instruction) -> Array | None:
     if i.function != "slice" or maker is None or not is_plain(key, x.ndim):
         return None
     if maker.kind == "join":
-        return _slice_of_join(self, i, maker, key)
+        return _slice_of_join(self, i, maker, key) or _slices_of_pieces(self, i, maker, key)
     if maker.kind == "place" and maker.inputs[0].shape == i.output.shape and maker.options["key"] == key:
         return maker.inputs[0]
     return None
@@ -291,6 +296,16 @@ def _slice_of_join(self: _Algebra, i: Instruction, join: Instruction, key: Any) 
     return None
 
 
+def _slices_of_pieces(self: _Algebra, i: Instruction, join: Instruction, key: Any) -> Array | None:
+    """A slice across all pieces, as the join of slices, if nobody reads the whole join."""
+    axis = join.options["axis"] % i.output.ndim
+    whole = (key[axis].start, key[axis].stop) == (0, join.output.shape[axis])
+    if not whole or join.output not in self.sliced or any([p.shape[axis] == 0 for p in join.inputs]):
+        return None
+    pieces = [self.writer.slice(p, (*key[:axis], slice(0, p.shape[axis], 1), *key[axis + 1 :])) for p in join.inputs]
+    return self.writer.join(pieces, axis)
+
+
 def _join(self: _Algebra, i: Instruction) -> Array | None:
     """Neighbouring slices of one array, one behind the other, are one slice."""
     axis, writer = i.options["axis"] % i.output.ndim, self.writer
@@ -299,6 +314,10 @@ def _join(self: _Algebra, i: Instruction) -> Array | None:
         maker = writer.maker(piece, "join")
         nested = maker is not None and maker.options["axis"] % piece.ndim == axis and self.readers.get(piece, 0) < 2
         pieces.extend(maker.inputs if nested and maker is not None else (piece,))
+    if size_of(i.output.shape[:axis]) == 1 and i.output.size:
+        block = Stacks(writer, gathers=False).block(pieces)
+        if block is not None:
+            return writer.reshape(block, i.output.shape)
     runs: list[Array] = []
     for piece in pieces:
         if piece.shape[axis]:

@@ -22,6 +22,8 @@ from .sums import Sum, sums_of
 _ALONE = ("random", "call", "group")
 _SMALL_PRODUCT = 256
 """Rows below which a product is worth the copying of its operand."""
+_SMALL_STACK = 4096
+"""Elements of a product up to which a stack of them is better than one after the other."""
 _FEW = 4
 _ATTEMPTS = 4
 _PARTS = {"forward": 0, "backward": 1, "update": 2}
@@ -192,6 +194,8 @@ class Batches:
             return i
         if i.kind == "matmul" and (i.inputs[0].ndim != 2 or i.inputs[1].ndim != 2):
             return i
+        if i.kind in ("map", "reduce") and i.source.part == "update":
+            return i  # parameters lie apart, and their updates are fused one by one
         if (i.kind == "add_at" and i.function == "take") or (
             i.kind == "place" and not is_plain(i.options["key"], i.output.ndim)
         ):
@@ -393,7 +397,11 @@ class Batches:
         cost = sum([plan.cost for plan in plans if plan is not None])
         if cost and len(members) < _FEW and members[0].kind != "matmul":
             return False  # the gates of one time step rather than a step of each of several
+        if members[0].kind == "matmul" and all(plans) and (len(members) < _FEW or members[0].output.size > _SMALL_STACK):
+            return False  # products of their own, which a stack makes no faster
         saved = (len(members) - 1) * STARTING
+        if members[0].kind in ("map", "reduce"):
+            saved //= 8  # fused with their neighbours they cost next to nothing
         if members[0].kind == "matmul":
             rows = min(members[0].output.shape)
             saved *= 8 if rows <= _SMALL_PRODUCT else 1

@@ -25,6 +25,7 @@ from typing import Any
 
 from ..program import Array, Instruction, Program
 from .rewriting import Writer, with_instructions
+from .slices import slices_first
 from .views import views
 
 LARGEST_BODY = 96
@@ -61,7 +62,7 @@ class _Unit:
 
 def fusion(program: Program, *, row_reductions: bool = True, largest: int = LARGEST_BODY) -> Program:
     """The program with groups. ``row_reductions``: whether a group may use sums over its rows. ``largest``: instructions of a group."""
-    return _Fusion(_with_kept_axes(program), row_reductions, largest).run()
+    return _Fusion(slices_first(_with_kept_axes(program)), row_reductions, largest).run()
 
 
 def _with_kept_axes(program: Program) -> Program:
@@ -122,7 +123,7 @@ class _Fusion:
         home: _Unit | None = None
         for unit in self.candidates(i):
             if home is not None and unit is not home:
-                if self.fits(unit, i) and self.may_merge(home, unit):
+                if (self.fits(unit, i) or _is_of_rows(unit, home)) and self.may_merge(home, unit):
                     home = self.merged(home, unit)
             elif home is None and self.fits(unit, i) and self.may_join(unit, i):
                 home = unit
@@ -163,11 +164,12 @@ class _Fusion:
 
     def may_merge(self, a: _Unit, b: _Unit) -> bool:
         """Whether two groups can be one: of one space, no longer than allowed, and with no way from one to the other through a third."""
-        if a.space != b.space or len(a.members) + len(b.members) >= self.largest:
+        of_rows = a.space != b.space
+        if len(a.members) + len(b.members) >= self.largest or (of_rows and not _is_of_rows(b, a)):
             return False
         if a.inner and b.inner and a.inner != b.inner:
             return False
-        inner = max(a.inner, b.inner)
+        inner = len(a.space or ()) - _rows_of(b) if of_rows else max(a.inner, b.inner)
         if any([m.outputs[0] in unit.outer and not _is_outer(m, inner) for unit in (a, b) for _, m in unit.members]):
             return False
         for one, other in ((a, b), (b, a)):
@@ -214,7 +216,9 @@ class _Fusion:
 
     def merged(self, a: _Unit, b: _Unit) -> _Unit:
         """Two groups as one."""
-        if len(a.members) < len(b.members):
+        if a.space != b.space:
+            a.inner = len(a.space or ()) - _rows_of(b)
+        elif len(a.members) < len(b.members):
             a, b = b, a
         a.members = sorted([*a.members, *b.members], key=lambda entry: entry[0])
         a.inner = max(a.inner, b.inner)
@@ -261,6 +265,21 @@ class _Fusion:
             for a in self.program.wanted:
                 self._read_by.setdefault(a, set()).add(None)
         return [array] if self._read_by.get(array, set()) - {unit} else []
+
+
+def _rows_of(unit: _Unit) -> int:
+    """How many axes at the front an array of row values has before its axes of size 1."""
+    space = unit.space or ()
+    return len(space) - next((k for k, n in enumerate(space[::-1]) if n != 1), len(space))
+
+
+def _is_of_rows(unit: _Unit, whole: _Unit) -> bool:
+    """Whether a group computes one value for each row of another one, and nothing else."""
+    space, of = unit.space or (), whole.space or ()
+    rows = _rows_of(unit)
+    if not 0 < rows < len(space) == len(of) or space[:rows] != of[:rows] or whole.inner not in (0, len(of) - rows):
+        return False
+    return all([m.kind == "map" for _, m in unit.members])
 
 
 def _is_outer(i: Instruction, inner: int) -> bool:

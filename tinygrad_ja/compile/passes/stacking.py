@@ -119,13 +119,21 @@ class Stacks:
             return Plan("block", 0, (runs[0], size))
         item = arrays[0].dtype.itemsize
         cost = sum([self._copied(root) if root.size == n * size else n * size * item + RUN for root, _, n in runs])
-        if self.gathers and len(parts) > 3 and all([o % size == 0 and r.size % size == 0 for r, o, _ in runs]):
-            roots = dict.fromkeys([root for root, _ in parts])
+        roots = dict.fromkeys([root for root, _ in parts])
+        scattered = self.gathers and 1 < 2 * len(roots) <= len(parts)  # parts of a few arrays
+        if scattered and all([o % size == 0 and r.size % size == 0 for r, o, _ in runs]):
             new = [r for r in roots if r not in self._chain(size, arrays[0].dtype)[1]] if len(roots) > 1 else []
             gather = len(parts) * size * item + 3 * RUN + sum([self._copied(r) for r in new])
             if gather < cost:
                 return Plan("take", gather, (parts, size))
         return Plan("join", cost, (runs, size))
+
+    def block(self, arrays: Sequence[Array]) -> Array | None:
+        """The part of one array in which these lie one behind the other, if they do."""
+        if any([not a.size for a in arrays]):
+            return None
+        plan = self._plan_of_parts(arrays, math.gcd(*[a.size for a in arrays]))
+        return self._make(plan, (sum([a.size for a in arrays]),)) if plan.how == "block" else None
 
     def _copied(self, root: Array) -> int:
         """What it costs to have an array as a piece of a join: nothing where the instruction that makes it may write into its place."""

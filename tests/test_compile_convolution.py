@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from program_builder import Builder
 
 import tinygrad_ja as tg
 from tinygrad_ja.compile.lower import Call, Shape, Slot
@@ -92,6 +93,12 @@ CASES: list[tuple[int, int, int, list[Geometry]]] = [
     (2, 4, 20, [(50, 1, 1, 0, 1), (61, 1, 1, 0, 1)]),
     (3, 8, 16, [(100, 9, 4, 4, 1)]),
     (2, 3, 7, [(11, 3, 3, 2, 2), (70, 2, 5, 0, 3)]),
+    (1, 3, 5, [(44, 3, 1, 1, 1), (90, 5, 1, 2, 1)]),
+    (2, 4, 3, [(40, 3, 1, 4, 4), (33, 3, 1, 4, 4)]),
+    (1, 2, 18, [(36, 4, 4, 0, 1), (100, 4, 4, 0, 1)]),
+    (2, 2, 3, [(60, 7, 2, 3, 1), (61, 7, 2, 3, 1)]),
+    (2, 3, 5, [(200, 50, 1, 20, 1)]),
+    (1, 3, 5, [(700, 40, 3, 7, 2)]),
 ]
 
 
@@ -165,6 +172,25 @@ def test_others_run_as_operators() -> None:
         geometry: dict[str, Any] = {"stride": (1, 1), "before": (1, 1), "dilation": (1, 1), "size": (6, 6), "bias": None}
         program = program_of("convolution", {"input": a, "weight": b}, [((2, 4, 6, 6), a.dtype)], groups=groups, **geometry)
         check(program, [a, b], notes=1)
+    a, b = rng.standard_normal((1, 1, 2, 80)).astype(F), rng.standard_normal((2, 1, 2, 40)).astype(F)
+    geometry = {"stride": (1, 1), "before": (0, 0), "dilation": (1, 1), "size": (1, 41), "bias": None, "groups": 1}
+    check(program_of("convolution", {"input": a, "weight": b}, [((1, 2, 1, 41), F)], **geometry), [a, b], notes=2)
+
+
+def test_arrays_in_other_layouts() -> None:
+    """An image whose channels come last, parts of joined arrays, and a weight that is turned."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3, 9, 10, 4)).astype(F), rng.standard_normal((3, 4, 9, 10)).astype(F)
+    w = rng.standard_normal((4, 6, 3, 3)).astype(F)
+    b = Builder()
+    geometry: dict[str, Any] = {"stride": (1, 1), "before": (1, 1), "dilation": (1, 1), "size": (9, 10), "groups": 1}
+    slots = {"input": Slot(0, False), "weight": Slot(1, False), "bias": None}
+    call = Call(OPERATORS["convolution"], {**slots, **geometry}, Shape((3, 6, 9, 10)))
+    weight = b.transpose(b.argument(w), 1, 0, 2, 3)
+    last = b.add("call", "convolution", [b.transpose(b.argument(x), 0, 3, 1, 2), weight], (3, 6, 9, 10), run=call)
+    first = b.add("call", "convolution", [b.argument(y), weight], (3, 6, 9, 10), run=call)
+    joined = b.join(first, b.map("negative", last), axis=1)
+    check(b.program(joined), [w, x, y], notes=2)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

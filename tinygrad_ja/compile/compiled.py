@@ -14,6 +14,7 @@ Anything that does not fit a known recording is recorded anew; a function that n
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import types
 import warnings
@@ -120,6 +121,15 @@ class Compiled(Replayable):
                 if entry.holds():
                     return entry
         return None
+
+    def __reduce__(self) -> Any:
+        """Copies and pickles know the function and the options; they record anew."""
+        named: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for part in getattr(self, "__qualname__", "").split("."):
+            named = getattr(named, part, None)
+        if named is self:
+            return self.__qualname__
+        return Compiled, (self.__wrapped__, self.disable, self.backend, self.cache_size)
 
     # -- recording
 

@@ -43,8 +43,10 @@ from .updates import live_names
 MOST = 100_000
 """Links that are looked at; a function that reaches more is not compiled."""
 
-COMPARED = 1 << 20
-"""Bytes of a NumPy array up to which all of its elements are compared before a replay; of larger ones only some."""
+COMPARED = 4096
+"""Bytes of a NumPy array up to which all of its elements are compared before a replay (some 0.3 µs)."""
+SAMPLED = 256
+"""Elements of a larger one that are compared."""
 
 _OPAQUE = (Generator, GradScaler, LRScheduler, types.TracebackType, types.FrameType, types.CodeType)
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType, np.ufunc)
@@ -320,12 +322,15 @@ _VIEWS: tuple[type, ...] = (
 
 
 def _elements_of(array: np.ndarray) -> Any:
-    """What two states of an array are compared by: all elements, or every n-th of a large one."""
+    """What two states of an array are compared by: all elements, or some hundred of a large one, spread evenly."""
     if array.dtype.hasobject:
         return array.shape, list(map(id, array.flat))
     if array.nbytes <= COMPARED:
         return array.shape, array.tobytes()
-    return array.shape, array.flat[:: array.nbytes // (COMPARED // 16)].tobytes()
+    if array.flags.c_contiguous:
+        return array.shape, array.reshape(-1)[:: array.size // SAMPLED].tobytes()
+    steps = tuple([slice(None, None, max(1, n // 8)) for n in array.shape])
+    return array.shape, array[steps].tobytes()
 
 
 def _random_state(source: Any) -> Any:

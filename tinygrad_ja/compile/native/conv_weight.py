@@ -15,7 +15,7 @@ import numpy as np
 
 from .code import F32, Code, Value
 from .launches import Launch, Unsupported
-from .pictures import Axis, Bordered, Picture, add_product, axes_of, picture, smaller, spread_element
+from .pictures import FRAME, Axis, Bordered, Picture, add_product, axes_of, picture, smaller, spread_element
 from .target import named, processor
 from .team import MOST
 from .turning import turn, turn_square
@@ -24,6 +24,10 @@ SHARES = 8
 """Shares of the images, at most."""
 BATCH = 128
 """Outputs of the images that are laid out together, about."""
+BAND = 512
+"""Outputs of an image that are laid out together, at most."""
+MOST_TAPS = 256
+"""Taps of a channel, at most."""
 SHARE_BYTES = 1 << 19
 """Bytes of all shares, at most."""
 
@@ -32,7 +36,7 @@ Tap = tuple[int, int, int]
 
 class _Shape(NamedTuple):
     """What the text depends on. ``vectors``: vectors of channels of g that are worked on together; ``each``: images of a share;
-    ``batch``: images that are laid out together."""
+    ``batch``, ``rows``: images, and rows of outputs of each, that are laid out together."""
 
     axes: tuple[Axis, Axis]
     images: int
@@ -41,6 +45,7 @@ class _Shape(NamedTuple):
     vectors: int
     each: int
     batch: int
+    rows: int
 
 
 def _groups(axes: Sequence[Axis], channels: int, vectors: int) -> tuple[int, list[list[Tap]]]:
@@ -78,12 +83,12 @@ def _text(shape: _Shape, x: Picture, g: Picture) -> tuple[str, str, tuple[str, .
     lanes = processor().vector // 4
     code = Code(lanes)
     word = {name: code.word("%words", k, "ptr") for k, name in enumerate("x g sums room".split())}
-    axes, images, channels, outputs, vectors, each, batch = shape
+    axes, images, channels, outputs, vectors, each, batch, rows = shape
     height, width = axes
     wide = lanes * vectors
     blocks = -(-outputs // wide)
-    frame = Bordered(axes, channels, x)
-    count = height.outputs * width.outputs
+    frame = Bordered(axes, channels, x, rows=rows if rows < height.outputs else 0)
+    count = rows * width.outputs
     turned = -(-count // lanes) * lanes * wide * 4
     room = (frame.nbytes + turned) * batch
     share, block = code.whole("udiv", "%chunk", blocks), code.whole("urem", "%chunk", blocks)
@@ -97,27 +102,28 @@ def _text(shape: _Shape, x: Picture, g: Picture) -> tuple[str, str, tuple[str, .
     frame.clear(code, mine, batch)
     first = code.whole("mul", share, each)
     last = code.whole("add", first, each)
-    code.declare("i64 @llvm.smin.i64(i64, i64)")
-    last = code.plain(f"call i64 @llvm.smin.i64(i64 {last}, i64 {images})")
+    last = smaller(code, last, images)
     left = code.whole("sub", outputs, code.whole("mul", block, wide)) if outputs % wide else ""
     together, groups = _groups(axes, channels, vectors)
-    with code.loop(first, last, batch) as n:
-        here_count = code.plain(f"call i64 @llvm.smin.i64(i64 {code.whole('sub', last, n)}, i64 {batch})")
+    with code.loop(first, last, batch) as n, code.loop(0, height.outputs // rows) as band:
+        together_now = smaller(code, code.whole("sub", last, n), batch)
+        row = code.whole("mul", band, rows * height.stride)
         source, image_step = code.moved(mine, frame.begin), frame.nbytes
         if not frame.needed:
-            source, image_step = code.moved(word["x"], code.whole("mul", n, x.image)), x.image
-        with code.loop(0, here_count) as b:
+            source, image_step = frame.copy(code, code.moved(word["x"], code.whole("mul", n, x.image)), mine, row), x.image
+        with code.loop(0, together_now) as b:
             number = code.whole("add", n, b)
             room_here = code.moved(mine, code.whole("mul", b, frame.nbytes))
-            frame.copy(code, code.moved(word["x"], code.whole("mul", number, x.image)), room_here)
+            frame.copy(code, code.moved(word["x"], code.whole("mul", number, x.image)), room_here, row)
             cotangent = code.moved(word["g"], code.whole("mul", number, g.image))
             cotangent = code.moved(cotangent, code.whole("mul", block, wide * g.channel))
+            cotangent = code.moved(cotangent, code.whole("mul", band, 4 * count))
             turn(code, cotangent, code.moved(turned_at, code.whole("mul", b, turned)), count, vectors, g.channel, left)
         with code.loop(0, channels // together) as c:
             here = code.moved(source, code.whole("mul", c, together * frame.channel))
             made = code.moved(sums, code.whole("mul", c, together * taps * wide * 4))
             for group in groups:
-                _add_group(code, shape, group, frame, (here, image_step), (turned_at, turned), made, here_count)
+                _add_group(code, shape, group, frame, (here, image_step), (turned_at, turned), made, together_now)
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "conv_weight")
     return name, text, tuple(code.declared), room, size
@@ -138,7 +144,7 @@ def _add_group(
     for (tap, v), slot in slots.items():
         code.line(f"store {kind} {code.load(place(tap, v), F32, 4).text}, ptr {slot}")
     across = _outputs_at_once(shape.axes, vectors)
-    with code.loop(0, count) as image, code.loop(0, height.outputs) as row, code.loop(0, width.outputs, across) as column:
+    with code.loop(0, count) as image, code.loop(0, shape.rows) as row, code.loop(0, width.outputs, across) as column:
         here = code.moved(code.moved(x[0], code.whole("mul", image, x[1])), code.whole("mul", row, height.stride * frame.row))
         here = code.moved(here, code.whole("mul", column, 4 * width.stride))
         number = code.whole("add", code.whole("mul", row, width.outputs), column)
@@ -204,9 +210,13 @@ def weight_gradient(x: np.ndarray, g: np.ndarray, w: np.ndarray, *geometry: Sequ
     shares = max(1, min(SHARES, images, SHARE_BYTES // all_bytes))
     each = -(-images // shares)
     shares = -(-images // each)
-    batch = max(1, min(each, BATCH // (axes[0].outputs * axes[1].outputs)))
-    shape = _Shape((axes[0], axes[1]), images, channels, outputs, vectors, each, batch)
+    height, width = axes
+    batch = max(1, min(each, BATCH // (height.outputs * width.outputs)))
+    rows = max([n for n in range(1, height.outputs + 1) if height.outputs % n == 0 and n * width.outputs <= BAND], default=1)
+    shape = _Shape((height, width), images, channels, outputs, vectors, each, batch, rows)
     name, text, declared, room, size = _text(shape, given._replace(address=0), cotangent._replace(address=0))
+    if room > FRAME or taps > MOST_TAPS:
+        raise Unsupported(f"more than {MOST_TAPS} taps, or images that are too large to be copied")
     scratch = shares * blocks * size + room * MOST
     words = [given.address, cotangent.address, 0, shares * blocks * size]
     total = _total_text(shares, size, channels * taps, outputs, wide, made.image, blocks)

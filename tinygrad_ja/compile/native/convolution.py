@@ -21,15 +21,27 @@ import numpy as np
 
 from .code import F32, Code, Value
 from .launches import Launch, Unsupported
-from .pictures import Axis, Bordered, Pair, Picture, Tile, add_product, axes_of, below, larger, picture, smaller, spread_element
+from .pictures import (
+    FRAME,
+    Axis,
+    Bordered,
+    Pair,
+    Picture,
+    Tile,
+    add_product,
+    axes_of,
+    below,
+    larger,
+    picture,
+    smaller,
+    spread_element,
+)
 from .target import named, processor
 from .team import MOST
 from .turning import turn, turn_square
 
 WIDEST = 32
 """Taps in a row, at most."""
-FRAME = 1 << 24
-"""Bytes of an image that is copied into a frame, at most."""
 
 
 class _Shape(NamedTuple):
@@ -113,7 +125,9 @@ def _tiles(axes: Sequence[Axis], most: int) -> list[Tile]:
         whole = height.outputs // rows * rows
         tiles.append(Tile(rows, width.outputs, range(0, whole, rows), range(1)))
         if whole < height.outputs:
-            tiles.append(Tile(height.outputs - whole, width.outputs, range(whole, height.outputs, height.outputs - whole), range(1)))
+            tiles.append(
+                Tile(height.outputs - whole, width.outputs, range(whole, height.outputs, height.outputs - whole), range(1))
+            )
         return tiles
     columns, starts = _column_starts(width, most)
     for first in range(min(height.period, height.outputs)):
@@ -297,6 +311,8 @@ def correlation(
     axes = axes_of(transposed, x.shape[2:], y.shape[2:], w.shape[2:], *geometry)
     given, made = picture(x), picture(y, contiguous=True)
     picture(w, contiguous=True)
+    if axes[1].taps > WIDEST and x.ndim == 3:  # along the axis whose taps are not written out
+        axes, given, made = axes[::-1], given._replace(row=4), made._replace(row=4)
     if axes[1].taps > WIDEST:
         raise Unsupported(f"more than {WIDEST} taps in a row")
     images, channels, outputs = len(x), x.shape[1], y.shape[1]

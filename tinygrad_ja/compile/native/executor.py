@@ -66,7 +66,7 @@ class NativeExecutor:
         self.segments = self._table.segments
         self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
-        self.nbytes += sum([panel.memory.nbytes for panel in self._panels.values()])
+        self.nbytes += sum([panels.nbytes for panels in self._panels.values()])
         self.peak = self.layout.peak
         self.compile_seconds = compile_seconds() - before
 

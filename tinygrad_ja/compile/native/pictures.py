@@ -12,6 +12,9 @@ from .launches import Unsupported
 
 Pair = tuple[int, int]
 
+FRAME = 1 << 22
+"""Bytes of an image that is copied into a frame, at most."""
+
 
 class Axis(NamedTuple):
     """One axis of a picture: ``size`` elements of x, so many outputs, and how taps lie."""
@@ -103,29 +106,27 @@ class Tile(NamedTuple):
 # ---- pieces of text ----------------------------------------------------------------------------------
 
 
-def _copy_rows(code: Code, source: str, target: str, rows: int, width: int, source_row: int, target_row: int) -> None:
-    """Copy ``rows`` rows of ``width`` elements."""
-    with code.loop(0, rows) as r:
-        a = code.moved(source, code.whole("mul", r, source_row))
-        b = code.moved(target, code.whole("mul", r, target_row))
-        for low in range(0, width, code.lanes):
-            mask = None if low + code.lanes <= width else code.mask_below(str(width - low))
-            code.store(code.load(code.moved(a, 4 * low), F32, 4, mask), code.moved(b, 4 * low), 4, mask)
-
-
 class Bordered:
-    """Copies an image into a frame of zeros, if it needs one. tiles: those that read it, which may do without."""
+    """Copies an image, or some rows of it, into a frame of zeros, if it needs one. tiles: those that read it, which may do without. rows: how
+    many rows of outputs read what is in a frame at one time; 0 for all."""
 
-    def __init__(self, axes: Sequence[Axis], channels: int, picture: Picture, tiles: Sequence[Tile] = ()) -> None:
+    def __init__(
+        self, axes: Sequence[Axis], channels: int, picture: Picture, tiles: Sequence[Tile] = (), rows: int = 0
+    ) -> None:
+        height, width = axes
         (self.top, below), (self.left, right) = [axis.border for axis in axes]
         if tiles and all([tile.rows == 1 for tile in tiles]):
             self.top = below = 0
-        if tiles and all([tile.skips(axes[1]) for tile in tiles]):
+        if tiles and all([tile.skips(width) for tile in tiles]):
             self.left = right = 0
-        self.height, self.width, self.channels, self.picture = axes[0].size, axes[1].size, channels, picture
+        self.height, self.width, self.channels, self.picture = height.size, width.size, channels, picture
         self.needed = any((self.top, below, self.left, right))
+        self.rows = self.top + self.height + below
+        self.banded = bool(rows)
+        if rows:
+            self.top, self.rows = height.before, (rows - 1) * height.stride + (height.taps - 1) * height.dilation + 1
         self.row = 4 * (self.left + self.width + right) if self.needed else picture.row
-        self.channel = self.row * (self.top + self.height + below) if self.needed else picture.channel
+        self.channel = self.row * self.rows if self.needed else picture.channel
         self.begin = self.top * self.row + 4 * self.left
         self.nbytes = -(-(self.channel * channels + 64) // 64) * 64 if self.needed else 0
 
@@ -135,16 +136,35 @@ class Bordered:
             code.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
             code.line(f"call void @llvm.memset.p0.i64(ptr {room}, i8 0, i64 {frames * self.nbytes}, i1 false)")
 
-    def copy(self, code: Code, image: str, room: str) -> str:
-        """Copy ``image`` into the frame at ``room``; returns where its position (0, 0) is."""
+    def copy(self, code: Code, image: str, room: str, first: str | int = 0) -> str:
+        """Copy ``image``, from row ``first`` on, into the frame at ``room``; returns where its position (first, 0) is."""
+        image = code.moved(image, code.whole("mul", first, self.picture.row))
         if not self.needed:
             return image
         begin = code.moved(room, self.begin)
+        low: str | int = 0
+        high: str | int = self.height
+        if self.banded:  # rows from -top to rows - top, of which some may not exist
+            low = larger(code, code.whole("sub", 0, first), -self.top)
+            high = smaller(code, code.whole("sub", self.height, first), self.rows - self.top)
         with code.loop(0, self.channels) as c:
             source = code.moved(image, code.whole("mul", c, self.picture.channel))
             target = code.moved(begin, code.whole("mul", c, self.channel))
-            _copy_rows(code, source, target, self.height, self.width, self.picture.row, self.row)
+            if self.banded:
+                self._fill(code, None, target, -self.top, low)
+                self._fill(code, None, target, high, self.rows - self.top)
+            self._fill(code, source, target, low, high)
         return begin
+
+    def _fill(self, code: Code, source: str | None, target: str, low: str | int, high: str | int) -> None:
+        """Copy rows, or set them to 0."""
+        with code.loop(low, high) as r:
+            there = code.moved(target, code.whole("mul", r, self.row))
+            here = code.moved(source or target, code.whole("mul", r, self.picture.row))
+            for first in range(0, self.width, code.lanes):
+                mask = None if first + code.lanes <= self.width else code.mask_below(str(self.width - first))
+                value = code.constant(F32, 0) if source is None else code.load(code.moved(here, 4 * first), F32, 4, mask)
+                code.store(value, code.moved(there, 4 * first), 4, mask)
 
 
 def below(code: Code, left: str, skip: int) -> str:

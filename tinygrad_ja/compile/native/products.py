@@ -7,6 +7,7 @@ lie side by side, tile by tile, unless it is small.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,33 +16,35 @@ from .code import F32, F64
 from .launches import Launch, Unsupported
 from .target import processor
 from .team import MOST
-from .tiles import UNROLLED, Shape, panel_function, tile_shape, turned_text
+from .tiles import UNROLLED, Shape, copy_function, tile_shape
 from .tiles import tiles as compiled_tiles
-from .walks import PANEL_WORDS, WALK_WORDS, panels_text, walk_text
+from .walks import COPY_WORDS, WALK_WORDS, copy_text, walk_text
 
 CHUNK = 130_000
 """Multiplications of a chunk: some microseconds."""
 NEAR = 512 * 1024
 """Bytes of a B that is read as it lies, in whatever strides, by several rows of tiles."""
 SHARED = 64 * 1024
-"""Bytes of a B that is read as it lies by several products."""
+"""Bytes of a B that is read as it lies by several products, or by many rows of tiles."""
+OFTEN = 8
+"""Rows of tiles that are many."""
 DEEP = 512
 """About the most steps of k at a time, so that a tile of A stays in the nearest cache."""
 BLOCK = 1024 * 1024
 """Bytes of B that stay in the next cache while the rows of A pass by."""
+COPIED = 64 * 1024
+"""Bytes that a chunk copies."""
+GROUP = 8
+"""Tiles of A that are copied together."""
+SMIN = ("declare i64 @llvm.smin.i64(i64, i64)",)
+
 TURNED = 64 * 1024
 """Bytes of an A whose columns are rows up to which it is read as it lies."""
 
 
-class Packed(NamedTuple):
-    """Panels of a B: where they lie, and for which tiles they were made."""
+Panels = dict[Any, np.ndarray]
+"""The memory of factors that several products share: by what they are known by, and the vectors of a panel."""
 
-    memory: Any
-    address: int
-    vectors: int
-
-
-Panels = dict[Any, Packed]
 Pair = tuple[int, int]
 
 
@@ -84,13 +87,14 @@ def products(
 
 
 class Copy(NamedTuple):
-    """What a walk copies where it meets it: by which function, to which memory (and bytes of it for each worker), bytes from k to k there, and
-    how many elements there are for each k, in most places and in the last one."""
+    """What a walk copies where it meets it: by which function, to which memory (and bytes of it for each worker), bytes from k to k and
+    from panel to panel there, and how many elements there are for each k, in most panels and in the last one."""
 
     function: int = 0
     buffers: int = 0
     each: int = 0
     step: int = 0
+    panel: int = 0
     usual: int = 0
     last: int = 0
 
@@ -114,6 +118,7 @@ class _Product:
         self.scratch, self.scratch_words = 0, list[int]()
         width = lanes * shape.vectors * itemsize
         self.k_near = k if k <= DEEP * 3 // 2 else -(-k // -(-k // DEEP) // UNROLLED) * UNROLLED + UNROLLED
+        self.columns_near = max(1, BLOCK // (self.k_near * width))
         self.by_columns = columns >= rows
         self.copy = Copy()
         plain_b = Factor(_address(b), b_batch, lanes * shape.vectors * b.strides[-1] if n > 1 else 0, 0, b.strides[-2])
@@ -121,18 +126,18 @@ class _Product:
         factor_b = self._panels(plain_b)
         factor_a = self._turned(plain_a)
         batches = self.sizes[0] * self.sizes[1]
-        batches_each, rows_each, columns_each = _divided(batches, rows, columns, m * n * k)
+        batches_each, rows_each, columns_each = _divided(batches, rows, columns, m * n * k, 8 if self.copy.function else 32)
         blocks = [-(-batches // batches_each), -(-rows // rows_each), -(-columns // columns_each)]
         addresses, last = self._tiles()
         given = {
             "a": factor_a.address, "b": factor_b.address, "c": _address(out),
             "tile": addresses[0], "tile_edge": addresses[1], "tile_last": addresses[2], "tile_corner": addresses[3],
             "copy": self.copy.function, "buffers": self.copy.buffers, "buffer_each": self.copy.each, "copied_row": itemsize,
-            "copied_step": self.copy.step, "left_usual": self.copy.usual, "left_last": self.copy.last,
+            "copied_step": self.copy.step, "copied_panel": self.copy.panel, "left_usual": self.copy.usual, "left_last": self.copy.last,
             "batches": batches, "batches_each": batches_each, "batches_inner": self.sizes[1],
             "rows": rows, "rows_each": rows_each, "row_blocks": blocks[1],
             "columns": columns, "columns_each": columns_each, "column_blocks": blocks[2],
-            "columns_near": max(1, BLOCK // (self.k_near * width)), "k_near": self.k_near,
+            "rows_near": GROUP, "columns_near": self.columns_near, "k_near": self.k_near,
             "a_outer": factor_a.batch[0], "a_inner": factor_a.batch[1], "b_outer": factor_b.batch[0], "b_inner": factor_b.batch[1],
             "c_outer": c_batch[0], "c_inner": c_batch[1],
             "a_panel": factor_a.panel, "a_row": factor_a.row, "a_step": factor_a.step,
@@ -141,9 +146,8 @@ class _Product:
         }  # fmt: skip
         name, text = walk_text(self.by_columns)
         words = [given[word] for word in WALK_WORDS]
-        declared = ("declare i64 @llvm.smin.i64(i64, i64)",)
         chunks = blocks[0] * blocks[1] * blocks[2]
-        return [*self.made, Launch(name, text, declared, words, chunks, tuple(self.scratch_words), self.scratch)]
+        return [*self.made, Launch(name, text, SMIN, words, chunks, tuple(self.scratch_words), self.scratch)]
 
     def _room(self, nbytes: int, word: str) -> int:
         """Scratch memory, to whose begin a word of the walk will point."""
@@ -154,80 +158,92 @@ class _Product:
 
     def _panels(self, plain: Factor) -> Factor:
         """B in panels, which are copied beforehand, or where a walk by columns meets them; or B as it lies."""
-        b, itemsize, lanes, k, vectors = self.b, self.dtype.itemsize, self.lanes, self.k, self.shape.vectors
-        side_by_side = b.strides[-1] == itemsize or self.n == 1
+        b, k, vectors = self.b, self.k, self.shape.vectors
+        side_by_side = b.strides[-1] == self.dtype.itemsize or self.n == 1
         # The rows of a B with power-of-two strides share few places in the nearest cache, so it is read from the next one.
         extent = k * abs(b.strides[-2])
-        if side_by_side and not (self.rows > 2 and extent > NEAR) and not (self.key is not None and extent > SHARED):
+        often = self.key is not None or self.rows > OFTEN
+        if side_by_side and not (self.rows > 2 and extent > NEAR) and not (often and extent > SHARED):
             return plain
-        step = lanes * vectors * itemsize
-        order = "row" if side_by_side else "column" if b.strides[-2] == itemsize and k > 1 else "none"
-        function = panel_function(self.dtype, vectors, order)
+        most = self.lanes * vectors
+        last = self.n - (self.columns - 1) * most
+        order = "row" if side_by_side else "column" if b.strides[-2] == self.dtype.itemsize and k > 1 else "none"
+        function = copy_function(self.dtype, vectors, most, order)
         if self.key is None and self.by_columns and self.rows > 1:
-            last = self.n - (self.columns - 1) * lanes * vectors
-            self.copy = Copy(
-                function, self._room(self.k_near * step * MOST, "buffers"), self.k_near * step, step, lanes * vectors, last
-            )
+            self._copied_on_the_way(function, vectors, most, last, min(self.columns_near, self.columns))
             return plain
-        nbytes = k * step
-        sizes = self.sizes if any(plain.batch) else (1, 1)
-        count = self.columns * sizes[0] * sizes[1]
-        batch = (self.columns * nbytes * sizes[1], self.columns * nbytes) if any(plain.batch) else (0, 0)
+        size = k * most * self.dtype.itemsize
         known = self.panels.get((self.key, vectors)) if self.key is not None else None
+        memory = known
+        if self.key is not None and memory is None:
+            memory = np.empty(self._count(plain) * self.columns * size + 64, np.uint8)
+            self.panels[self.key, vectors] = memory
+        made = self._copied(plain, "b", function, order, (vectors, self.columns, most, last, size), b.strides[-2:], memory)
         if known is not None:
-            return Factor(known.address, batch, nbytes, 0, step)
-        scratch_words: tuple[int, ...] = ()
-        if self.key is None:
-            address, scratch_words = self._room(nbytes * count, "b"), (PANEL_WORDS.index("target"),)
-        else:
-            memory = np.empty(nbytes * count + 64, np.uint8)
-            address = memory.ctypes.data + 63 & ~63
-            self.panels[self.key, vectors] = Packed(memory, address, vectors)
-        name, text = panels_text()
-        given = {
-            "b": plain.address, "target": address, "copy": function, "panels": self.columns, "batches_inner": sizes[1],
-            "b_outer": plain.batch[0], "b_inner": plain.batch[1], "wide": lanes * vectors, "k_stride": b.strides[-2],
-            "n_stride": b.strides[-1], "k": k, "columns": self.n, "size": nbytes,
-        }  # fmt: skip
-        self.made.append(Launch(name, text, (), [given[word] for word in PANEL_WORDS], count, scratch_words, self.scratch))
-        return Factor(address, batch, nbytes, 0, step)
+            self.made.pop()
+        return made
 
     def _turned(self, plain: Factor) -> Factor:
         """An A whose columns lie side by side, tile by tile: copied beforehand, or where a walk by rows meets it; or A as it lies."""
-        a, itemsize, k, rows = self.a, self.dtype.itemsize, self.k, self.shape.rows
+        a, itemsize, k, most = self.a, self.dtype.itemsize, self.k, self.shape.rows
         if a.strides[-2] != itemsize or a.strides[-1] == itemsize or self.columns < 2 or k * abs(a.strides[-1]) < TURNED:
             return plain
-        vectors = -(-rows // self.lanes)
-        step = vectors * self.lanes * itemsize
-        last = self.m - (self.rows - 1) * rows
+        vectors = -(-most // self.lanes)
+        last = self.m - (self.rows - 1) * most
+        function = copy_function(self.dtype, vectors, most, "row")
         if not self.by_columns:
-            function = panel_function(self.dtype, vectors, "row")
-            self.copy = Copy(function, self._room(self.k_near * step * MOST, "buffers"), self.k_near * step, step, rows, last)
+            self._copied_on_the_way(function, vectors, most, last, min(self.rows, GROUP))
             return plain
-        size = k * step + 64 * (1 + k // 16 % 2)  # tiles do not begin at equal places of the nearest cache
-        sizes = self.sizes if any(plain.batch) else (1, 1)
-        count = sizes[0] * sizes[1]
-        address = self._room(count * self.rows * size, "a")
-        chunks = max(1, min(32, k, self.m * k * itemsize // 65536))
-        each = -(-k // chunks)
-        chunks = -(-k // each)
-        turn = turned_text(self.dtype, rows)
-        words = [
-            plain.address,
-            address,
-            a.strides[-1],
-            k,
-            self.rows - 1,
-            last,
-            size,
-            sizes[1],
-            *plain.batch,
-            each,
-            chunks,
-            self.rows * size,
-        ]
-        self.made.append(Launch(turn.name, turn.text, turn.declared, words, chunks * count, (1,), self.scratch))
-        batch = (self.rows * size * sizes[1], self.rows * size) if any(plain.batch) else (0, 0)
+        size = k * vectors * self.lanes * itemsize + 64 * (
+            1 + k // 16 % 2
+        )  # tiles do not begin at equal places of the nearest cache
+        return self._copied(
+            plain, "a", function, "row", (vectors, self.rows, most, last, size), (a.strides[-1], itemsize), None
+        )
+
+    def _copied_on_the_way(self, function: int, vectors: int, most: int, last: int, count: int) -> None:
+        """Let the walk copy so many tiles or panels together."""
+        step = vectors * self.lanes * self.dtype.itemsize
+        panel = self.k_near * step + 64
+        self.copy = Copy(function, self._room(panel * count * MOST, "buffers"), panel * count, step, panel, most, last)
+
+    def _count(self, plain: Factor) -> int:
+        return self.sizes[0] * self.sizes[1] if any(plain.batch) else 1
+
+    def _copied(
+        self,
+        plain: Factor,
+        word: str,
+        function: int,
+        order: str,
+        panels: tuple[int, int, int, int, int],
+        strides: Sequence[int],
+        memory: np.ndarray | None,
+    ) -> Factor:
+        """Copy a factor before the walk, to scratch memory or to ``memory``. panels: vectors for each k, number of panels, elements of one and
+        of the last one, bytes of one."""
+        vectors, count, most, last, size = panels
+        k, itemsize = self.k, self.dtype.itemsize
+        step = vectors * self.lanes * itemsize
+        inner = self.sizes[1] if any(plain.batch) else 1
+        if memory is None:
+            address = self._room(self._count(plain) * count * size, word)
+        else:
+            address = memory.ctypes.data + 63 & ~63
+        scratch_words = (COPY_WORDS.index("target"),) if memory is None else ()
+        parts = max(1, min(32, k * count * step // COPIED))
+        panels_each, k_each = (-(-count // parts), k) if order == "column" else (count, -(-k // parts))
+        blocks = -(-count // panels_each), -(-k // k_each)
+        given = {
+            "source": plain.address, "target": address, "copy": function, "batches_inner": inner, "source_outer": plain.batch[0],
+            "source_inner": plain.batch[1], "panels": count, "panels_each": panels_each, "panel_blocks": blocks[0], "apart": plain.panel,
+            "k": k, "k_each": k_each, "k_blocks": blocks[1], "k_stride": strides[0], "n_stride": strides[1], "step": step, "size": size,
+            "left_usual": most, "left_last": last,
+        }  # fmt: skip
+        name, text = copy_text()
+        words, chunks = [given[word] for word in COPY_WORDS], self._count(plain) * blocks[0] * blocks[1]
+        self.made.append(Launch(name, text, SMIN, words, chunks, scratch_words, self.scratch))
+        batch = (count * size * inner, count * size) if any(plain.batch) else (0, 0)
         return Factor(address, batch, size, itemsize, step)
 
     def _tiles(self) -> tuple[list[int], int]:
@@ -285,9 +301,9 @@ def _batches(*arrays: np.ndarray) -> tuple[tuple[int, int], list[tuple[int, int]
     return (axes[0][0], axes[1][0]), [(axes[0][1][x], axes[1][1][x]) for x in range(len(arrays))]
 
 
-def _divided(batches: int, rows: int, columns: int, multiplications: int) -> tuple[int, int, int]:
-    """Batches, rows and columns of tiles of a chunk."""
-    chunks = min(32, batches * multiplications // CHUNK)
+def _divided(batches: int, rows: int, columns: int, multiplications: int, most: int) -> tuple[int, int, int]:
+    """Batches, rows and columns of tiles of a chunk, of which there are at most about so many."""
+    chunks = min(most, batches * multiplications // CHUNK)
     if chunks < 2:
         return batches, rows, columns
     if batches >= chunks:

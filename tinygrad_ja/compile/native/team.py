@@ -27,7 +27,7 @@ from .target import compiled, named, processor
 SPINS = 3000
 """How often a worker looks for work before it sleeps, some 50 ns apart."""
 
-MOST = 64
+MOST = min(64, max(8, 2 * (os.cpu_count() or 1)))
 """The most threads, the caller's included."""
 
 # Words of a team, each in a cache line of its own: ticket; chunks done by workers; function, words and chunks of the job; owned;

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .code import Code, Value
-from .launches import Launch
 from .target import compiled, named, processor
 
 UNROLLED = 4
@@ -134,83 +133,64 @@ def _masks(code: Code, count: str, vectors: int) -> list[str]:
     return [code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)")) for n in left]
 
 
-def turned_text(dtype: np.dtype, rows: int) -> Launch:
-    """``turn(words, chunk, worker)``: copies an A whose columns lie side by side, so that for each tile of so many rows and for each k the
-    elements of a column do. Words: a, tiles, stride of k, k, tiles less one, rows of the last tile, bytes of a tile, batches_inner,
-    a_outer, a_inner, steps of k and chunks for a batch, bytes of a batch."""
-    lanes = processor().vector // dtype.itemsize
-    code = Code(lanes)
-    vectors, step = -(-rows // lanes), dtype.itemsize
-    width = lanes * step
-    a, target = code.word("%words", 0, "ptr"), code.word("%words", 1, "ptr")
-    stride, k, whole, last, size, inner_count, outer, inner, each, chunks, all_bytes = [
-        code.word("%words", w) for w in range(2, 13)
-    ]
-    batch, block = code.whole("udiv", "%chunk", chunks), code.whole("urem", "%chunk", chunks)
-    source = code.moved(a, code.whole("mul", code.whole("udiv", batch, inner_count), outer))
-    source = code.moved(source, code.whole("mul", code.whole("urem", batch, inner_count), inner))
-    target = code.moved(target, code.whole("mul", batch, all_bytes))
-    low = code.whole("mul", block, each)
-    high = code.whole("add", low, each)
-    high = code.plain(f"select i1 {code.plain(f'icmp slt i64 {high}, {k}')}, i64 {high}, i64 {k}")
-    masks = {count: _masks(code, count, vectors) for count in (str(rows), last)}
+def copy_function(dtype: np.dtype, vectors: int, most: int, order: str) -> int:
+    """The address of ``copy(source, k_stride, n_stride, target, k, last, count, apart, size)``, which copies panels of B or tiles of A: for
+    each k ``most`` elements side by side, as whole vectors.
 
-    def column(tile: str, count: str, i: str) -> None:
-        place = code.moved(code.moved(source, code.whole("mul", i, stride)), code.whole("mul", tile, rows * step))
-        made = code.moved(code.moved(target, code.whole("mul", tile, size)), code.whole("mul", i, width * vectors))
-        for j in range(vectors):
-            code.store(code.load(code.moved(place, j * width), dtype, step, masks[count][j]), code.moved(made, j * width), step)
-
-    with code.loop(low, high) as i:
-        with code.loop(0, whole) as tile:
-            column(tile, str(rows), i)
-        column(whole, last, i)
-    code.line("ret void")
-    name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "turn")
-    return Launch(name, text, tuple(code.declared), [], 1)
-
-
-def panel_function(dtype: np.dtype, vectors: int, order: str) -> int:
-    """The address of ``panel(source, k_stride, n_stride, target, k, left)``, which copies a few vectors of columns, for each k side by side;
-    columns from ``left`` on are 0. order: which elements of the source lie side by side: those of a "row", of a "column", or "none". The
-    columns of a tile of A are copied in the same way."""
+    order: which elements of the source lie side by side: those of one k ("row"), those of one column ("column"), or "none". last: elements
+    of the last panel; what is missing is 0. count: panels, ``apart`` bytes apart in the source, ``size`` bytes in the target.
+    """
     lanes = processor().vector // dtype.itemsize
     code = Code(lanes)
     step, wide = dtype.itemsize, lanes * dtype.itemsize
+    whole = code.whole("sub", "%count", 1)
     if order == "column":
-        _turn_squares(code, dtype, vectors)
+        with code.loop(0, "%count") as t:
+            is_last = code.plain(f"icmp eq i64 {t}, {whole}")
+            left = code.plain(f"select i1 {is_last}, i64 %last, i64 {most}")
+            source, target = (
+                code.moved("%source", code.whole("mul", t, "%apart")),
+                code.moved("%target", code.whole("mul", t, "%size")),
+            )
+            _turn_squares(code, dtype, vectors, source, target, left)
     else:
-        masks = _masks(code, "%left", vectors)
-        with code.loop(0, "%k") as i:
-            row = code.moved("%source", code.whole("mul", i, "%k_stride"))
-            made = code.moved("%target", code.whole("mul", i, wide * vectors))
+        masks = {count: _masks(code, count, vectors) for count in (str(most), "%last")}
+
+        def copy(i: str, t: str, count: str) -> None:
+            row = code.moved(code.moved("%source", code.whole("mul", i, "%k_stride")), code.whole("mul", t, "%apart"))
+            made = code.moved(code.moved("%target", code.whole("mul", t, "%size")), code.whole("mul", i, wide * vectors))
             for j in range(vectors):
                 place, stride = code.moved(row, j * wide), str(step)
                 if order == "none":
                     place, stride = code.moved(row, code.whole("mul", "%n_stride", j * lanes)), "%n_stride"
-                code.store(code.load(place, dtype, stride, masks[j]), code.moved(made, j * wide), step)
+                code.store(code.load(place, dtype, stride, masks[count][j]), code.moved(made, j * wide), step)
+
+        with code.loop(0, "%k") as i:
+            with code.loop(0, whole) as t:
+                copy(i, t, str(most))
+            copy(i, whole, "%last")
     code.line("ret void")
-    names = "ptr noalias %source, i64 %k_stride, i64 %n_stride, ptr noalias %target, i64 %k, i64 %left"
-    name, text = named(code.definition(f"void @NAME({names})"), "panel")
+    names = "ptr noalias %source, i64 %k_stride, i64 %n_stride, ptr noalias %target, i64 %k, i64 %last, i64 %count, i64 %apart, i64 %size"
+    name, text = named(code.definition(f"void @NAME({names})"), "copy")
     return compiled({name: text}, "\n".join(code.declared))[name]
 
 
-def _turn_squares(code: Code, dtype: np.dtype, vectors: int) -> None:
-    """The copy where the elements of a column lie side by side: squares are read column by column and written row by row."""
+def _turn_squares(code: Code, dtype: np.dtype, vectors: int, source: str, target: str, left: str) -> None:
+    """The copy of one panel where the elements of a column lie side by side: squares are read column by column and written row by row."""
     lanes, step = code.lanes, dtype.itemsize
     with code.loop(0, "%k", lanes) as i:
         rest = code.mask_below(code.whole("sub", "%k", i))
         for j in range(vectors):
             columns = []
             for n in range(j * lanes, (j + 1) * lanes):
-                exists = code.plain(f"icmp slt i64 {n}, %left")
+                exists = code.plain(f"icmp slt i64 {n}, {left}")
                 mask = code.plain(f"and <{lanes} x i1> {rest}, {code.spread(exists, 'i1')}")
-                place = code.moved(code.moved("%source", code.whole("mul", "%n_stride", n)), code.whole("mul", i, step))
+                place = code.moved(code.moved(source, code.whole("mul", "%n_stride", n)), code.whole("mul", i, step))
                 columns.append(code.load(place, dtype, step, mask).text)
             for r, text in enumerate(transposed(code, dtype, columns)):
                 k = code.whole("add", i, r)
                 with code.when(code.plain(f"icmp slt i64 {k}, %k")):
-                    made = code.moved("%target", code.whole("mul", k, lanes * step * vectors))
+                    made = code.moved(target, code.whole("mul", k, lanes * step * vectors))
                     code.store(Value(text, dtype), code.moved(made, j * lanes * step), step)
 
 

@@ -1,8 +1,8 @@
-"""The walks over the tiles of a matrix product: which tile is computed when. Their texts are the same for all products; what differs is in words.
+"""The walks over the tiles of a matrix product: which tile is computed when. Their texts are the same for all products, which differ in words.
 
 A chunk has some batches, some rows of tiles and some columns of tiles. Columns go by in blocks, of which B stays in a cache; within a block k
-goes by in pieces. For each piece a walk by rows takes a tile of A, copies it if need be, and meets all columns of the block; a walk by columns
-takes a panel of B, copies it if need be, and meets all rows.
+goes by in pieces. For each piece a walk by rows takes a tile of A and meets all columns of the block; a walk by columns takes a panel of B and
+meets all rows. The one may copy some tiles of A just before it needs them, the other the panels of the block.
 """
 
 from __future__ import annotations
@@ -72,34 +72,49 @@ depth.body:
   %a.d = getelementptr i8, ptr %a.n, i64 %ad
   %b.d = getelementptr i8, ptr %b.n, i64 %bd
   %add = icmp sgt i64 %d, 0
-  br label %FIRST
+  br label %group
 """
 
 _BY_ROWS = """
+group: ; of rows, which are copied together
+  %h = phi i64 [ %i0, %depth.body ], [ %h1, %group.end ]
+  %h.more = icmp slt i64 %h, %i1
+  br i1 %h.more, label %group.body, label %depth.end
+group.body:
+  %h1.all = add i64 %h, %rows_near
+  %h1 = call i64 @llvm.smin.i64(i64 %h1.all, i64 %i1)
+  br i1 %copies, label %copied, label %row.begin
+copied:
+  %ah.off = mul i64 %h, %a_panel
+  %a.h = getelementptr i8, ptr %a.d, i64 %ah.off
+  %h.last = icmp eq i64 %h1, %rows
+  %left = select i1 %h.last, i64 %left_last, i64 %left_usual
+  %count = sub i64 %h1, %h
+  call void %copy(ptr %a.h, i64 %a_step, i64 0, ptr %buffer, i64 %kk, i64 %left, i64 %count, i64 %a_panel, i64 %copied_panel)
+  br label %row.begin
+row.begin:
+  %a.rows = phi ptr [ %a.d, %group.body ], [ %buffer, %copied ]
+  %a.first = phi i64 [ 0, %group.body ], [ %h, %copied ]
+  %a.apart = phi i64 [ %a_panel, %group.body ], [ %copied_panel, %copied ]
+  %row.tile = phi i64 [ %a_row, %group.body ], [ %copied_row, %copied ]
+  %step.tile = phi i64 [ %a_step, %group.body ], [ %copied_step, %copied ]
+  br label %row
 row:
-  %i = phi i64 [ %i0, %depth.body ], [ %i.next, %row.end ]
-  %i.more = icmp slt i64 %i, %i1
-  br i1 %i.more, label %row.body, label %depth.end
+  %i = phi i64 [ %h, %row.begin ], [ %i.next, %row.end ]
+  %i.more = icmp slt i64 %i, %h1
+  br i1 %i.more, label %row.body, label %group.end
 row.body:
   %i.last = icmp eq i64 %i, %rows.less
-  %ai.off = mul i64 %i, %a_panel
-  %a.i = getelementptr i8, ptr %a.d, i64 %ai.off
+  %i.there = sub i64 %i, %a.first
+  %ai.off = mul i64 %i.there, %a.apart
+  %a.i = getelementptr i8, ptr %a.rows, i64 %ai.off
   %ci.off = mul i64 %i, %c_tile
   %c.i = getelementptr i8, ptr %c.n, i64 %ci.off
   %inner.tile = select i1 %i.last, ptr %tile_edge, ptr %tile
   %last.tile = select i1 %i.last, ptr %tile_corner, ptr %tile_last
-  %left = select i1 %i.last, i64 %left_last, i64 %left_usual
-  br i1 %copies, label %copied, label %column.begin
-copied:
-  call void %copy(ptr %a.i, i64 %a_step, i64 0, ptr %buffer, i64 %kk, i64 %left)
-  br label %column.begin
-column.begin:
-  %a.tile = phi ptr [ %a.i, %row.body ], [ %buffer, %copied ]
-  %row.tile = phi i64 [ %a_row, %row.body ], [ %copied_row, %copied ]
-  %step.tile = phi i64 [ %a_step, %row.body ], [ %copied_step, %copied ]
   br label %column
 column:
-  %j = phi i64 [ %g, %column.begin ], [ %j.next, %column.body ]
+  %j = phi i64 [ %g, %row.body ], [ %j.next, %column.body ]
   %j.more = icmp slt i64 %j, %g1
   br i1 %j.more, label %column.body, label %row.end
 column.body:
@@ -109,38 +124,49 @@ column.body:
   %c.j = getelementptr i8, ptr %c.i, i64 %cj
   %j.last = icmp eq i64 %j, %columns.less
   %function = select i1 %j.last, ptr %last.tile, ptr %inner.tile
-  call void %function(ptr %a.tile, i64 %row.tile, i64 %step.tile, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
+  call void %function(ptr %a.i, i64 %row.tile, i64 %step.tile, ptr %b.j, i64 %b_step, ptr %c.j, i64 %c_row, i64 %kk, i64 %last, i1 %add)
   %j.next = add i64 %j, 1
   br label %column
 row.end:
   %i.next = add i64 %i, 1
   br label %row
+group.end:
+  br label %group
 """
 
 _BY_COLUMNS = """
+group:
+  br i1 %copies, label %copied, label %column.begin
+copied: ; the columns of the block
+  %bg.off = mul i64 %g, %panel
+  %b.g = getelementptr i8, ptr %b.d, i64 %bg.off
+  %g.last = icmp eq i64 %g1, %columns
+  %left = select i1 %g.last, i64 %left_last, i64 %left_usual
+  %count = sub i64 %g1, %g
+  call void %copy(ptr %b.g, i64 %b_step, i64 %b_column, ptr %buffer, i64 %kk, i64 %left, i64 %count, i64 %panel, i64 %copied_panel)
+  br label %column.begin
+column.begin:
+  %b.columns = phi ptr [ %b.d, %group ], [ %buffer, %copied ]
+  %b.first = phi i64 [ 0, %group ], [ %g, %copied ]
+  %b.apart = phi i64 [ %panel, %group ], [ %copied_panel, %copied ]
+  %step.tile = phi i64 [ %b_step, %group ], [ %copied_step, %copied ]
+  br label %column
 column:
-  %j = phi i64 [ %g, %depth.body ], [ %j.next, %column.end ]
+  %j = phi i64 [ %g, %column.begin ], [ %j.next, %column.end ]
   %j.more = icmp slt i64 %j, %g1
   br i1 %j.more, label %column.body, label %depth.end
 column.body:
   %j.last = icmp eq i64 %j, %columns.less
-  %bj = mul i64 %j, %panel
-  %b.j = getelementptr i8, ptr %b.d, i64 %bj
+  %j.there = sub i64 %j, %b.first
+  %bj = mul i64 %j.there, %b.apart
+  %b.j = getelementptr i8, ptr %b.columns, i64 %bj
   %cj = mul i64 %j, %c_panel
   %c.j = getelementptr i8, ptr %c.n, i64 %cj
   %inner.tile = select i1 %j.last, ptr %tile_last, ptr %tile
   %last.tile = select i1 %j.last, ptr %tile_corner, ptr %tile_edge
-  %left = select i1 %j.last, i64 %left_last, i64 %left_usual
-  br i1 %copies, label %copied, label %row.begin
-copied:
-  call void %copy(ptr %b.j, i64 %b_step, i64 %b_column, ptr %buffer, i64 %kk, i64 %left)
-  br label %row.begin
-row.begin:
-  %b.tile = phi ptr [ %b.j, %column.body ], [ %buffer, %copied ]
-  %step.tile = phi i64 [ %b_step, %column.body ], [ %copied_step, %copied ]
   br label %row
 row:
-  %i = phi i64 [ %i0, %row.begin ], [ %i.next, %row.body ]
+  %i = phi i64 [ %i0, %column.body ], [ %i.next, %row.body ]
   %i.more = icmp slt i64 %i, %i1
   br i1 %i.more, label %row.body, label %column.end
 row.body:
@@ -150,7 +176,7 @@ row.body:
   %ci.off = mul i64 %i, %c_tile
   %c.i = getelementptr i8, ptr %c.j, i64 %ci.off
   %function = select i1 %i.last, ptr %last.tile, ptr %inner.tile
-  call void %function(ptr %a.i, i64 %a_row, i64 %a_step, ptr %b.tile, i64 %step.tile, ptr %c.i, i64 %c_row, i64 %kk, i64 %last, i1 %add)
+  call void %function(ptr %a.i, i64 %a_row, i64 %a_step, ptr %b.j, i64 %step.tile, ptr %c.i, i64 %c_row, i64 %kk, i64 %last, i1 %add)
   %i.next = add i64 %i, 1
   br label %row
 column.end:
@@ -171,36 +197,56 @@ end:
 }
 """
 
-_PANELS = """
+_COPY = """
 define void @NAME(ptr noalias %words, i64 %chunk, i64 %worker) {
 entry:
 WORDS
-  %panel = urem i64 %chunk, %panels
-  %batch = udiv i64 %chunk, %panels
+  ; chunk -> (batch, block of panels, block of k)
+  %kb = urem i64 %chunk, %k_blocks
+  %rest = udiv i64 %chunk, %k_blocks
+  %pb = urem i64 %rest, %panel_blocks
+  %batch = udiv i64 %rest, %panel_blocks
   %outer = udiv i64 %batch, %batches_inner
   %inner = urem i64 %batch, %batches_inner
-  %bo = mul i64 %outer, %b_outer
-  %bi = mul i64 %inner, %b_inner
-  %first = mul i64 %panel, %wide
-  %bn = mul i64 %first, %n_stride
-  %b.o = getelementptr i8, ptr %b, i64 %bo
-  %b.i = getelementptr i8, ptr %b.o, i64 %bi
-  %source = getelementptr i8, ptr %b.i, i64 %bn
-  %at = mul i64 %chunk, %size
-  %place = getelementptr i8, ptr %target, i64 %at
-  %left = sub i64 %columns, %first
-  call void %copy(ptr %source, i64 %k_stride, i64 %n_stride, ptr %place, i64 %k, i64 %left)
+  %k0 = mul i64 %kb, %k_each
+  %k1.all = add i64 %k0, %k_each
+  %k1 = call i64 @llvm.smin.i64(i64 %k1.all, i64 %k)
+  %kk = sub i64 %k1, %k0
+  %p0 = mul i64 %pb, %panels_each
+  %p1.all = add i64 %p0, %panels_each
+  %p1 = call i64 @llvm.smin.i64(i64 %p1.all, i64 %panels)
+  %count = sub i64 %p1, %p0
+  %s0 = mul i64 %outer, %source_outer
+  %s1 = mul i64 %inner, %source_inner
+  %s2 = mul i64 %p0, %apart
+  %s3 = mul i64 %k0, %k_stride
+  %s01 = add i64 %s0, %s1
+  %s23 = add i64 %s2, %s3
+  %s = add i64 %s01, %s23
+  %from = getelementptr i8, ptr %source, i64 %s
+  %t0 = mul i64 %batch, %panels
+  %t1 = add i64 %t0, %p0
+  %t2 = mul i64 %t1, %size
+  %t3 = mul i64 %k0, %step
+  %t = add i64 %t2, %t3
+  %to = getelementptr i8, ptr %target, i64 %t
+  %end = icmp eq i64 %p1, %panels
+  %left = select i1 %end, i64 %left_last, i64 %left_usual
+  call void %copy(ptr %from, i64 %k_stride, i64 %n_stride, ptr %to, i64 %kk, i64 %left, i64 %count, i64 %apart, i64 %size)
   ret void
 }
 """
 
 WALK_WORDS = (
-    "a b c tile tile_edge tile_last tile_corner copy buffers buffer_each copied_row copied_step left_usual left_last batches batches_each "
-    "batches_inner rows rows_each row_blocks columns columns_each column_blocks columns_near k_near a_outer a_inner b_outer b_inner c_outer "
-    "c_inner a_panel a_row a_step panel b_step b_column c_panel c_tile c_row k last"
+    "a b c tile tile_edge tile_last tile_corner copy buffers buffer_each copied_row copied_step copied_panel left_usual left_last batches "
+    "batches_each batches_inner rows rows_each row_blocks rows_near columns columns_each column_blocks columns_near k_near a_outer a_inner "
+    "b_outer b_inner c_outer c_inner a_panel a_row a_step panel b_step b_column c_panel c_tile c_row k last"
 ).split()
-PANEL_WORDS = "b target copy panels batches_inner b_outer b_inner wide k_stride n_stride k columns size".split()
-_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner", "copy", "buffers", "target"})
+COPY_WORDS = (
+    "source target copy batches_inner source_outer source_inner panels panels_each panel_blocks apart k k_each k_blocks k_stride n_stride "
+    "step size left_usual left_last"
+).split()
+_POINTERS = frozenset({"a", "b", "c", "tile", "tile_edge", "tile_last", "tile_corner", "copy", "buffers", "source", "target"})
 
 
 def _read(names: list[str]) -> str:
@@ -216,9 +262,9 @@ def walk_text(by_columns: bool) -> tuple[str, str]:
     """The name and the text of a walk."""
     words = _read(WALK_WORDS) + "\n  %columns.less = sub i64 %columns, 1\n  %rows.less = sub i64 %rows, 1"
     text = _BEGIN + (_BY_COLUMNS if by_columns else _BY_ROWS) + _END
-    return named(text.replace("WORDS", words).replace("FIRST", "column" if by_columns else "row"), "walk")
+    return named(text.replace("WORDS", words), "walk")
 
 
-def panels_text() -> tuple[str, str]:
-    """The name and the text of what copies all panels of B: a chunk is one panel."""
-    return named(_PANELS.replace("WORDS", _read(PANEL_WORDS)), "panels")
+def copy_text() -> tuple[str, str]:
+    """The name and the text of what copies a whole factor."""
+    return named(_COPY.replace("WORDS", _read(COPY_WORDS)), "copies")

@@ -400,8 +400,12 @@ class Batches:
         if members[0].kind == "matmul" and all(plans) and (len(members) < _FEW or members[0].output.size > _SMALL_STACK):
             return False  # products of their own, which a stack makes no faster
         saved = (len(members) - 1) * STARTING
-        if members[0].kind in ("map", "reduce"):
-            saved //= 8  # fused with their neighbours they cost next to nothing
+        if members[0].kind in ("map", "reduce"):  # fused with their neighbours these cost next to nothing
+            saved //= 8
+            new = any([plan is not None and plan.makes_join for plan in plans])
+            largest = max([a.nbytes for a in (*members[0].inputs, members[0].output)])
+            if new and (len(members) < _FEW or largest > STARTING):
+                return False
         if members[0].kind == "matmul":
             rows = min(members[0].output.shape)
             saved *= 8 if rows <= _SMALL_PRODUCT else 1

@@ -32,6 +32,11 @@ class Plan(NamedTuple):
     cost: int
     detail: Any
 
+    @property
+    def makes_join(self) -> bool:
+        """Whether arrays have to be joined for it."""
+        return self.how == "join" or (self.how == "view" and self.detail[1].makes_join)
+
 
 class Stacks:
     """Stacks of the arrays that a writer has written. ``gathers``: whether ``take`` may collect scattered pieces."""
@@ -267,7 +272,7 @@ class Stacks:
         pieces = []
         for root, offset, count in runs:
             pieces.append(self._block(root, offset, count, size, (count * size // size_of(row), *row)))
-            if root.size > size:
+            if root.size > count * size:
                 self.used.add(root)
         made = self.writer.join(pieces)
         self.note_join(made, [root if root.size == count * size else piece for (root, _, count), piece in zip(runs, pieces)], 0)

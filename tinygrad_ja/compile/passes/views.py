@@ -31,7 +31,7 @@ from .rewriting import Writer, canonical, is_plain, size_of
 
 def views(program: Program) -> Program:
     """The program with views merged and moved behind element-wise functions and reductions."""
-    writer = Writer(program)
+    writer = _ViewWriter(program)
     for instruction in writer:
         rule = _RULES.get(instruction.function if instruction.kind == "view" else instruction.kind)
         made = rule(writer, instruction) if rule else None
@@ -40,6 +40,17 @@ def views(program: Program) -> Program:
         else:
             writer.replace(instruction.output, made)
     return dead_code(writer.finished())
+
+
+class _ViewWriter(Writer):
+    """``whole``: arrays that somebody reads in another way than by a reshape."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.whole = set(program.wanted)
+        for instruction in program.instructions:
+            if instruction.function != "reshape":
+                self.whole.update(instruction.inputs)
 
 
 def is_contiguous(writer: Writer, array: Array) -> bool:
@@ -159,7 +170,7 @@ def _place(writer: Writer, instruction: Instruction) -> Array | None:
 # ---- element-wise functions ----------------------------------------------------------------------
 
 
-def _map(writer: Writer, instruction: Instruction) -> Array | None:
+def _map(writer: _ViewWriter, instruction: Instruction) -> Array | None:
     output = instruction.output
     if instruction.function == "copy":
         (x,) = instruction.inputs
@@ -198,7 +209,7 @@ def _source(writer: Writer, array: Array, function: str) -> Array | None:
     return maker.inputs[0] if maker is not None else None
 
 
-def _transpose_behind(writer: Writer, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
+def _transpose_behind(writer: _ViewWriter, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
     output = instruction.output
     axes = next(
         (m.options["axes"] for a in inputs if (m := writer.maker(a, "view", "transpose")) and a.size == output.size), None
@@ -223,11 +234,15 @@ def _transpose_behind(writer: Writer, instruction: Instruction, inputs: Sequence
     return writer.transpose(made, axes)
 
 
-def _reshape_behind(writer: Writer, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
+def _reshape_behind(writer: _ViewWriter, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
     output = instruction.output
     full = [a for a in inputs if a.size == output.size]
     sources = [s for a in full if (s := _source(writer, a, "reshape")) is not None and s in writer.made]
-    shape = next((s.shape for s in sources if s.shape != output.shape), None)
+    shapes = {s.shape for s in sources} - {output.shape}
+    agree = len(shapes) == 1 and len(sources) == len(full)
+    # where they do not agree, only if nobody wants the present shape: or two views would be moved to and fro
+    free = output not in writer.whole
+    shape = next((shape for shape in sorted(shapes) if agree or (free and len(shape) < output.ndim)), None)
     if shape is None:
         return None
     moved = []
@@ -315,7 +330,7 @@ def _reduced(
     return writer.reshape(made, instruction.output.shape)
 
 
-_RULES: dict[str, Callable[[Writer, Instruction], Array | None]] = {
+_RULES: dict[str, Callable[[_ViewWriter, Instruction], Array | None]] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "slice": _slice,

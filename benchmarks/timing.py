@@ -54,6 +54,15 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
+def accelerator(device: str) -> str:
+    """Name of the GPU; empty for the CPU."""
+    if not device.startswith("cuda"):
+        return ""
+    import tinygrad_ja as tg
+
+    return str(tg.cuda.get_device_name())
+
+
 def write_results(folder: Path, benchmark: str, hardware: str, results: Any, table: str) -> Path:
     """Write ``results`` as JSON and ``table`` as Markdown, named after the benchmark and the hardware. Returns the table's path."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -293,11 +293,11 @@ def test_a_counter_is_refused_and_named() -> None:
 def test_constants_that_differ_from_call_to_call_are_refused() -> None:
     import itertools
 
-    counter = itertools.count()
+    count = itertools.count().__next__  # nobody sees it move
 
     @tg.compile
     def step(x: Any) -> Any:
-        return x + tg.tensor([float(next(counter)), 1.0])
+        return x + tg.tensor([float(count()), 1.0])
 
     with pytest.raises(CompileError, match="test_compile_again.py"):
         for _ in range(3):
@@ -305,7 +305,7 @@ def test_constants_that_differ_from_call_to_call_are_refused() -> None:
 
     @tg.compile
     def number(x: Any) -> Any:
-        return x * float(next(counter))
+        return x * float(count())
 
     with pytest.raises(CompileError, match="test_compile_again.py"):
         for _ in range(3):

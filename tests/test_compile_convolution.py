@@ -162,6 +162,25 @@ def test_taps_outside_of_the_picture() -> None:
     check(program_of("from_taps", {"input": g, "taps": taps}, [((2, 4, 5), F)], size=(2, 4, 5), windows=windows), [g, taps])
 
 
+def test_sums_do_not_depend_on_the_threads() -> None:
+    from tinygrad_ja.compile.native.executor import NativeExecutor
+
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((20, 6, 14, 14)).astype(F), rng.standard_normal((20, 18, 14, 14)).astype(F)
+    geometry: dict[str, Any] = {"stride": (1, 1), "before": (1, 1), "dilation": (1, 1), "groups": 1}
+    executor = NativeExecutor(
+        program_of("conv_weight", {"input": x, "other": g}, [((18, 6, 3, 3), F)], kernel=(3, 3), **geometry)
+    )
+    before, made = tg.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            tg.set_num_threads(threads)
+            made += [executor.run([x, g])[0] for _ in range(5)]
+    finally:
+        tg.set_num_threads(before)
+    assert all([np.array_equal(made[0], other) for other in made])
+
+
 # ---- what has no machine code, and whole steps -------------------------------------------------------
 
 

@@ -94,7 +94,12 @@ def test_a_training_step(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in LAYERS if any(word in name for word in ("Dropout", "RReLU", "BatchNorm", "tracked", "dropout", "Transformer"))]
+    "name",
+    [
+        name
+        for name in LAYERS
+        if any(word in name for word in ("Dropout", "RReLU", "BatchNorm", "tracked", "dropout", "Transformer"))
+    ],
 )
 def test_in_evaluation(name: str) -> None:
     check(name, False, "numpy")

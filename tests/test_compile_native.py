@@ -16,13 +16,13 @@ from program_builder import Builder, RandomProgram, results_of
 
 import tinygrad_ja as tg
 from tinygrad_ja.compile.native import available
+from tinygrad_ja.compile.native.executor import NativeExecutor
+from tinygrad_ja.compile.native.expressions import _FUNCTIONS
+from tinygrad_ja.compile.native.target import _compiler
 from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
 
 usable, reason = available()
-if not usable:
-    pytest.skip(reason, allow_module_level=True)
-
-from tinygrad_ja.compile.native.executor import NativeExecutor
+pytestmark = pytest.mark.skipif(not usable, reason=reason)
 
 F = np.float32
 
@@ -110,8 +110,6 @@ def test_every_function_at_special_values(dtype: type) -> None:
     if np.dtype(dtype).kind != "f":
         left, right = [np.nan_to_num(a, posinf=7, neginf=-7).astype(dtype) for a in (left, right)]
     left, right = left.astype(dtype), right.astype(dtype)
-    from tinygrad_ja.compile.native.expressions import _FUNCTIONS
-
     for function in _FUNCTIONS:
         ufunc = getattr(np, function)
         b = Builder()
@@ -326,7 +324,7 @@ def test_indices(kind: str, function: str) -> None:
         executor = like_the_interpreter(program, b.values)
         wrong = np.array(indices)
         wrong.reshape(-1)[-1] = wide[axis]
-        with pytest.raises(IndexError, match="out of bounds"):
+        with pytest.raises(IndexError, match="TG-I002"):
             executor.run([b.values[0], wrong])
         executor.run(b.values)  # and all is well again
 
@@ -479,8 +477,6 @@ def test_a_step_makes_no_memory_besides_its_results() -> None:
 
 
 def test_equal_loops_are_compiled_once() -> None:
-    from tinygrad_ja.compile.native.target import _compiler
-
     def program(rows: int) -> tuple[Program, list[Any]]:
         b = Builder()
         x = b.argument(np.ones((rows, 4001), F))
@@ -490,3 +486,16 @@ def test_equal_loops_are_compiled_once() -> None:
     known = len(_compiler().addresses)
     like_the_interpreter(*program(31))
     assert len(_compiler().addresses) == known
+
+
+def test_a_wrong_index_stops_the_step_before_the_state_changes() -> None:
+    b = Builder()
+    table = b.parameter(np.arange(12, dtype=F).reshape(4, 3))
+    rows = b.take(table, b.argument(np.array([1, 3])))
+    scale = b.map("add", b.reduce("sum", rows), 1.0)
+    program = b.program(scale, writes=[(table, b.map("multiply", table, scale))])
+    executor = NativeExecutor(program)
+    with pytest.raises(tg.errors.AxisError, match="take: index 4 is out of range for an axis of size 4"):
+        executor.run([np.array([1, 4])])
+    np.testing.assert_array_equal(program.state[table], np.arange(12, dtype=F).reshape(4, 3))
+    assert executor.run([np.array([1, 3])])[0] == 43

@@ -1,7 +1,7 @@
 """``python -m models`` and ``python -m benchmarks``: a folder of programs, listed without importing them, run by name.
 
-A program is a module, or a package whose ``__init__.py`` has it, with a function ``main(argv)``. Its line in the list is ``TITLE = {"en": ..., "ja": ...}``, or else the first
-line of its docstring.
+A program is a module, or a package in its ``__init__.py``, with a function ``main(argv)``. Its line in the list is
+``TITLE = {"en": ..., "ja": ...}``, or else the first line of its docstring.
 """
 
 from __future__ import annotations

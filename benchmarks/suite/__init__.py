@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Measure the workloads, print the tables and write them under ``--out``."""
     from .. import timing
     from . import report
-    from .rounds import Options, measure
+    from .rounds import Options, begin, finish
     from .workloads import WORKLOADS, problem
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks suite", description=__doc__)
@@ -71,21 +72,30 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every side (default 2)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds in which the sides take turns (default 9)")
     parser.add_argument("--quick", action="store_true", help="small sizes and one round, to see that everything runs")
+    parser.add_argument(
+        "--at-once",
+        action="store_true",
+        help="start all sides of all workloads side by side: for a machine with many processors that is lent "
+        "for minutes; times of first calls then say little",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for JSON, tables and chart")
     options = parser.parse_args(argv)
 
     peers = [] if options.peers == "-" else chosen("--peers", options.peers, PEERS)
     names = chosen("--workloads", options.workloads, tuple(WORKLOADS))
     environments, note = settings(options.blas, os.environ)
-    how = Options(options.device, options.threads, options.quick, options.rounds)
+    how = Options(options.device, options.threads, options.quick, options.rounds, at_once=options.at_once)
     if options.quick:
         how = how._replace(rounds=1, target=0.01, settle=0.0)
-    results: dict[str, Any] = {"hardware": timing.hardware(), "device": options.device, "threads": options.threads}
+    hardware = ", ".join(filter(None, (timing.accelerator(options.device), timing.hardware())))
+    results: dict[str, Any] = {"hardware": hardware, "device": options.device, "threads": options.threads}
     results.update(quick=options.quick, note=note, sides=["eager", "compiled", *peers], versions=[], blas={}, rows=[])
     for setting, environment in environments.items():
         results["blas"][setting] = ""
+        sides = results["sides"]
+        waiting = _begun(names, sides, how, environment) if how.at_once else {}
         for name in names:
-            row = measure(name, results["sides"], how, environment)
+            row = finish(waiting.pop(name) if waiting else begin(name, sides, how, environment), sides, how)
             row.update(
                 title=WORKLOADS[name].title, floor=WORKLOADS[name].floor, blas=setting, source=problem(name, how.quick).source
             )
@@ -97,10 +107,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             print(f"{setting} {name}: {milliseconds} {row['disagreement']}", file=sys.stderr, flush=True)
     tables = report.markdown(results)
     print(tables)
-    where = results["hardware"] if options.device == "cpu" else f"{options.device} {results['hardware']}"
+    where = results["hardware"] if options.device == "cpu" else timing.accelerator(options.device)
     table = timing.write_results(options.out, "suite", where, results, tables)
     report.chart(results, [table.with_suffix(".png"), table.with_suffix(".svg")])
     return results
+
+
+def _begun(names: Sequence[str], sides: Sequence[str], how: Any, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The workers of all workloads, started side by side."""
+    from .rounds import begin
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        return dict(zip(names, pool.map(lambda name: begin(name, sides, how, environment), names)))
 
 
 def _remember(results: dict[str, Any], row: dict[str, Any], setting: str) -> None:

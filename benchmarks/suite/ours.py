@@ -24,6 +24,7 @@ class Runner:
         side = programs.Side(tg, problem, device)
         self.cuda = device.startswith("cuda")
         self.function: Any = programs.build(side, name, form)
+        side.problem = None  # a step reaches its model and its optimizer; all that it reaches is watched
         if compiled:
             self.function = tg.compile(self.function)
         self.batches = [tuple(side.tensor(array) for array in batch) for batch in problem.batches]

@@ -26,7 +26,8 @@ class Side:
 
     def __init__(self, lib: Any, problem: Problem, device: str = "cpu", fused: bool = False) -> None:
         self.lib, self.nn, self.F = lib, lib.nn, lib.nn.functional
-        self.problem, self.sizes, self.device = problem, problem.sizes, device
+        self.problem: Problem | None = problem
+        self.sizes, self.trees, self.device = problem.sizes, problem.trees, device
         self.options: dict[str, Any] = {"fused": True} if fused else {}
 
     def tensor(self, array: Any) -> Any:
@@ -44,6 +45,7 @@ class Side:
 
     def loaded(self, model: Any, prefix: str = "") -> Any:
         """The model with the initial weights whose names begin with ``prefix``; statistics of batch norm keep their own."""
+        assert self.problem is not None
         weights = {name: self.tensor(array) for name, array in self.problem.weights.items()}
         mine = {}
         for name in model.state_dict():
@@ -311,7 +313,7 @@ def _tree(side: Side, form: str) -> Step:
 
     def loss_of(words: Any, labels: Any) -> Any:
         loss, word, node = 0.0, 0, 0
-        for tree, count in zip(side.problem.trees, counts):
+        for tree, count in zip(side.trees, counts):
             leaves = model.embedding(words[word : word + count]).unbind(0)
             found: list[Any] = []
             visit(tree, leaves, found)
@@ -320,7 +322,7 @@ def _tree(side: Side, form: str) -> Step:
             word, node = word + count, node + len(found)
         return loss / node
 
-    counts = [leaf_count(tree) for tree in side.problem.trees]
+    counts = [leaf_count(tree) for tree in side.trees]
     return _training(loss_of, side.sgd(model, 0.1))
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -54,6 +55,8 @@ class Options(NamedTuple):
     rounds: int = 9
     target: float = 0.2
     settle: float = 0.1
+    at_once: bool = False
+    """Start all sides side by side, where many processors are there: the times of first calls then say little."""
 
 
 class Worker:
@@ -164,20 +167,50 @@ def _start(side: str, name: str, options: Options, environment: Mapping[str, str
     return best[1], best[2]
 
 
-def measure(name: str, sides: Sequence[str], options: Options, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What all sides need for a workload: for each side seconds a step, first call, peak memory, or the reason for a missing one."""
+class Begun(NamedTuple):
+    """The workers of a workload, which have run their first steps, and what is known of each side."""
+
+    name: str
+    workers: dict[str, Worker]
+    found: dict[str, dict[str, Any]]
+
+
+def begin(name: str, sides: Sequence[str], options: Options, environment: Mapping[str, str] | None = None) -> Begun:
+    """Start all sides of a workload, one after the other or (``at_once``) side by side."""
     environment = dict(os.environ if environment is None else environment)
-    workers: dict[str, Worker] = {}
-    found: dict[str, dict[str, Any]] = {}
+    begun = Begun(name, {}, {})
+
+    def start(side: str) -> None:
+        try:
+            worker, said = _start(side, name, options, environment)
+        except Failed as failure:
+            begun.found[side] = {"reason": str(failure)}
+            return
+        forms = said.pop("forms")
+        begun.workers[side] = worker
+        begun.found[side] = {"form": worker.form, "forms": forms, "first": first_call(said.pop("seconds")), **said}
+
     try:
-        for side in sides:
-            try:
-                workers[side], said = _start(side, name, options, environment)
-            except Failed as failure:
-                found[side] = {"reason": str(failure)}
-                continue
-            forms = said.pop("forms")
-            found[side] = {"form": workers[side].form, "forms": forms, "first": first_call(said.pop("seconds")), **said}
+        with ThreadPoolExecutor(len(sides) if options.at_once else 1) as pool:
+            for done in [pool.submit(start, side) for side in sides]:
+                done.result()
+    except BaseException:
+        end(begun)
+        raise
+    return begun
+
+
+def end(begun: Begun) -> None:
+    """Let all workers of a workload end."""
+    for worker in begun.workers.values():
+        worker.end()
+
+
+def finish(begun: Begun, sides: Sequence[str], options: Options) -> dict[str, Any]:
+    """Time the workers in turn, ask for their memory, and end them."""
+    workers = {side: begun.workers[side] for side in sides if side in begun.workers}
+    found = {side: begun.found[side] for side in sides}
+    try:
         wrong = disagreement({side: found[side]["losses"] for side in workers}) if workers else ""
         samples: dict[str, list[float]] = {side: [] for side in workers}
         for _ in range(options.rounds):
@@ -185,8 +218,12 @@ def measure(name: str, sides: Sequence[str], options: Options, environment: Mapp
                 samples[side].append(worker.ask("time", options.target, options.settle))
         for side, worker in workers.items():
             found[side].update(seconds=statistics.median(samples[side]), fastest=min(samples[side]), **worker.ask("memory"))
-            found[side]["record"] = worker.ask("record")
+            found[side]["record"] = None if options.at_once else worker.ask("record")
     finally:
-        for worker in workers.values():
-            worker.end()
-    return {"name": name, "disagreement": wrong, "sides": found}
+        end(begun)
+    return {"name": begun.name, "disagreement": wrong, "sides": found}
+
+
+def measure(name: str, sides: Sequence[str], options: Options, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What all sides need for a workload: for each side seconds a step, first call, peak memory, or the reason for a missing one."""
+    return finish(begin(name, sides, options, environment), sides, options)

@@ -49,6 +49,8 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream anew from ``seed`` (any int). Returns itself."""
+        if _here.recorder is not None and hasattr(self, "_stream"):
+            _here.recorder.seeded = True
         self._seed = int(seed)
         self._draws = 0
         self._stream = BACKENDS[self.device.type].random(self._seed % 2**64, self.device.index)

@@ -140,7 +140,7 @@ class Compiled(Replayable):
         before = self._candidates.pop(call.key, None)
         if run.refusal is not None:
             if run.eager:
-                self._give_up(call.key, run.refusal, warn=False)
+                self._give_up(call.key, run.refusal)
             return made
         self._attempts[call.key] = self._attempts.get(call.key, 0) + 1
         problem: Any = None
@@ -188,10 +188,9 @@ class Compiled(Replayable):
         self._last = entry
         return None
 
-    def _give_up(self, key: Any, reason: Any, warn: bool = True) -> None:
+    def _give_up(self, key: Any, reason: Any) -> None:
         self._eager[key] = text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason)
-        if warn:
-            warnings.warn(self._eager[key], UserWarning, stacklevel=4)
+        warnings.warn(self._eager[key], UserWarning, stacklevel=4)
 
     # -- looking at it
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES
 from ..core.modes import modes
-from ..core.tape import LEAF, Node, Output, Outputs, nodes_below, run_backward
+from ..core.tape import LEAF, Leaf, Node, Output, Outputs, next_number, nodes_below, run_backward
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import error
@@ -90,7 +90,10 @@ class CompiledOperator:
 
     def backward(self, saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> list[Any]:
         """The gradients of the targets."""
-        given, numbers = saved
+        given, numbers, moment = saved
+        for index, parent in enumerate(parents):  # what is computed again must find the parameters of the first time
+            if type(parent) is Leaf and parent.changed > moment:
+                raise error("TG-G003", op=self.name, input=self.input_name(index), shape=parent.shape)
         made = self._run([*given, *(g if type(g) is tuple else (g,))], numbers)
         return [None if parent is None else gradient for parent, gradient in zip(parents, made)]
 
@@ -120,7 +123,7 @@ def with_history(
     made = [Tensor(array) for array in arrays]
     chosen = [arrays[place] for place in derivation.places]
     if modes.record is not None:
-        node = modes.record(operator, tuple(parents), saved, Outputs(chosen))
+        node = modes.record(operator, tuple(parents), (*saved, next_number()), Outputs(chosen))
         for index, place in enumerate(derivation.places):
             made[place] = Tensor(arrays[place], Output(node, index, arrays[place]))
     return made

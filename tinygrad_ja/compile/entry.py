@@ -16,7 +16,7 @@ import numpy as np
 from ..backend.arrays import BY_TYPE
 from ..core.modes import modes
 from ..core.nested import mapped
-from ..core.tape import Leaf, next_number, nodes_below
+from ..core.tape import Leaf, next_number, nodes_below, stamper
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import Phrase, error
@@ -106,6 +106,8 @@ class Run:
             return f"it can reach more than {MOST:,} values", f"{MOST:,} 個を超える値に手が届きます"
         if self._drew_elsewhere() or any([not source.holds() for source in self.reach.random]):
             return "it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"
+        if self.recording.seeded:
+            return "it starts a stream of random numbers anew", "乱数の種を設定しています"
         if self.recording.chosen:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
@@ -409,7 +411,8 @@ class Entry:
         self.holds = self._guard(run, changing)
         self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
         self._results = len(recording.outputs)
-        self._stamps = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
+        written = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
+        self._stamp = stamper([(tensor.node, tensor.array) for tensor in written]) if written else None
         self._single = type(self.structure) is Result and self.structure.index == 0 and self.structure.tensor
         self.build_seconds = time.perf_counter() - started
 
@@ -486,8 +489,8 @@ class Entry:
         for gradient in self._leaves:
             if gradient.leaf.grad is not gradient.tensor:
                 gradient.leaf.grad = gradient.tensor
-        for tensor in self._stamps:
-            tensor._note_change()
+        if self._stamp is not None:
+            self._stamp()
         for link, index in self._stores:
             link.put(Tensor(results[index]))
         for function, index in self._later:

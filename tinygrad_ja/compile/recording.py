@@ -124,6 +124,8 @@ class Recording(Trace):
         self.codes: dict[types.CodeType, dict[str, Any]] = {}
         """Code of the user that called operators, and its globals."""
         self.rates = Rates()
+        self.seeded = False
+        """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
         self.chosen = ""
         """An operator whose result has as many elements as values happen to be chosen, or ""."""
 

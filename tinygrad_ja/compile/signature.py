@@ -65,7 +65,7 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     for value in args:
         key.append(visit(value))
     if kwargs:
-        key.append(tuple([(name, visit(value)) for name, value in sorted(kwargs.items())]))
+        key.append(tuple([(name, visit(value)) for name, value in kwargs.items()]))
     key.append(_modes())
     return Call(tuple(key), arrays, leaves, histories, constants)
 

@@ -309,6 +309,24 @@ def mark_changed(leaf: Leaf | None, array: Any) -> None:
         _Changes.by_memory[key] = [weakref.ref(owner, lambda _: forget(key, None)), number]
 
 
+def stamper(leaves: Sequence[tuple[Leaf, Any]]) -> Callable[[], None]:
+    """A function that stamps all these leaves and the memory of their arrays as changed now; for those that change at every step."""
+    entries = []
+    for leaf, array in leaves:
+        mark_changed(leaf, array)
+        entries.append(_Changes.by_memory[id(array if array.base is None else _owner(array))])
+    nodes = [leaf for leaf, _ in leaves]
+
+    def stamp() -> None:
+        number = _Changes.latest = next_number()
+        for leaf in nodes:
+            leaf.changed = number
+        for entry in entries:
+            entry[1] = number
+
+    return stamp
+
+
 def changed_since(number: int, value: Any) -> bool:
     """Whether the memory of an array was changed in place after the moment ``number``."""
     owner = _owner(value)

@@ -1,6 +1,6 @@
 """Programs as machine code: LLVM, through llvmlite, compiles the loops of a plan for the processor at hand, and a table of them runs without
 Python in between. ``executor.py`` is the start; ``loops.py`` writes element-wise loops and reductions, ``products.py`` matrix products,
-``team.py`` runs a table on several threads."""
+``operators.py`` convolutions and pooling, ``team.py`` runs a table on several threads."""
 
 from __future__ import annotations
 

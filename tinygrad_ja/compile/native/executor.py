@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import error
 from ..numpy_calls import Call
 from ..numpy_executor import _Build
 from ..planning import contiguous, plan_buffers, same_strides
@@ -24,7 +25,7 @@ from ..program import Array, Instruction, Program
 from . import operators
 from .launches import Launch, Unsupported
 from .loops import loops
-from .moves import indexed
+from .moves import Problem, indexed
 from .products import Panels, products
 from .spaces import Operand
 from .target import compile_seconds, compiled
@@ -58,11 +59,12 @@ class NativeExecutor:
             [self._identity(x, k) for i in program.instructions if i.kind == "matmul" for k, x in enumerate(i.inputs)]
         )
         parts: list[tuple[Instruction, list[Launch] | list[Call]]] = []
-        for instruction in program.instructions:
+        for number, instruction in enumerate(program.instructions):
+            self._number = number + 1
             parts.append((instruction, self._part(instruction)))
         self._results = [build.reader(a) for a in program.results]
         self._writes = build.writes()
-        self._table = _Table([part for _, part in parts])
+        self._table = _Table([part for _, part in parts], self._problem, self._refuse)
         self.segments = self._table.segments
         self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
@@ -87,17 +89,27 @@ class NativeExecutor:
         else:
             for instruction, calls in self.steps:
                 watch(instruction, calls)
-        if self._problem[0]:
-            self._refuse()
         results = [read() for read in self._results]
         for call in self._writes:
             call()
         return results
 
     def _refuse(self) -> None:
-        size, index = self._problem.tolist()
+        """Raise for an index that does not exist."""
+        number, index = self._problem.tolist()
         self._problem[:] = 0
-        raise IndexError(f"index {index} is out of bounds for axis with size {size}")
+        instruction = self.program.instructions[number - 1]
+        wide = instruction.output if instruction.kind == "add_at" else instruction.inputs[0]
+        size = wide.shape[instruction.options["axis"]]
+        raise error(
+            "TG-I002",
+            op=instruction.source.operator or instruction.function,
+            index=index,
+            size=size,
+            shape=wide.shape,
+            first=-size,
+            last=size - 1,
+        )
 
     # ---- binding one instruction -------------------------------------------------------------------
 
@@ -140,7 +152,9 @@ class NativeExecutor:
             ]
         if kind in ("take", "add_at"):
             x, indices = [build.array(a) for a in instruction.inputs]
-            return indexed(instruction, x, indices, build.array(instruction.output), self._problem.ctypes.data)
+            return indexed(
+                instruction, x, indices, build.array(instruction.output), Problem(self._problem.ctypes.data, self._number)
+            )
         if kind == "place":
             return self._placed(instruction)
         if kind == "call":
@@ -201,10 +215,12 @@ def _operand(array: np.ndarray) -> Operand:
 class _Table:
     """The records of a program's launches, their words and their scratch memory, and the calls that run them.
 
-    segments: one call for each run of launches, and NumPy's calls between them.
+    problem, refuse: a word in which a function leaves what went wrong, and what then raises. segments: one call for each run of launches,
+    and NumPy's calls between them.
     """
 
-    def __init__(self, parts: Sequence[list[Any]]) -> None:
+    def __init__(self, parts: Sequence[list[Any]], problem: np.ndarray, refuse: Callable[[], None]) -> None:
+        self._problem, self._refuse = problem, refuse
         launches = [launch for part in parts for launch in part if isinstance(launch, Launch)]
         texts = {launch.name: launch.text for launch in launches}
         declared = dict.fromkeys([line for launch in launches for line in launch.declared])
@@ -243,12 +259,13 @@ class _Table:
     def _call(self, begin: int, end: int) -> Call:
         """Run some records."""
         records, count = ctypes.c_void_p(self._records.ctypes.data + 24 * begin), ctypes.c_int64(end - begin)
-        if not (self._records[begin:end, 2] > 1).any():
-            return partial(team().run, records, count, None, ctypes.c_int64(1))
+        problem, refuse = ctypes.c_void_p(self._problem.ctypes.data), self._refuse
+        shared = bool((self._records[begin:end, 2] > 1).any())
 
         def call() -> None:
             own = team()
-            own.run(records, count, own.address, own.ready())
+            if own.run(records, count, own.address, own.ready() if shared else 1, problem):
+                refuse()
 
         return call
 

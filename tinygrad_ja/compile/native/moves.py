@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,15 @@ CHUNK = 16_384
 """Bytes of a chunk."""
 
 
-def indexed(instruction: Instruction, x: np.ndarray, indices: np.ndarray, out: np.ndarray, problem: int) -> list[Launch]:
-    """The launches of a ``take`` or ``add_at``. problem: the address of the word that a wrong index is written to. Raises Unsupported."""
+class Problem(NamedTuple):
+    """Where a wrong index is written to, and the number that is written before it."""
+
+    address: int
+    number: int
+
+
+def indexed(instruction: Instruction, x: np.ndarray, indices: np.ndarray, out: np.ndarray, problem: Problem) -> list[Launch]:
+    """The launches of a ``take`` or ``add_at``. Raises Unsupported."""
     adding = instruction.kind == "add_at"
     if not all([expressions.supported_dtype(a.dtype) and a.flags.aligned for a in (x, indices, out)]):
         raise Unsupported(f"no machine code for {instruction.kind} of {x.dtype}")
@@ -46,7 +54,7 @@ def indexed(instruction: Instruction, x: np.ndarray, indices: np.ndarray, out: n
     return [_along(wide, narrow, indices, axis, adding, problem)]
 
 
-def _checked(code: Code, indices: np.ndarray, pointer: str, size: str, problem: str) -> tuple[str, str]:
+def _checked(code: Code, indices: np.ndarray, pointer: str, size: str, problem: str, number: str) -> tuple[str, str]:
     """An index from memory, counted from the begin, and whether it exists; one that does not is noted."""
     kind = memory_type(indices.dtype)
     raw = code.plain(f"load {kind}, ptr {pointer}")
@@ -57,7 +65,7 @@ def _checked(code: Code, indices: np.ndarray, pointer: str, size: str, problem: 
     exists = code.plain(f"icmp ult i64 {index}, {size}")
     missing = code.plain(f"xor i1 {exists}, true")
     with code.when(missing):
-        code.line(f"store i64 {size}, ptr {problem}")
+        code.line(f"store i64 {number}, ptr {problem}")
         code.line(f"store i64 {raw}, ptr {code.moved(problem, 8)}")
     return index, exists
 
@@ -88,12 +96,15 @@ class _Axes:
             if inner > 1 and step != array.itemsize:
                 raise Unsupported("rows whose elements do not lie side by side")
 
-    def launch(self, adding: bool, problem: int) -> Launch:
+    def launch(self, adding: bool, problem: Problem) -> Launch:
         """``take``: a chunk is some of the indices. ``add_at``: some of the columns, since an index may come twice."""
         dtype, itemsize = self.wide.dtype, self.wide.itemsize
         lanes = processor().vector // itemsize
         code = Code(lanes)
-        names = "wide narrow indices problem outer size count inner wide_outer narrow_outer wide_step narrow_step index_step each".split()
+        names = (
+            "wide narrow indices problem number outer size count inner wide_outer narrow_outer wide_step narrow_step".split()
+        )
+        names += ["index_step", "each"]
         word = {name: code.word("%words", k, "ptr" if k < 4 else "i64") for k, name in enumerate(names)}
         low = code.whole("mul", "%chunk", word["each"])
         high = code.whole("add", low, word["each"])
@@ -109,7 +120,7 @@ class _Axes:
                     _zero(code, dtype, code.moved(row, code.whole("mul", left, itemsize)), code.whole("sub", right, left))
             with code.loop(first, last) as k:
                 place = code.moved(word["indices"], code.whole("mul", k, word["index_step"]))
-                index, exists = _checked(code, self.index_array, place, word["size"], word["problem"])
+                index, exists = _checked(code, self.index_array, place, word["size"], word["problem"], word["number"])
                 with code.when(exists):
                     there = code.moved(wide, code.whole("mul", index, word["wide_step"]))
                     here = code.moved(narrow, code.whole("mul", k, word["narrow_step"]))
@@ -135,20 +146,20 @@ class _Axes:
                 each = -(-self.count // 64)
                 chunks = -(-self.count // each)
         words = [
-            _address(self.wide), _address(self.narrow), _address(self.index_array), problem, self.outer, self.size, self.count,
+            _address(self.wide), _address(self.narrow), _address(self.index_array), *problem, self.outer, self.size, self.count,
             self.inner, self.wide_outer, self.narrow_outer, self.wide_step, self.narrow_step, self.indices[1], each,
         ]  # fmt: skip
         return Launch(name, text, tuple(code.declared), words, chunks)
 
 
-def _along(wide: np.ndarray, narrow: np.ndarray, indices: np.ndarray, axis: int, adding: bool, problem: int) -> Launch:
+def _along(wide: np.ndarray, narrow: np.ndarray, indices: np.ndarray, axis: int, adding: bool, problem: Problem) -> Launch:
     """Elements at indices along an axis: for each element of ``indices`` the one of ``wide`` whose other indices are the same."""
     dtype = wide.dtype
     code = Code(1)
     table = ["wide", "narrow", "indices", "problem"]
     word = {name: code.word("%words", k, "ptr") for k, name in enumerate(table)}
-    size = code.word("%words", 4)
-    words = [_address(wide), _address(narrow), _address(indices), problem, wide.shape[axis]]
+    ordinal, size = code.word("%words", 4), code.word("%words", 5)
+    words = [_address(wide), _address(narrow), _address(indices), *problem, wide.shape[axis]]
 
     def number(value: int) -> str:
         words.append(value)
@@ -171,7 +182,7 @@ def _along(wide: np.ndarray, narrow: np.ndarray, indices: np.ndarray, axis: int,
                     moved.append(code.moved(pointer, code.whole("mul", i, number(stride))) if stride else pointer)
                 walk(axes[1:], moved)
             return
-        index, exists = _checked(code, indices, pointers[2], size, word["problem"])
+        index, exists = _checked(code, indices, pointers[2], size, word["problem"], ordinal)
         with code.when(exists):
             place = code.moved(pointers[0], code.whole("mul", index, step))
             element = code.plain(f"load {kind}, ptr {place if not adding else pointers[1]}")

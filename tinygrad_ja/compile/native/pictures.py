@@ -185,10 +185,12 @@ def smaller(code: Code, a: str | int, b: str | int) -> str:
 
 
 def add_product(code: Code, slot: str, a: Value, b: Value) -> None:
+    """Add a product to the vector in a slot."""
     kind = code.type(F32)
     total = code.multiply_add(a, b, Value(code.plain(f"load {kind}, ptr {slot}"), F32))
     code.line(f"store {kind} {total.text}, ptr {slot}")
 
 
 def spread_element(code: Code, place: str) -> Value:
+    """A number from memory in all lanes."""
     return Value(code.spread(code.plain(f"load float, ptr {place}"), "float"), F32)

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..program import Array, Instruction
 from .code import F32, F64
 from .launches import Launch, Unsupported
+from .loops import loops
+from .spaces import Operand
 from .target import processor
 from .team import MOST
 from .tiles import UNROLLED, Shape, copy_function, tile_shape
@@ -77,6 +80,8 @@ def products(
     a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
     b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
     m, n = out.shape[-2:]
+    if n == 1 and m > 1 and a.strides[-1] == dtype.itemsize:
+        return _dots(a, b, out)
     by_row, by_column = out.strides[-1] == dtype.itemsize or n == 1, out.strides[-2] == dtype.itemsize or m == 1
     if not by_row and not by_column:
         raise Unsupported("a product into an array whose elements do not lie side by side")
@@ -84,6 +89,19 @@ def products(
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
         key_b = key_a
     return _Product(a, b, out, panels if panels is not None else {}, key_b).launches()
+
+
+def _dots(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Launch]:
+    """The product with one column: a dot product for each row of A."""
+    arrays = [a, b.swapaxes(-1, -2), out]
+    x, y, z = [Array(array.shape, array.dtype) for array in arrays]
+    terms = Array(a.shape, a.dtype)
+    body = [
+        Instruction("map", "multiply", [x, y], [terms]),
+        Instruction("reduce", "sum", [terms], [z], {"axes": (a.ndim - 1,), "keepdims": True}),
+    ]
+    places = {key: Operand(_address(array), array.strides) for key, array in zip((x, y, z), arrays)}
+    return loops(body, a.shape, 1, [z], places.__getitem__)
 
 
 class Copy(NamedTuple):

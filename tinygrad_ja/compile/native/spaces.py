@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ class Space:
             if i.kind == "reduce":
                 x, y = i.inputs[0], i.outputs[0]
                 axes = {a % x.ndim + len(space) - x.ndim for a in i.options["axes"]}
-                if y in used or (inner and y.ndim == x.ndim and axes == rows and self._has_others(y)):
+                if y in used or (inner and y.ndim == x.ndim and axes == rows and self._has_others(inner)):
                     self.row_reductions[y] = i
                 else:
                     self.columns.append(ColumnReduction(i, x, y))
@@ -74,9 +75,12 @@ class Space:
                 self.strides[y] = self._padded(y.shape, contiguous(y.shape, y.dtype.itemsize))
         self._order()
 
-    def _has_others(self, y: Array) -> bool:
-        """Whether a row reduction that nobody reads inside is better made like those that are."""
-        return any([i.kind == "reduce" and any([i.outputs[0] in j.inputs for j in self.body]) for i in self.body])
+    def _has_others(self, inner: int) -> bool:
+        """Whether a row reduction that nobody reads inside is better made like those that are: where there are some, or many short rows."""
+        if any([i.kind == "reduce" and any([i.outputs[0] in j.inputs for j in self.body]) for i in self.body]):
+            return True
+        cut = len(self.space) - inner
+        return math.prod(self.space[:cut]) >= 16 and math.prod(self.space[cut:]) <= 4096
 
     # ---- axes ------------------------------------------------------------------------------------
 

@@ -45,10 +45,10 @@ def _pause() -> tuple[str, str]:
 
 
 def _run_text() -> str:
-    """``run(records, count, team, threads)``: the caller's side."""
+    """``run(records, count, team, threads, problem)``: the caller's side. It stops, and returns what it finds, where ``problem`` is not 0."""
     _, pause = _pause()
     return f"""
-define void @NAME(ptr %records, i64 %count, ptr %team, i64 %threads) {{
+define i64 @NAME(ptr %records, i64 %count, ptr %team, i64 %threads, ptr %problem) {{
 entry:
   %done = getelementptr i64, ptr %team, i64 {_DONE}
   %job = getelementptr i64, ptr %team, i64 {_JOB}
@@ -124,14 +124,17 @@ spin:
   br label %wait
 after:
   %i1 = add i64 %i, 1
-  br label %next
+  %trouble = load atomic i64, ptr %problem monotonic, align 8
+  %fine = icmp eq i64 %trouble, 0
+  br i1 %fine, label %next, label %end
 end:
+  %found = phi i64 [ 0, %next ], [ %trouble, %after ]
   br i1 %divided, label %release, label %out
 release:
   store atomic i64 0, ptr %owned release, align 8
   br label %out
 out:
-  ret void
+  ret i64 %found
 }}
 """
 
@@ -217,9 +220,9 @@ class Team:
     def __init__(self) -> None:
         common = _pause()[0]
         name, text = named(_run_text(), "run")
-        self.run: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(
-            compiled({name: text}, common)[name]
-        )
+        self.run: Any = ctypes.CFUNCTYPE(
+            ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+        )(compiled({name: text}, common)[name])
         raw = np.zeros(_WORDS + 16, np.int64)
         skip = (-raw.ctypes.data % 128) // 8
         self.memory = raw[skip : skip + _WORDS]

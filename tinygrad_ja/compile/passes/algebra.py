@@ -228,7 +228,7 @@ def _same(self: _Algebra, i: Instruction) -> Array | None:
 def _reduce(self: _Algebra, i: Instruction) -> Array | None:
     (x,), writer = i.inputs, self.writer
     axes = [a % x.ndim for a in i.options["axes"]]
-    plain = i.function in ("sum", "max", "min", "prod")
+    plain = i.function in ("sum", "max", "min", "prod") and 0 not in x.shape
     if plain and x.dtype == i.output.dtype and all([x.shape[a] == 1 for a in axes]):
         return writer.reshape(x, i.output.shape)
     spread = writer.maker(x, "view", "broadcast")

@@ -1,4 +1,9 @@
-"""Writing one instruction in place of several like it."""
+"""Writing one instruction in place of several like it.
+
+There are two ways. The rows of all members become the rows of one array (t n, ...), for products and element-wise functions of matrices, also
+where the numbers of rows differ. Or the members' operands are stacked along a new first axis (t, ...), and every option that counts axes is
+moved by one.
+"""
 
 from __future__ import annotations
 

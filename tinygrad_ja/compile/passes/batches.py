@@ -31,7 +31,10 @@ _PARTS = {"forward": 0, "backward": 1, "update": 2}
 
 
 def batched(program: Program, gathers: bool) -> tuple[Program, int]:
-    """The program with batches, and how many gathers it needs. Batches that gained nothing are undone, by starting again without them."""
+    """The program with batches, and how many gathers it needs. Batches that gained nothing are undone, by starting again without them.
+    A program that holds arrays without elements stays as it is."""
+    if any([0 in array.shape for i in program.instructions for array in i.outputs]):
+        return program, 0
     alone: set[Instruction] = set()
     for _ in range(_ATTEMPTS):
         batches = Batches(program, gathers, alone)

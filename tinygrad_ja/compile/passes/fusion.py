@@ -24,6 +24,8 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ..program import Array, Instruction, Program
+from .common_subexpressions import common_subexpressions
+from .picks import picks_as_sums
 from .rewriting import Writer, with_instructions
 from .slices import slices_first
 from .views import views
@@ -62,7 +64,10 @@ class _Unit:
 
 def fusion(program: Program, *, row_reductions: bool = True, largest: int = LARGEST_BODY) -> Program:
     """The program with groups. ``row_reductions``: whether a group may use sums over its rows. ``largest``: instructions of a group."""
-    return _Fusion(slices_first(_with_kept_axes(program)), row_reductions, largest).run()
+    if row_reductions:
+        program = common_subexpressions(picks_as_sums(program))
+    program = slices_first(common_subexpressions(_with_kept_axes(program)))
+    return _Fusion(program, row_reductions, largest).run()
 
 
 def _with_kept_axes(program: Program) -> Program:
@@ -103,6 +108,8 @@ class _Fusion:
                 unit = _Unit(position, self.space(instruction))
                 self.units.append(unit)
             self.put(unit, position, instruction)
+            if unit.space is not None:
+                self.take_rows(unit, instruction)
         units = [unit for unit in self.units if unit.members]
         return with_instructions(self.program, [self.written(unit) for unit in _in_order(units, self.unit_of)])
 
@@ -120,14 +127,20 @@ class _Fusion:
         """The group that an instruction joins, after merging those that it makes one; None for none."""
         if self.space(i) is None:
             return None
-        home: _Unit | None = None
-        for unit in self.candidates(i):
-            if home is not None and unit is not home:
-                if (self.fits(unit, i) or _is_of_rows(unit, home)) and self.may_merge(home, unit):
-                    home = self.merged(home, unit)
-            elif home is None and self.fits(unit, i) and self.may_join(unit, i):
-                home = unit
+        candidates = list(self.candidates(i))
+        home = next((unit for unit in candidates if self.fits(unit, i) and self.may_join(unit, i)), None)
+        for unit in candidates if home is not None else ():
+            assert home is not None
+            if unit is not home and self.fits(unit, i) and self.may_merge(home, unit):
+                home = self.merged(home, unit)
         return home
+
+    def take_rows(self, unit: _Unit, i: Instruction) -> None:
+        """Merge into the group of an instruction those that make one value for each row for it."""
+        for a in i.inputs:
+            rows = self.unit_of.get(a)
+            if rows is not None and rows is not unit and _is_of_rows(rows, unit) and self.may_merge(unit, rows):
+                self.merged(unit, rows)
 
     def candidates(self, i: Instruction) -> Iterator[_Unit]:
         """Groups that make an input of the instruction, then those that read one of the whole shape."""

@@ -135,6 +135,10 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(parts).rstrip()
 
 
+WIDEST = 6.0
+"""Times of the best peer that the chart shows at most."""
+
+
 def chart(results: dict[str, Any], files: list[Path]) -> bool:
     """Draw the times relative to the best peer as horizontal bars; False where matplotlib or every peer is missing."""
     try:
@@ -160,9 +164,12 @@ def chart(results: dict[str, Any], files: list[Path]) -> bool:
             width = 0.0 if value is None else value / best[1]
             axes.barh(y, width, height * 0.92, color=COLORS[side], label=label)
             text = "-" if value is None else f"{_milliseconds(value)} ms"
-            axes.annotate(text, (max(width, 0.02), y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7)
+            # a bar that does not fit ends at the edge, with its time inside of it
+            cut = width > WIDEST * 0.93
+            at, offset, side_of = (WIDEST, -3, "right") if cut else (max(width, 0.02), 3, "left")
+            axes.annotate(text, (at, y), xytext=(offset, 0), textcoords="offset points", ha=side_of, va="center", fontsize=7)
     widest = max(((seconds(row, side) or 0.0) / best_peer(row)[1] for row in rows for side in sides), default=1.0)  # type: ignore[index]
-    axes.set_xlim(0, min(max(widest, 1.0) * 1.12, 6.0))
+    axes.set_xlim(0, min(max(widest, 1.0) * 1.12, WIDEST))
     axes.axvline(1.0, color="#444444", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(rows)), [row["title"].replace(", ", "\n", 1) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)

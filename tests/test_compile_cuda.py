@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_maker import Case, Maker
 from cuda_on_cpu import Emulated, Library, compiler
-from cuda_programs import CASES, Case, Maker, random_case
+from cuda_programs import CASES, random_case
 from cuda_sources import compiler as gpu_compiler
 
 import tinygrad_ja as tg

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_programs import CASES, Case, Maker, random_case
+from cuda_maker import Case, Maker
+from cuda_programs import CASES, random_case
 from cuda_steps import STEPS, run
 from test_compile_cuda import build, check, close, draws, small
 

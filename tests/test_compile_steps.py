@@ -362,6 +362,35 @@ def arguments_that_lie_anyhow() -> Any:
 
 
 @case
+def transposes_of_fewer_axes() -> Any:
+    def step(x: Any, y: Any) -> Any:
+        z = (x + 1).transpose(0, 1)
+        return tg.hypot(y, z), y * z, (z * 2 + y).sum(0)
+
+    return step, lambda k: (tg.randn(2, 3), tg.randn(1, 1, 1))
+
+
+@case
+def reductions_of_repeated_elements() -> Any:
+    def step(x: Any) -> Any:
+        wide, tall = x.expand(3, 2), x.reshape(2, 1).expand(2, 3)
+        made = [f(y, d) for y in (wide, tall) for d in (0, 1) for f in (tg.sum, tg.amax, tg.mean, tg.prod, tg.var)]
+        return [*made, F.softmax(wide, 1), F.softmax(tall, 1), wide.sum(1, keepdim=True) * 2, x.expand(2, 3, 2).sum((0, 2))]
+
+    return step, lambda k: (tg.randn(2),)
+
+
+@case
+def functions_of_sums_over_rows_in_double_precision() -> Any:
+    def step(x: Any) -> Any:
+        total, largest = x.abs().sum(1, keepdim=True), x.amax(1, keepdim=True)
+        names = ("log", "exp", "tanh", "log1p", "sin", "exp2", "log2")
+        return [total, largest, x / total, *[getattr(y, name)() for y in (total, largest.abs()) for name in names]]
+
+    return step, lambda k: (tg.randn(5, 3).double(),)
+
+
+@case
 def no_elements() -> Any:
     def step(x: Any) -> Any:
         padded = F.pad(x, (1, 1), value=0.7)

@@ -43,7 +43,7 @@ def compare(first: Recording, second: Recording) -> tuple[Difference | None, dic
             f"演算の数が呼び出しごとに違います ({len(firsts)} 個と {len(seconds)} 個)",
         )
         return Difference(what, _line(seconds[-1] if seconds else None), False), captured
-    ends = [
+    ends: list[tuple[list[Any], list[Any]]] = [
         (first.outputs, second.outputs),
         ([v for pair in first.writes for v in pair], [v for pair in second.writes for v in pair]),
         ([e.value for e in first.gradients], [e.value for e in second.gradients]),

@@ -27,12 +27,13 @@ from ..backend.arrays import BY_TYPE
 from ..backend.random import record_draws
 from ..core.modes import modes
 from ..core.nested import found, mapped
+from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..core.traced import Traced
 from ..errors import error, text
 from .entry import Entry, Run, build, owner_of
 from .reach import Reach, Replayable
-from .recording import Recording, is_leaf
+from .recording import Recording
 from .signature import Call, describe
 
 _recording = threading.RLock()
@@ -231,7 +232,7 @@ def compile(
 
     function: any function of Tensors: a forward pass, or a whole training step with backward, clipping and optimizers. Parameters, states of
     optimizers and buffers are found, not declared.
-    disable: names of passes that are left out (``tg.compile.PASSES``).
+    disable: names of passes that are left out; ``plan().passes`` lists them.
     backend: "numpy", "native" (needs llvmlite) or "plain"; by default the fastest that is there. On a GPU it is "cuda".
     cache_size: how many programs are kept, one for each signature: shapes, dtypes, devices, other arguments and modes.
 
@@ -280,6 +281,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     def stand_in(x: Any) -> Any:
         if id(x) in held:
             return x
+        made: Any
         if type(x) is not Tensor:
             made = recording.argument(x)
         else:
@@ -291,7 +293,8 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
 
     given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
     tensors = list(reach.tensors.values())
-    grads = {id(t.node): (t.node, t.node.grad) for t in tensors if is_leaf(t)}
+    leaves = [t.node for t in tensors if isinstance(t.node, Leaf)]
+    grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
     recording.rates.watch(reach.rates)
     if isinstance(getattr(function, "__code__", None), types.CodeType):
         recording.codes[function.__code__] = function.__globals__

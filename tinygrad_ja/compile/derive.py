@@ -49,7 +49,7 @@ class Derivation:
         cotangents = [recording.argument(xp.ones(y.shape, y.dtype)) for y in results]
         self.cotangents: list[Value] = [g.entry for g in cotangents]
         found: dict[int, Any] = {node.number: None for node in leaves}
-        run_backward([(y.node, g) for y, g in zip(results, cotangents)], retain_graph=True, targets=found)
+        run_backward([(y.node, g) for y, g in zip(results, cotangents) if y.node is not None], retain_graph=True, targets=found)
         reached = [node for node in leaves if found[node.number] is not None]
         self.targets: list[Node] = [node for node in reached if id(node) not in inputs]
         self.sources = [inputs[id(node)] for node in reached if id(node) in inputs]

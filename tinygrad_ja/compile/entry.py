@@ -33,7 +33,7 @@ from .signature import Call
 class Result(NamedTuple):
     """Stands in what the function returned for one of the program's results; ``tensor``: as a Tensor or as a bare array."""
 
-    index: int
+    place: int
     tensor: bool
 
 
@@ -62,7 +62,7 @@ class Run:
         self.outputs: list[Value] = []
         self._traced: list[Any] = []
         self._grads: dict[int, tuple[Leaf, Tensor | None]] = {}
-        self._random = random.getstate(), np.random.get_state()[1:3]
+        self._random = random.getstate(), _state_of_numpy()
 
     def refuse(self, reason: Phrase, eager: bool = False) -> None:
         """No program can be made of this run."""
@@ -116,7 +116,7 @@ class Run:
 
     def _drew_elsewhere(self) -> bool:
         state, (key, position) = self._random
-        now = np.random.get_state()[1:3]
+        now = _state_of_numpy()
         return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
 
     def derive(self, made: Any, stood: dict[int, int]) -> None:
@@ -162,7 +162,7 @@ class Run:
         operator = CompiledOperator("compiled", lambda arrays, numbers: executor.run(arrays, numbers))
         arrays = [traced._elements for traced in self._traced]
         tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
-        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else arrays[x.index])
+        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else arrays[x.place])
 
     def holder(self, array: Any) -> Held | None:
         """The Tensor that held this array while the run was recorded."""
@@ -179,6 +179,12 @@ class Run:
     def values(self) -> dict[str, Any]:
         """Path -> value of all links."""
         return {link.path: link.value for link in self.reach.links}
+
+
+def _state_of_numpy() -> tuple[np.ndarray, int]:
+    """The generator of ``np.random``'s own functions: its key, and the position in it."""
+    state: Any = np.random.get_state()
+    return state[1], state[2]
 
 
 def _is_tensor_or_array(x: Any) -> bool:
@@ -412,8 +418,8 @@ class Entry:
         self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
         self._results = len(recording.outputs)
         written = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
-        self._stamp = stamper([(tensor.node, tensor.array) for tensor in written]) if written else None
-        self._single = type(self.structure) is Result and self.structure.index == 0 and self.structure.tensor
+        self._stamp = stamper([(tensor.node, tensor.array) for tensor in written if isinstance(tensor.node, Leaf)]) if written else None
+        self._single = type(self.structure) is Result and self.structure.place == 0 and self.structure.tensor
         self.build_seconds = time.perf_counter() - started
 
     def _compiled_operator(
@@ -501,7 +507,7 @@ class Entry:
             saved = ([*given, *results[self._kept :]], values)
             tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
             return rebuilt(
-                self.structure, lambda x: type(x) is Result, lambda x: tensors[x.index] if x.tensor else results[x.index]
+                self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else results[x.place]
             )
         if self._single:
             return Tensor(results[0])
@@ -538,7 +544,7 @@ def _written(recording: Recording, held: Held) -> bool:
 
 
 def _result(result: Result, results: Sequence[Any]) -> Any:
-    return Tensor(results[result.index]) if result.tensor else results[result.index]
+    return Tensor(results[result.place]) if result.tensor else results[result.place]
 
 
 def _fits(reader: Callable[[], Any], value: Value, without_history: bool) -> bool:

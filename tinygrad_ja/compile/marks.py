@@ -178,6 +178,6 @@ def _negative(self: Number) -> Number:
     return self.table.number(f"(-{self.source})", -float(self))
 
 
-Number.__bool__ = _bool  # type: ignore[method-assign, attr-defined]
+Number.__bool__ = _bool  # type: ignore[method-assign, assignment]
 Number.__neg__ = _negative  # type: ignore[method-assign, assignment]
 Number.__hash__ = float.__hash__  # type: ignore[method-assign]

@@ -413,16 +413,18 @@ class _Writer:
         """One value from the lanes of an accumulator, in every lane."""
         code = self.code
         value = code.value(kind, f"load {code.type(kind)}, ptr {slot}, align 64")
-        width = code.lanes // 2
-        while width:
-            order = ", ".join([f"i32 {(k + width) % code.lanes}" for k in range(code.lanes)])
-            kind_text = code.type(kind)
-            other = code.value(
-                kind, f"shufflevector {kind_text} {value.text}, {kind_text} poison, <{code.lanes} x i32> <{order}>"
-            )
-            value = combine(code, instruction, value, other)
-            width //= 2
-        return value
+        lanes, element = code.lanes, code.type(kind).split()[-1].rstrip(">")
+        while code.lanes > 1:  # one half and the other; a rotation by one lane of float64 was not always translated well
+            half, whole = code.lanes // 2, code.type(kind)
+            halves = []
+            for start in (0, half):
+                order = ", ".join([f"i32 {start + k}" for k in range(half)])
+                halves.append(code.value(kind, f"shufflevector {whole} {value.text}, {whole} poison, <{half} x i32> <{order}>"))
+            code.lanes = half
+            value = combine(code, instruction, *halves)
+        total = code.plain(f"extractelement {code.type(kind)} {value.text}, i64 0")
+        code.lanes = lanes
+        return Value(code.spread(total, element), kind)
 
     # -- column reductions
 

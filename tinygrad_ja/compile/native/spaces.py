@@ -127,7 +127,9 @@ class Space:
                 self.outer = []
             self.middle = [axis for axis in walked if axis not in self.outer]
         for r in self.columns:
-            needed = [*walked, *(self.inside if self.is_full(r.source) else [])]
+            shape = (1,) * (len(self.space) - r.source.ndim) + r.source.shape
+            wide = any([shape[k] != 1 for axis in self.inside for k in axis])
+            needed = [*walked, *(self.inside if wide else [])]
             if not all([self.stride(r.source, axis) for axis in needed]):
                 raise Unsupported("a sum of what is the same in several rows")
         varying = any([self.stride(r.output, axis) for r in self.columns for axis in self.inside])

@@ -212,7 +212,12 @@ def _source(writer: Writer, array: Array, function: str) -> Array | None:
 def _transpose_behind(writer: _ViewWriter, instruction: Instruction, inputs: Sequence[Array]) -> Array | None:
     output = instruction.output
     axes = next(
-        (m.options["axes"] for a in inputs if (m := writer.maker(a, "view", "transpose")) and a.size == output.size), None
+        (
+            m.options["axes"]
+            for a in inputs
+            if (m := writer.maker(a, "view", "transpose")) and a.size == output.size and a.ndim == output.ndim
+        ),
+        None,
     )
     if axes is None:
         return None

@@ -53,7 +53,7 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = self.current()
 
     @replayed
-    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Take note of the metric (a number or a Tensor of one element)."""
         value = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch

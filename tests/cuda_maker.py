@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ja.compile.program import Array, Instruction, Program
+from tinygrad_ja.compiler.program import Array, Instruction, Program
 
 
 class Case(NamedTuple):

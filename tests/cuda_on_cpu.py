@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ja.compile.cuda.schedule import NAME, module_source
+from tinygrad_ja.compiler.cuda.schedule import NAME, module_source
 
 SHIM = r"""
 #include <math.h>

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from cuda_maker import Case, Maker
 
-from tinygrad_ja.compile.lower import Call, Shape, Slot
-from tinygrad_ja.compile.program import Array, Instruction
+from tinygrad_ja.compiler.lower import Call, Shape, Slot
+from tinygrad_ja.compiler.program import Array, Instruction
 from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.ops.window import Window
 

@@ -9,7 +9,7 @@ import numpy as np
 from program_builder import Builder
 
 from tinygrad_ja.backend.random import Generator
-from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
+from tinygrad_ja.compiler.program import Array, Instruction, Program, interpret
 
 F = np.float32
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ja.compile.program import Array, Instruction, Program, Source, interpret
+from tinygrad_ja.compiler.program import Array, Instruction, Program, Source, interpret
 
 
 class Builder:

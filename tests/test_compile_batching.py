@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from program_builder import Builder, counts, same_results
 
-from tinygrad_ja.compile.passes import PASSES, optimised
-from tinygrad_ja.compile.program import Array, Program, flat, interpret
+from tinygrad_ja.compiler.passes import PASSES, optimised
+from tinygrad_ja.compiler.program import Array, Program, flat, interpret
 
 CLEAN = ("trees", "batching", "fusion")
 rng = np.random.default_rng(0)

@@ -10,9 +10,9 @@ import pytest
 from program_builder import Builder
 
 import tinygrad_ja as tg
-from tinygrad_ja.compile.lower import Call, Shape, Slot
-from tinygrad_ja.compile.native import available
-from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
+from tinygrad_ja.compiler.lower import Call, Shape, Slot
+from tinygrad_ja.compiler.native import available
+from tinygrad_ja.compiler.program import Array, Instruction, Program, interpret
 from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.ops.window import Window
 
@@ -39,7 +39,7 @@ def check(
     program: Program, values: list[np.ndarray], rtol: float = 1e-4, atol: float = 1e-5, notes: int = 0
 ) -> list[np.ndarray]:
     """Two steps, the second of which must not see what the first one left."""
-    from tinygrad_ja.compile.native.executor import NativeExecutor
+    from tinygrad_ja.compiler.native.executor import NativeExecutor
 
     executor = NativeExecutor(program)
     assert len(executor.notes) == notes, executor.notes
@@ -163,7 +163,7 @@ def test_taps_outside_of_the_picture() -> None:
 
 
 def test_sums_do_not_depend_on_the_threads() -> None:
-    from tinygrad_ja.compile.native.executor import NativeExecutor
+    from tinygrad_ja.compiler.native.executor import NativeExecutor
 
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal((20, 6, 14, 14)).astype(F), rng.standard_normal((20, 18, 14, 14)).astype(F)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_ja.compile.cost import Cost, costs_by, instruction_cost, parts, program_cost, stored, total
-from tinygrad_ja.compile.program import Array, Instruction, Program, Source
+from tinygrad_ja.compiler.cost import Cost, costs_by, instruction_cost, parts, program_cost, stored, total
+from tinygrad_ja.compiler.program import Array, Instruction, Program, Source
 
 
 def array(*shape, dtype="float32"):

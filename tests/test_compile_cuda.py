@@ -15,12 +15,12 @@ from cuda_sources import compiler as gpu_compiler
 import tinygrad_ja as tg
 from tinygrad_ja.backend.devices import Device
 from tinygrad_ja.backend.philox import STORED, PhiloxStream, drawing_lines, philox_words, source, uniform_numbers
-from tinygrad_ja.compile.cuda.executor import CudaExecutor
-from tinygrad_ja.compile.cuda.kernel import Address, Launch, Reach
-from tinygrad_ja.compile.cuda.safety import capture_safety, operator_safety
-from tinygrad_ja.compile.cuda.schedule import module_source, staged
-from tinygrad_ja.compile.lower import Call, Shape, Slot
-from tinygrad_ja.compile.program import Array, Instruction, interpret
+from tinygrad_ja.compiler.cuda.executor import CudaExecutor
+from tinygrad_ja.compiler.cuda.kernel import Address, Launch, Reach
+from tinygrad_ja.compiler.cuda.safety import capture_safety, operator_safety
+from tinygrad_ja.compiler.cuda.schedule import module_source, staged
+from tinygrad_ja.compiler.lower import Call, Shape, Slot
+from tinygrad_ja.compiler.program import Array, Instruction, interpret
 from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.core.transforms import grad
 from tinygrad_ja.testing.case import draw_case

@@ -10,9 +10,9 @@ from cuda_on_cpu import Emulated, compiler
 from cuda_steps import STEPS, run
 
 import tinygrad_ja as tg
-from tinygrad_ja.compile import entry
-from tinygrad_ja.compile.cuda.executor import CudaExecutor
-from tinygrad_ja.compile.passes import optimised
+from tinygrad_ja.compiler import entry
+from tinygrad_ja.compiler.cuda.executor import CudaExecutor
+from tinygrad_ja.compiler.passes import optimised
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs g++ or clang++")
 

@@ -14,8 +14,8 @@ from test_compile_cuda import build, check, close, draws, small
 
 import tinygrad_ja as tg
 from tinygrad_ja.backend.philox import uniform_numbers
-from tinygrad_ja.compile.cuda.executor import CudaExecutor
-from tinygrad_ja.compile.program import interpret
+from tinygrad_ja.compiler.cuda.executor import CudaExecutor
+from tinygrad_ja.compiler.program import interpret
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not tg.cuda_is_available(), reason="needs a GPU and CuPy")]
 
@@ -34,7 +34,7 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def test_cublas_is_found():
-    from tinygrad_ja.compile.cuda.cublas import library
+    from tinygrad_ja.compiler.cuda.cublas import library
 
     print(library()._name)
     assert library().cublasGemmStridedBatchedEx

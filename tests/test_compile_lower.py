@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tinygrad_ja.backend.random import Generator
-from tinygrad_ja.compile import lower as lowering
-from tinygrad_ja.compile.lower import lower
-from tinygrad_ja.compile.marks import BackwardOf, Draw, Numbers
-from tinygrad_ja.compile.program import Array, Program, Source, interpret
-from tinygrad_ja.compile.symbolic import Emitter, Symbol, Unsupported, writing_to
-from tinygrad_ja.compile.symbolic_numpy import XP, contents
-from tinygrad_ja.compile.texts import EXPAND, OPAQUE, TEXTS
+from tinygrad_ja.compiler import lower as lowering
+from tinygrad_ja.compiler.lower import lower
+from tinygrad_ja.compiler.marks import BackwardOf, Draw, Numbers
+from tinygrad_ja.compiler.program import Array, Program, Source, interpret
+from tinygrad_ja.compiler.symbolic import Emitter, Symbol, Unsupported, writing_to
+from tinygrad_ja.compiler.symbolic_numpy import XP, contents
+from tinygrad_ja.compiler.texts import EXPAND, OPAQUE, TEXTS
 from tinygrad_ja.core.nested import mapped
 from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.core.tape import Output

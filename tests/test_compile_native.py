@@ -15,11 +15,11 @@ from exact_programs import ExactProgram, both_ways
 from program_builder import Builder, RandomProgram, results_of
 
 import tinygrad_ja as tg
-from tinygrad_ja.compile.native import available
-from tinygrad_ja.compile.native.executor import NativeExecutor
-from tinygrad_ja.compile.native.expressions import _FUNCTIONS
-from tinygrad_ja.compile.native.target import _compiler
-from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
+from tinygrad_ja.compiler.native import available
+from tinygrad_ja.compiler.native.executor import NativeExecutor
+from tinygrad_ja.compiler.native.expressions import _FUNCTIONS
+from tinygrad_ja.compiler.native.target import _compiler
+from tinygrad_ja.compiler.program import Array, Instruction, Program, interpret
 
 usable, reason = available()
 pytestmark = pytest.mark.skipif(not usable, reason=reason)

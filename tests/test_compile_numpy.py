@@ -13,9 +13,9 @@ from exact_programs import ExactProgram, both_ways, group_of
 from program_builder import Builder, RandomProgram, results_of
 
 from tinygrad_ja.backend.random import Generator
-from tinygrad_ja.compile import numpy_blocks, numpy_random
-from tinygrad_ja.compile.numpy_executor import NumpyExecutor
-from tinygrad_ja.compile.program import Array, Instruction, Program, interpret
+from tinygrad_ja.compiler import numpy_blocks, numpy_random
+from tinygrad_ja.compiler.numpy_executor import NumpyExecutor
+from tinygrad_ja.compiler.program import Array, Instruction, Program, interpret
 from tinygrad_ja.errors import TinygradError
 
 F = np.float32

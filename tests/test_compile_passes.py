@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from program_builder import Builder, RandomProgram, counts, results_of, same_results
 
-from tinygrad_ja.compile import passes
-from tinygrad_ja.compile.passes import PASSES, optimised
-from tinygrad_ja.compile.passes.fusion import fusion
-from tinygrad_ja.compile.program import Array, Program, flat
+from tinygrad_ja.compiler import passes
+from tinygrad_ja.compiler.passes import PASSES, optimised
+from tinygrad_ja.compiler.passes.fusion import fusion
+from tinygrad_ja.compiler.program import Array, Program, flat
 
 rng = np.random.default_rng(0)
 
@@ -68,8 +68,8 @@ def test_a_pass_leaves_the_given_program_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(passes.__path__)])
 def test_every_page_has_its_idea_and_examples_that_run(name: str) -> None:
-    importlib.import_module(f"tinygrad_ja.compile.passes.{name}")
-    page = sys.modules[f"tinygrad_ja.compile.passes.{name}"]  # the package has functions of these names
+    importlib.import_module(f"tinygrad_ja.compiler.passes.{name}")
+    page = sys.modules[f"tinygrad_ja.compiler.passes.{name}"]  # the package has functions of these names
     result = doctest.testmod(page)
     assert not result.failed
     assert result.attempted or name not in PASSES

@@ -10,11 +10,11 @@ import pytest
 from exact_programs import ExactProgram, both_ways
 from program_builder import Builder
 
-from tinygrad_ja.compile import planning
-from tinygrad_ja.compile.numpy_executor import _at
-from tinygrad_ja.compile.planning import Layout, Place, plan_buffers
-from tinygrad_ja.compile.program import Array, Instruction, Program, run_instruction
-from tinygrad_ja.compile.strides import contiguous, reshaped, same_strides
+from tinygrad_ja.compiler import planning
+from tinygrad_ja.compiler.numpy_executor import _at
+from tinygrad_ja.compiler.planning import Layout, Place, plan_buffers
+from tinygrad_ja.compiler.program import Array, Instruction, Program, run_instruction
+from tinygrad_ja.compiler.strides import contiguous, reshaped, same_strides
 
 F = np.float32
 

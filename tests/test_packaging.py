@@ -43,7 +43,7 @@ LEVELS = {
     "io": 7,
     "data": 8,
     "profiling": 8,
-    "compile": 9,
+    "compiler": 9,
     "__init__": 9,
     "viz": 10,
     "diagnosis": 11,
@@ -123,7 +123,7 @@ def test_importing_the_package_loads_numpy_alone() -> None:
 
 @pytest.mark.parametrize(
     "part",
-    ["testing", "training", "viz", "diagnosis", "compile", "profiling", "data", "catalogue", "commands", "stubs", "__main__"],
+    ["testing", "training", "viz", "diagnosis", "compiler", "profiling", "data", "catalogue", "commands", "stubs", "__main__"],
 )
 def test_importing_the_package_leaves_out_what_only_some_need(part: str) -> None:
     assert f"tinygrad_ja.{part}" not in loaded_by("import tinygrad_ja")
@@ -175,7 +175,19 @@ def test_dependencies_point_one_way(path: Path) -> None:
 def test_the_package_imports_only_what_it_may(path: Path) -> None:
     allowed = {"numpy", "tinygrad_ja", *sys.stdlib_module_names}
     # inside functions, or in the parts that need them
-    optional = {"cupy", "tqdm", "matplotlib", "hypothesis", "PIL", "sudachipy", "onnx", "sacrebleu", "tensorboardX", "llvmlite", "cuda"}
+    optional = {
+        "cupy",
+        "tqdm",
+        "matplotlib",
+        "hypothesis",
+        "PIL",
+        "sudachipy",
+        "onnx",
+        "sacrebleu",
+        "tensorboardX",
+        "llvmlite",
+        "cuda",
+    }
     outside = {name.partition(".")[0] for name in imports(path)} - allowed
     assert outside <= optional
     if part_of(module_name(path)) != "testing":

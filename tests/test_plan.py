@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.compile.cost import instruction_cost, program_cost, total
-from tinygrad_ja.compile.plan import PassCount, Plan, live_peak, title_of
-from tinygrad_ja.compile.planning import plan_buffers
-from tinygrad_ja.compile.program import Array, Instruction, Program, Source
+from tinygrad_ja.compiler.cost import instruction_cost, program_cost, total
+from tinygrad_ja.compiler.plan import PassCount, Plan, live_peak, title_of
+from tinygrad_ja.compiler.planning import plan_buffers
+from tinygrad_ja.compiler.program import Array, Instruction, Program, Source
 from tinygrad_ja.errors import ArgumentError
 from tinygrad_ja.table import width
 from tinygrad_ja.viz.plan_picture import MOST_LINES

@@ -95,7 +95,7 @@ _keep_freed_memory()
 _LATER = {
     "blame": "diagnosis",
     "bptt_map": "viz",
-    "compile": "compile",
+    "compile": "compiler",
     "data": "data",
     "draw": "viz",
     "profile": "profiling",
@@ -106,6 +106,7 @@ _LATER = {
 
 if _TYPE_CHECKING:
     from . import data, training, viz
+    from .compiler import compile
     from .diagnosis import blame
     from .profiling import profile
     from .training import summary

@@ -19,7 +19,7 @@ from typing import Any
 import tinygrad_ja as tg
 from tinygrad_ja.viz.figures import Words, matplotlib, save_figure
 
-HOME = "tinygrad_ja.compiler" if find_spec("tinygrad_ja.compiler") else "tinygrad_ja.compile"
+HOME = "tinygrad_ja.compiler" if find_spec("tinygrad_ja.compiler") else "tinygrad_ja.compiler"
 PASSES: dict[str, Callable[[Any], Any]] = importlib.import_module(f"{HOME}.passes").PASSES
 PROGRAM, PLANNING = importlib.import_module(f"{HOME}.program"), importlib.import_module(f"{HOME}.planning")
 

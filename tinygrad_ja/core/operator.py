@@ -358,7 +358,9 @@ class Operator:
     def call(self, function: Callable[..., Any], inputs: Sequence[Any], constants: Mapping[str, Any]) -> Any:
         """Call a function that has the forward's parameters, but perhaps other names for them: the arguments are given in its order,
         inputs and others mixed as the forward mixes them, and those that are keywords there by name."""
-        return self.apply(function, {**constants, **({self.variadic: inputs} if self.variadic else dict(zip(self.inputs, inputs)))})
+        return self.apply(
+            function, {**constants, **({self.variadic: inputs} if self.variadic else dict(zip(self.inputs, inputs)))}
+        )
 
     def apply(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         """Call a function that has the forward's parameters with all arguments, given by the forward's names."""

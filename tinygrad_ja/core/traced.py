@@ -365,6 +365,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 """Functions of NumPy that are operators: what the framework's functions do with raw arrays between operators is recorded, too."""
 
+
 def _clip(array: Any, low: Any, high: Any) -> Any:
     return _operator("clamp")(array, low, high)
 

@@ -93,7 +93,7 @@ def draw(loss: Any, names: Any = None, *, unroll: bool = False, limit: int | Non
         fix = ("leave it out.", "省略してください。")
         raise refusal("draw", "limit", limit, rule, fix)
     if type(loss) is not Tensor:
-        from ..compile.plan import Plan
+        from ..compiler.plan import Plan
         from .plan_picture import PlanDrawing
 
         plan = loss.plan() if callable(getattr(loss, "plan", None)) else loss

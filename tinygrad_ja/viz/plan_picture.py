@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..compile.plan_text import short
+from ..compiler.plan_text import short
 from ..errors import refusal
 from ..io.files import replacing
 from .layout import Block, Edge, Layout, place
 from .svg import HEADER, MARGIN, STYLE, edge_path, escaped, in_language, shortened, text_at, text_width
 
 if TYPE_CHECKING:
-    from ..compile.plan import Plan, PlanStep
-    from ..compile.program import Array
+    from ..compiler.plan import Plan, PlanStep
+    from ..compiler.program import Array
 
 TITLE, LINE, PLUG, STUB, LABEL = 24.0, 16.0, 40.0, 6.0, 16.0
 """Pixels: heights of a box's title, of each line below it, of a plug, of the line to it, and of an edge's name below a box."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..optimizer import Optimizer
 from ...core.modes import replayed
+from ..optimizer import Optimizer
 from .base import LRScheduler
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..optimizer import Optimizer
 from ...core.modes import replayed
+from ..optimizer import Optimizer
 from .base import LRScheduler
 
 

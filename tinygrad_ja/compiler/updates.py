@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..optim.optimizer import Optimizer
     from .recording import Recording
 
+
 def live_names(group: dict[str, Any]) -> tuple[str, ...]:
     """Settings of a group that may change from call to call: the learning rate, and momentum where a schedule moves that, too."""
     if "max_momentum" in group:
@@ -38,7 +39,9 @@ def record_update(recording: Recording, optimizer: Optimizer) -> None:
             if isinstance(value, (int, float)):
                 live_group[name] = recording.numbers.read(key, _reader(group, name))
             elif isinstance(value, tuple):
-                live_group[name] = tuple([recording.numbers.read(f"{key}_{i}", _part(group, name, i)) for i in range(len(value))])
+                live_group[name] = tuple(
+                    [recording.numbers.read(f"{key}_{i}", _part(group, name, i)) for i in range(len(value))]
+                )
         for p in group["params"]:
             if p.grad is None:
                 continue

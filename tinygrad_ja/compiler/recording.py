@@ -367,7 +367,7 @@ class Recording(Trace):
 
 @functools.cache
 def _role_of(code: types.CodeType) -> str:
-    """"user" for code from outside of this package, the part of a step that a function of ours stands for, or ""."""
+    """ "user" for code from outside of this package, the part of a step that a function of ours stands for, or ""."""
     if not is_ours(code.co_filename):
         return "user"
     return {"run_backward": "backward", "record_update": "update"}.get(code.co_name, "")

@@ -93,9 +93,7 @@ class Run:
         live = [value.array for value in recording.captured]
         self.unsteady += [state.path for state in self.reach.moved() if not _is_one_of(state.owner, live)]
         self.unsteady += recording.rates.by_hand()
-        self.absent = [
-            leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None
-        ]
+        self.absent = [leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None]
         reason = self._reason()
         if reason is not None:
             self.refuse(reason, eager=True)
@@ -112,7 +110,11 @@ class Run:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
         called = next(unseen(self.recording.codes), None)
-        return None if called is None else (f"it calls {called}, whose result may differ", f"結果が毎回変わり得る {called} を呼んでいます")
+        return (
+            None
+            if called is None
+            else (f"it calls {called}, whose result may differ", f"結果が毎回変わり得る {called} を呼んでいます")
+        )
 
     def _drew_elsewhere(self) -> bool:
         state, (key, position) = self._random
@@ -242,7 +244,10 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
     if not _same_derivation(before.derivation, after.derivation):
         return None, ("gradients go elsewhere at each call", "勾配の行き先が呼び出しごとに違います")
     if not _align(first, second, first.structure, second.structure):
-        what = ("it returns another object, which is no Tensor, at each call", "Tensor でない別のオブジェクトを毎回返しています")
+        what = (
+            "it returns another object, which is no Tensor, at each call",
+            "Tensor でない別のオブジェクトを毎回返しています",
+        )
         return None, what
     difference, partners = agreement.compare(before, after)
     moved = _plain_changes(first, second)
@@ -418,7 +423,9 @@ class Entry:
         self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
         self._results = len(recording.outputs)
         written = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
-        self._stamp = stamper([(tensor.node, tensor.array) for tensor in written if isinstance(tensor.node, Leaf)]) if written else None
+        self._stamp = (
+            stamper([(tensor.node, tensor.array) for tensor in written if isinstance(tensor.node, Leaf)]) if written else None
+        )
         self._single = type(self.structure) is Result and self.structure.place == 0 and self.structure.tensor
         self.build_seconds = time.perf_counter() - started
 

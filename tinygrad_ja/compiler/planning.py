@@ -7,7 +7,7 @@
 - The output of an element-wise instruction may take the place of an input that nobody reads afterwards.
 - Everything else gets the smallest hole that it fits into ("best fit"), aligned to cache lines.
 
->>> from tinygrad_ja.compile.program import Array, Instruction, Program
+>>> from tinygrad_ja.compiler.program import Array, Instruction, Program
 >>> x, y, z = [Array((4, 4), "f4", name) for name in "xyz"]
 >>> add = Instruction("map", "add", [x, x], [y])
 >>> layout = plan_buffers(Program([x], instructions=[add, Instruction("map", "exp", [y], [z])], results=[z]))

@@ -265,13 +265,18 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know."""
     from .lower import EXPAND
 
-    others = [x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor) and type(x) not in BY_TYPE]
+    others = [
+        x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor) and type(x) not in BY_TYPE
+    ]
     reach = Reach(function, *others, *call.leaves)
     kind = _array_type(call, reach)
     recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)
     run = Run(call, reach, recording)
     if not {id(owner_of(t.array)) for t in reach.tensors.values()}.isdisjoint([id(owner_of(a)) for a in call.arrays]):
-        reason = ("an argument shares memory with a Tensor that it reaches", "引数が、関数から手の届く Tensor とメモリを共有しています")
+        reason = (
+            "an argument shares memory with a Tensor that it reaches",
+            "引数が、関数から手の届く Tensor とメモリを共有しています",
+        )
         run.refuse(reason, eager=True)
         return function(*args, **kwargs), run
     held = set(map(id, (*call.leaves, *call.constants)))

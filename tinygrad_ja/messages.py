@@ -309,29 +309,29 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-P001": (
         "compile: the function changes {what} at each call, and a replay would not do that again. Fix: return the value, and change "
         "{what} outside of the compiled function. (A Tensor that the function stores in an attribute or an item is replayed.)",
-        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、{what} はコンパイルした関数の"
-        "外で変えてください (属性や要素に Tensor そのものを代入する処理は再生されます)。",
+        "compile: この関数は呼ぶたびに {what} を変えますが、再生ではその変更は繰り返されません。直し方: 値を戻り値にして、"
+        "{what} はコンパイルした関数の外で変えてください (属性や要素に Tensor そのものを代入する処理は再生されます)。",
     ),
     "TG-P002": (
         "compile: a constant of the recorded function differed between two calls: {what}. Replays would go on with the old one. It was used "
         "here:\n{line}Fix: pass it as an argument, as a Tensor; draw random numbers with tg.rand and the like.",
-        "compile: 記録した関数の定数が 2 回の呼び出しで違いました: {what}。再生すると古い値のままになります。使われた場所:\n{line}直し方: Tensor の引数として"
-        "渡してください。乱数は tg.rand などで作ってください。",
+        "compile: 記録した関数の定数が 2 回の呼び出しで違いました: {what}。再生すると古い値のままになります。"
+        "使われた場所:\n{line}直し方: Tensor の引数として渡してください。乱数は tg.rand などで作ってください。",
     ),
     "TG-P003": (
-        "compile: '{name}' is called as it is from now on for such arguments, so its results are right but it is no faster: {reason}. Fix: keep "
-        "that out of the compiled function, and pass what changes from call to call as a Tensor.",
-        "compile: '{name}' は、この形の引数に対しては今後コンパイルせずそのまま呼び出されます (結果は正しいままですが、速くはなりません): {reason}。"
-        "直し方: その処理をコンパイルした関数の外に出し、呼び出しごとに変わる値は Tensor の引数として渡してください。",
+        "compile: '{name}' is called as it is from now on for such arguments, so its results are right but it is no faster: {reason}. "
+        "Fix: keep that out of the compiled function, and pass what changes from call to call as a Tensor.",
+        "compile: '{name}' は、この形の引数に対しては今後コンパイルせずそのまま呼び出されます "
+        "(結果は正しいままですが、速くはなりません): {reason}。直し方: その処理をコンパイルした関数の外に出し、呼び出しごとに変わる値は Tensor の引数として渡してください。",
     ),
     "TG-P004": (
         "compile: '{name}' has no plan yet; {calls} calls have been recorded, and a program is made when two of them agree. Fix: call it with "
         "the same shapes two or three times first.",
-        "compile: '{name}' にはまだ計画がありません (記録 {calls} 回)。2 回の記録が一致するとプログラムができます。直し方: 同じ形状の引数で 2、3 回呼び出して"
-        "ください。",
+        "compile: '{name}' にはまだ計画がありません (記録 {calls} 回)。2 回の記録が一致するとプログラムができます。"
+        "直し方: 同じ形状の引数で 2、3 回呼び出してください。",
     ),
     "TG-P005": (
-        "compile: a function is expected, not a {type}. Fix: tg.compile(step), or @tg.compile above a function.",
+        "compile: a function is expected, not {type}. Fix: tg.compile(step), or @tg.compile above a function.",
         "compile: 関数を渡してください (渡された型: {type})。直し方: tg.compile(step)、または関数の上に @tg.compile と書いてください。",
     ),
     "TG-P006": (
@@ -345,8 +345,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "TG-P008": (
         "compile: gradients of gradients do not pass through the compiled function '{name}'. Fix: compile the whole step, with its grad(..., "
         "create_graph=True) inside, or call the plain function.",
-        "compile: コンパイルした関数 '{name}' を通る高階の勾配は計算できません。直し方: grad(..., create_graph=True) を含むステップ全体をコンパイルするか、"
-        "元の関数を呼んでください。",
+        "compile: コンパイルした関数 '{name}' を通る高階の勾配は計算できません。"
+        "直し方: grad(..., create_graph=True) を含むステップ全体をコンパイルするか、元の関数を呼んでください。",
+    ),
+    "TG-P009": (
+        "compile: there is no pass named {name}. The passes are: {allowed}. Fix: take a name of this list for disable=.",
+        "compile: {name} というパスはありません。あるもの: {allowed}。直し方: disable= にはこの中の名前を渡してください。",
     ),
     # --- registration of an operator
     "TG-R001": (

@@ -12,14 +12,13 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import tinygrad_ja as tg
 from tinygrad_ja.viz.figures import Words, matplotlib, save_figure
 
-HOME = "tinygrad_ja.compiler" if find_spec("tinygrad_ja.compiler") else "tinygrad_ja.compiler"
+HOME = "tinygrad_ja.compiler"
 PASSES: dict[str, Callable[[Any], Any]] = importlib.import_module(f"{HOME}.passes").PASSES
 PROGRAM, PLANNING = importlib.import_module(f"{HOME}.program"), importlib.import_module(f"{HOME}.planning")
 

@@ -1,9 +1,9 @@
 """Whether two recordings of one function are the same program, and which of its constants really are constants.
 
-A recording alone cannot tell where an array that it met came from: a parameter that lives on, or numbers that Python made up during the call
-(``tg.tensor([t, 1.0])``, a batch from an iterator). Two recordings can: an array that both met was there before and is read anew at each call; arrays
-that differ as objects and hold the same elements are constants; and elements that differ would have gone stale, so they are refused. Numbers of
-Python among the arguments of operators are compared in the same way.
+A recording alone cannot tell where an array that it met came from: a parameter that lives on, or numbers that Python made up during the
+call (``tg.tensor([t, 1.0])``, a batch from an iterator). Two recordings can: an array that both met was there before and is read anew at each
+call; arrays that differ as objects and hold the same elements are constants; and elements that differ would have gone stale, so they are
+refused. Numbers of Python among the arguments of operators are compared in the same way.
 """
 
 from __future__ import annotations

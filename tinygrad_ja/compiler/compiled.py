@@ -258,6 +258,12 @@ def compile(
         return functools.partial(compile, disable=disable, backend=backend, cache_size=cache_size)
     if not callable(function):
         raise error("TG-P005", type=type(function).__name__)
+    from .passes import PASSES
+
+    disable = (disable,) if isinstance(disable, str) else tuple(disable)
+    unknown = [name for name in disable if name not in PASSES]
+    if unknown:
+        raise error("TG-P009", name=", ".join(map(repr, unknown)), allowed=", ".join(PASSES))
     return Compiled(function, disable, backend, cache_size)
 
 

@@ -1,8 +1,8 @@
 """Compiled functions whose results want gradients: a model's forward pass, after which an ordinary ``loss.backward()`` follows.
 
-The recording goes on through the backward of the results, with cotangents that stand for what the caller will send. From its steps two programs are
-made: one for the results, one for the gradients. The second computes again what it needs of the first, as a checkpoint does, so nothing has to be
-kept between the two but the arguments, random numbers, and state that the first one overwrites.
+The recording goes on through the backward of the results, with cotangents that stand for what the caller will send. From its steps two
+programs are made: one for the results, one for the gradients. The second computes again what it needs of the first, as a checkpoint does, so
+nothing has to be kept between the two but the arguments, random numbers, and state that the first one overwrites.
 """
 
 from __future__ import annotations

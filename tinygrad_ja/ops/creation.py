@@ -105,9 +105,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     else:
         array = _host_array(data, dtype)
         place = _place(device)
-        if (
-            modes.recording is not None and type(data) is np.ndarray and place.type == "cpu"
-        ):  # whose elements may be others when the program runs
+        if modes.recording is not None and type(data) is np.ndarray and place.type == "cpu":
+            # its elements may be others when the program runs
             array = modes.recording.capture(data).astype(array.dtype).copy()
     made = Tensor(move(array, place))
     return made.requires_grad_() if requires_grad else made

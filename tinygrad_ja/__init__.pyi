@@ -36,6 +36,7 @@ from .backend.random import manual_seed as manual_seed
 from .backend.random import set_rng_state as set_rng_state
 from .backend.threads import get_num_threads as get_num_threads
 from .backend.threads import set_num_threads as set_num_threads
+from .compiler.compiled import compile as compile
 from .config import show_config as show_config
 from .core.checkpoint import checkpoint as checkpoint
 from .core.modes import detect_anomaly as detect_anomaly

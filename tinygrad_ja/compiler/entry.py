@@ -2,231 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE
 from ..core.modes import modes
-from ..core.nested import mapped
-from ..core.tape import Leaf, next_number, nodes_below, stamper
+from ..core.tape import Leaf, next_number, stamper
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import Phrase, error
 from . import agreement
 from .derive import CompiledOperator, Derivation, Recorded, with_history
-from .executors import PlainExecutor, executor_for
+from .executors import executor_for
 from .links import Attributes, Link, guard_of, same
 from .lower import lower
-from .reach import MOST, Reach, unseen
 from .recording import Held, Recording, is_leaf
+from .run import Result, Run, is_one_of, owner_of, rebuilt
 from .signature import Call
-
-
-class Result(NamedTuple):
-    """Stands in what the function returned for one of the program's results; ``tensor``: as a Tensor or as a bare array."""
-
-    place: int
-    tensor: bool
-
-
-class Store(NamedTuple):
-    """An attribute, or an item, that the step gave a new Tensor: where, and which of the program's results."""
-
-    link: Link
-    value: Value
-
-
-class Run:
-    """One recorded call: the recording, what the function could reach, and what it left behind.
-
-    refusal: why no program can be made from it, or None. eager: whether later calls need not be recorded either.
-    """
-
-    def __init__(self, call: Call, reach: Reach, recording: Recording) -> None:
-        self.call, self.reach, self.recording = call, reach, recording
-        self.refusal: Phrase | None = None
-        self.eager = False
-        self.stores: list[Store] = []
-        self.unsteady: list[str] = []
-        self.absent: list[Leaf] = []
-        """Leaves that had no gradient before, and that a backward reached."""
-        self.structure: Any = None
-        self.outputs: list[Value] = []
-        self._traced: list[Any] = []
-        self._grads: dict[int, tuple[Leaf, Tensor | None]] = {}
-        self._random = random.getstate(), _state_of_numpy()
-
-    def refuse(self, reason: Phrase, eager: bool = False) -> None:
-        """No program can be made of this run."""
-        self.refusal, self.eager = reason, eager
-
-    def note_gradients(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
-        """What ``grad`` of each leaf was before."""
-        self._grads = dict(grads)
-
-    def settle_links(self) -> None:
-        """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
-        recording = self.recording
-        for link in self.reach.changed():
-            now = link.now()
-            if isinstance(now, Tensor) and recording.holds(now):
-                self.stores.append(Store(link, now.array.entry))
-                link.put(recording.settled(now))
-            else:
-                self.unsteady.append(link.path)
-                if recording.holds(now) or isinstance(now, (list, tuple, dict)):
-                    link.put(recording.settled(now))
-        for container, path in self.reach.resized():
-            self.unsteady.append(path)
-            keys = range(len(container)) if isinstance(container, (list, deque)) else list(container)
-            for key in keys if not isinstance(container, set) else ():
-                if recording.holds(container[key]):
-                    container[key] = recording.settled(container[key])
-        live = [value.array for value in recording.captured]
-        self.unsteady += [state.path for state in self.reach.moved() if not _is_one_of(state.owner, live)]
-        self.unsteady += recording.rates.by_hand()
-        self.absent = [leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None]
-        reason = self._reason()
-        if reason is not None:
-            self.refuse(reason, eager=True)
-
-    def _reason(self) -> tuple[str, str] | None:
-        """Why the function is not to be recorded at all, or None."""
-        if not self.reach.complete:
-            return f"it can reach more than {MOST:,} values", f"{MOST:,} 個を超える値に手が届きます"
-        if self._drew_elsewhere() or any([not source.holds() for source in self.reach.random]):
-            return "it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"
-        if self.recording.seeded:
-            return "it starts a stream of random numbers anew", "乱数の種を設定しています"
-        if self.recording.chosen:
-            name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
-            return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
-        called = next(unseen(self.recording.codes), None)
-        return (
-            None
-            if called is None
-            else (f"it calls {called}, whose result may differ", f"結果が毎回変わり得る {called} を呼んでいます")
-        )
-
-    def _drew_elsewhere(self) -> bool:
-        state, (key, position) = self._random
-        now = _state_of_numpy()
-        return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
-
-    def derive(self, made: Any, stood: dict[int, int]) -> None:
-        """While the recording is still open: what ``made`` holds, and the gradients of results that want some. ``stood``: places of arguments
-        with a history, by the nodes that stand for them."""
-        recording, reached = self.recording, self.reach.tensors
-        wanting: list[tuple[int, Tensor]] = []
-
-        def note(x: Any) -> Any:
-            if id(x) in reached or not recording.holds(x):
-                return x
-            if type(x) is Tensor and x.node is not None and not _freed(x.node):
-                wanting.append((len(self.outputs), x))
-            self._traced.append(x.array if type(x) is Tensor else x)
-            self.outputs.append(self._traced[-1].entry)
-            return Result(len(self.outputs) - 1, type(x) is Tensor)
-
-        self.structure = rebuilt(made, _is_tensor_or_array, note)
-        recording.outputs = list(self.outputs)
-        if wanting:
-            places, tensors = zip(*wanting)
-            recording.derivation = Derivation(recording, tensors, places, stood)
-
-    def results(self, made: Any, call: Call) -> Any:
-        """What the function returned, for the caller."""
-        recording, reached = self.recording, self.reach.tensors
-        if recording.derivation is not None:  # with its history, which the recording has traced: as it is, but for the arrays
-            return self._with_history(made, call)
-        return rebuilt(
-            made,
-            lambda x: _is_tensor_or_array(x) and id(x) not in reached and recording.holds(x),
-            lambda x: recording.settled(x),
-        )
-
-    def _with_history(self, made: Any, call: Call) -> Any:
-        """The results of the recorded call: their backward interprets this recording."""
-        recording, derivation = self.recording, self.recording.derivation
-        kept = recording.kept_elements()
-        inputs = recording.inputs[: len(call.arrays)]
-        program, numbers = lower(derivation.backward(recording, inputs, recording.captured))
-        executor = PlainExecutor(program, recording.xp)
-        values = recording.numbers.function([n.source for n in numbers])()
-        operator = CompiledOperator("compiled", lambda arrays, numbers: executor.run(arrays, numbers))
-        arrays = [traced._elements for traced in self._traced]
-        tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
-        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else arrays[x.place])
-
-    def holder(self, array: Any) -> Held | None:
-        """The Tensor that held this array while the run was recorded."""
-        return next((held for held in self.recording.held if held.array is array), None)
-
-    def leaf_of_gradient(self, tensor: Tensor) -> Leaf | None:
-        """The leaf whose ``grad`` this Tensor was before the run."""
-        return next((leaf for leaf, gradient in self._grads.values() if gradient is tensor), None)
-
-    def link_to(self, tensor: Tensor) -> Link | None:
-        """A link that leads to this Tensor."""
-        return next((link for link in self.reach.links if link.value is tensor), None)
-
-    def values(self) -> dict[str, Any]:
-        """Path -> value of all links."""
-        return {link.path: link.value for link in self.reach.links}
-
-
-def _state_of_numpy() -> tuple[np.ndarray, int]:
-    """The generator of ``np.random``'s own functions: its key, and the position in it."""
-    state: Any = np.random.get_state()
-    return state[1], state[2]
-
-
-def _is_tensor_or_array(x: Any) -> bool:
-    return isinstance(x, Tensor) or type(x) in BY_TYPE
-
-
-def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """As ``mapped``, and through dataclasses."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        made = copy.copy(value)
-        for field in dataclasses.fields(value):
-            object.__setattr__(made, field.name, rebuilt(getattr(value, field.name), chosen, change))
-        return made
-    if type(value) is dict:
-        return {name: rebuilt(part, chosen, change) for name, part in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)([rebuilt(part, chosen, change) for part in value])
-    return mapped(value, chosen, change)
-
-
-def owner_of(array: Any) -> Any:
-    """The array whose memory ``array`` is a part of."""
-    while getattr(array, "base", None) is not None and type(array.base) in BY_TYPE:
-        array = array.base
-    return array
-
-
-def _is_one_of(array: Any, others: Sequence[Any]) -> bool:
-    """Whether an array is, or shares its memory with, one of ``others``."""
-    return type(array) is np.ndarray and any([type(o) is np.ndarray and np.may_share_memory(array, o) for o in others])
-
-
-def _freed(node: Any) -> bool:
-    """Whether a backward has been through the graph behind a result."""
-    return any(below.saved is None for below in nodes_below([node]).values())
-
-
-def _untraced(x: Any) -> Any:
-    return Tensor(x.array._elements) if type(x) is Tensor else x._elements
-
 
 # ---- from two runs to a program ------------------------------------------------------------------
 
@@ -469,7 +265,7 @@ class Entry:
                 free.setdefault(id(link.value), []).append(link)
             else:
                 links.append(link)
-        states = [state for state in reach.states if not _is_one_of(state.owner, live)]
+        states = [state for state in reach.states if not is_one_of(state.owner, live)]
         guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values())
         checks = recording.numbers.checks
         if not checks and not self._readers:

@@ -311,15 +311,13 @@ def mark_changed(leaf: Leaf | None, array: Any) -> None:
 
 def stamper(leaves: Sequence[tuple[Leaf, Any]]) -> Callable[[], None]:
     """A function that stamps all these leaves and the memory of their arrays as changed now; for those that change at every step."""
-    entries = []
     for leaf, array in leaves:
         mark_changed(leaf, array)
-        entries.append(_Changes.by_memory[id(array if array.base is None else _owner(array))])
-    nodes = [leaf for leaf, _ in leaves]
+    entries = [_Changes.by_memory[id(_owner(array))] for _, array in leaves]
 
     def stamp() -> None:
         number = _Changes.latest = next_number()
-        for leaf in nodes:
+        for leaf, _ in leaves:
             leaf.changed = number
         for entry in entries:
             entry[1] = number
@@ -351,13 +349,6 @@ def refuse_changed(node: Node) -> None:
                 raise error("TG-G003", op=operator.name, input=name, shape=array.shape)
 
 
-def watcher() -> Any:
-    """The recording that wants to know which node a backward is at, if any."""
-    from .modes import modes
-
-    return modes.recording
-
-
 def run_backward(
     roots: Iterable[tuple[Node, Any]],
     *,
@@ -377,7 +368,9 @@ def run_backward(
     totals: list[tuple[Leaf, Any]] = []
     cotangents: dict[int, Any] = {}
     waiting: dict[int, Node] = {}
-    recording = watcher()
+    from .modes import modes
+
+    recording = modes.recording
     fresh: set[int] = set()  # numbers whose cotangent is a sum made here, which may be added to in place
     heap: list[int] = []
 

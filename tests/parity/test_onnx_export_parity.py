@@ -123,7 +123,7 @@ NOT_HERE = {
 
 NO_FILE = frozenset(
     """allclose equal bincount histc unique unique_consecutive nonzero masked_select multinomial embedding matrix_exp nms batched_nms
-    roi_align roi_pool instance_norm index_reduce scatter_reduce ctc_loss
+    roi_align roi_pool index_reduce scatter_reduce ctc_loss
     bernoulli normal rand rand_like randint randint_like randn randn_like randperm alpha_dropout feature_alpha_dropout dropout dropout1d
     dropout2d dropout3d rrelu gradient_penalty
     polygamma nanmedian mode cholesky inverse pinverse matrix_power

@@ -60,6 +60,7 @@ def test_a_training_step_with_each_optimizer(name: str, backend: str) -> None:
 
 def test_200_steps_with_dropout_batch_norm_schedule_and_scaler(backend: str) -> None:
     def make() -> Any:
+        # no bias before the normalisation: its gradient is rounding alone, which Adam makes as large as any other
         model = nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 2))
         optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
         schedule = tg.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=200, cycle_momentum=False)

@@ -379,7 +379,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     for one, other, plain in zip(alone.run(values), together.run(values), interpret(program, values)):
         assert same_bits(one, other)
         np.testing.assert_allclose(one, plain, rtol=1e-4)
-    assert len(together._calls) < len(alone._calls)  # its blocks stand in lists, one for each thread
+    assert len(together.segments) < len(alone.segments)  # its blocks stand in lists, one for each thread
 
 
 def test_large_functions_are_divided_among_threads() -> None:

@@ -25,7 +25,41 @@ from .program import Array, Instruction, Program, run_instruction
 Watch = Callable[[Instruction, Sequence[Call]], None]
 
 
-class NumpyExecutor:
+class BoundExecutor:
+    """What executors share whose programs have become calls that are bound to their arrays. ``segments``: the calls of a step, in order;
+    ``steps``: the instructions, each with its calls."""
+
+    segments: list[Call]
+    steps: list[tuple[Instruction, list[Call]]]
+    _arguments: list[Callable[[Any], Any]]
+    _numbers: list[Callable[[Any], Any]]
+    _results: list[Callable[[], np.ndarray]]
+    _writes: list[Call]
+
+    @property
+    def calls(self) -> int:
+        """Calls of a step."""
+        return len(self.segments) + len(self._writes)
+
+    def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = (), watch: Watch | None = None) -> list[np.ndarray]:
+        """One step: the results, as new arrays; the state changes in place. watch: runs the calls of each instruction, for profiles."""
+        for put, given in zip(self._arguments, arguments):
+            put(given)
+        for put, given in zip(self._numbers, numbers):
+            put(given)
+        if watch is None:
+            for segment in self.segments:
+                segment()
+        else:
+            for instruction, calls in self.steps:
+                watch(instruction, calls)
+        results = [read() for read in self._results]
+        for call in self._writes:
+            call()
+        return results
+
+
+class NumpyExecutor(BoundExecutor):
     """Runs a program again and again.
 
     steps: the instructions, each with its calls. nbytes: of the arena and of scratch memory. peak: the most bytes of the arena that are
@@ -46,33 +80,11 @@ class NumpyExecutor:
             known = len(build.calls)
             build.add(instruction)
             self.steps.append((instruction, build.calls[known:]))
-        self._calls = build.calls
+        self.segments = build.calls
         self._results = [build.reader(a) for a in program.results]
         self._writes = build.writes()
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms])
         self.peak = self.layout.peak
-
-    @property
-    def calls(self) -> int:
-        """Calls of a step."""
-        return len(self._calls) + len(self._writes)
-
-    def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = (), watch: Watch | None = None) -> list[np.ndarray]:
-        """One step: the results, as new arrays; the state changes in place. watch: runs the calls of each instruction, for profiles."""
-        for put, given in zip(self._arguments, arguments):
-            put(given)
-        for put, given in zip(self._numbers, numbers):
-            put(given)
-        if watch is None:
-            for call in self._calls:
-                call()
-        else:
-            for instruction, calls in self.steps:
-                watch(instruction, calls)
-        results = [read() for read in self._results]
-        for call in self._writes:
-            call()
-        return results
 
 
 class _Build:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import error
 from ..numpy_calls import Call
-from ..numpy_executor import _Build
+from ..numpy_executor import BoundExecutor, _Build
 from ..planning import contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
 from . import operators
@@ -34,7 +34,7 @@ from .team import team
 Watch = Callable[[Instruction, Sequence[Call]], None]
 
 
-class NativeExecutor:
+class NativeExecutor(BoundExecutor):
     """Runs a program again and again.
 
     steps: the instructions, each with its calls, for profiles. segments: calls of which a step consists. nbytes: of the arena and of scratch
@@ -71,28 +71,6 @@ class NativeExecutor:
         self.nbytes += sum([panels.nbytes for panels in self._panels.values()])
         self.peak = self.layout.peak
         self.compile_seconds = compile_seconds() - before
-
-    @property
-    def calls(self) -> int:
-        """Calls of a step."""
-        return len(self.segments) + len(self._writes)
-
-    def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = (), watch: Watch | None = None) -> list[np.ndarray]:
-        """One step: the results, as new arrays; the state changes in place. watch: runs the calls of each instruction, for profiles."""
-        for put, given in zip(self._arguments, arguments):
-            put(given)
-        for put, given in zip(self._numbers, numbers):
-            put(given)
-        if watch is None:
-            for segment in self.segments:
-                segment()
-        else:
-            for instruction, calls in self.steps:
-                watch(instruction, calls)
-        results = [read() for read in self._results]
-        for call in self._writes:
-            call()
-        return results
 
     def _refuse(self) -> None:
         """Raise for an index that does not exist."""

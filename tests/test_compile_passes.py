@@ -182,6 +182,23 @@ def test_places_that_cover_an_axis_are_a_join() -> None:
     same_results(program, made, b.values)
 
 
+def test_two_reads_of_a_table_give_one_gradient() -> None:
+    def program(rows: int) -> tuple[Program, Builder]:
+        b = Builder()
+        tables = []
+        for shape in ((3,), (2, 5)):
+            x, at = b.argument(normal(*shape, 4)), b.argument(rng.integers(-rows, rows, shape))
+            tables.append(b.add_at(x, at, (rows, 4)))
+        return b.program(b.map("add", *tables)), b
+
+    given, b = program(9)
+    made = PASSES["algebra"](given)
+    assert [i.kind for i in made.instructions].count("add_at") == 1
+    same_results(given, made, b.values)
+    few, _ = program(8)  # copying the rows would cost more than adding the tables
+    assert counts(PASSES["algebra"](few)) == counts(few)
+
+
 def test_views_merge_and_move_behind_element_wise_functions() -> None:
     b = Builder()
     x, w, bias = b.argument(normal(2, 3, 4)), b.parameter(normal(4, 6)), b.parameter(normal(6))

@@ -15,6 +15,9 @@ another way, by a division by the result, ``arctan2`` and the like (``_seen_sign
 
 Rules that round once instead of several times: ``x ** 2 -> x * x``, the sum of n equal elements as a product with n, a sum of sums as one.
 
+A rule that adds in another order: the sum of two tables of zeros to which rows were added is one table to which the rows of both are (the
+gradient of an embedding that is read twice).
+
 >>> from ..program import Array, Instruction, Program
 >>> x, y, z = (Array((2,), "f4", name) for name in "xyz")
 >>> steps = [Instruction("map", "negative", [x], [y]), Instruction("map", "negative", [y], [z])]
@@ -139,7 +142,22 @@ def _add(self: _Algebra, i: Instruction) -> Array | None:
         if positive is not None and i.output.dtype.kind == "f":
             return self.map("subtract", i.output, x, positive)
     inner = i.output in self.partial
-    return None if inner else _add_places(self, i)
+    return _add_rows(self, i) or (None if inner else _add_places(self, i))
+
+
+def _add_rows(self: _Algebra, i: Instruction) -> Array | None:
+    """The sum of two tables of zeros to which rows were added, as one table to which the rows of both are, unless the rows are many."""
+    tables = [self.writer.maker(a, "add_at", "take") for a in i.inputs]
+    if None in tables or any([self.readers.get(a, 0) > 1 for a in i.inputs]) or i.inputs[0] is i.inputs[1]:
+        return None
+    (x, at_x), (y, at_y) = [table.inputs for table in tables if table is not None]
+    first = [table.options["axis"] == 0 and table.output.shape == i.output.shape for table in tables if table is not None]
+    if not all(first) or at_x.dtype != at_y.dtype or x.dtype != y.dtype or 2 * (x.nbytes + y.nbytes) > 3 * i.output.nbytes:
+        return None
+    writer, row = self.writer, i.output.shape[1:]
+    rows = [writer.reshape(a, (at.size, *row)) for a, at in ((x, at_x), (y, at_y))]
+    indices = [writer.reshape(at, (at.size,)) for at in (at_x, at_y)]
+    return writer.add("add_at", "take", (writer.join(rows), writer.join(indices)), i.output.shape, i.output.dtype, axis=0)
 
 
 def _subtract(self: _Algebra, i: Instruction) -> Array | None:

@@ -3,6 +3,7 @@
 from . import metrics
 from .curves import pyplot, save_curve, save_curves
 from .evaluation import evaluate
+from .experiment import Experiment, Option, Result
 from .logs import CSVLog, JSONLog, TensorBoardLog
 from .report import Report
 from .stopping import EarlyStopping
@@ -13,8 +14,11 @@ from .update import Update
 __all__ = [
     "CSVLog",
     "EarlyStopping",
+    "Experiment",
     "JSONLog",
+    "Option",
     "Report",
+    "Result",
     "Summary",
     "TensorBoardLog",
     "Trainer",

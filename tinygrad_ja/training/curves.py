@@ -38,7 +38,7 @@ def save_curve(
     The file is written under a temporary name and renamed. Raises ArgumentError when matplotlib is missing.
     """
     words = Words()
-    with _lettering():
+    with lettering():
         figure = load_matplotlib().figure.Figure(figsize=(7.0, 4.2), layout="constrained")
         axes = figure.subplots()
         smooth = _running_mean(values, window)
@@ -73,7 +73,7 @@ def save_curves(
     words = _WORDS["ja" if Words().japanese else "en"]
     columns = min(len(chosen), 3)
     lines = -(-len(chosen) // columns)
-    with _lettering():
+    with lettering():
         figure = load_matplotlib().figure.Figure(figsize=(5.2 * columns, 3.8 * lines), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, name in zip(grid.flat, chosen):
@@ -103,7 +103,7 @@ _WORDS = {
 }
 
 
-def _lettering() -> Any:
+def lettering() -> Any:
     """A context in which matplotlib takes a Japanese font for the letters that its own lacks."""
     matplotlib = load_matplotlib()
     families = [*matplotlib.rcParams["font.family"], *filter(None, [japanese_font()])]

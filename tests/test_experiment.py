@@ -1,0 +1,132 @@
+"""``Experiment``: the command line that every program of ``models/`` has, its data, pictures and results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tinygrad_ja as tg
+from tinygrad_ja.data.datasets import TinyShakespeare
+from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update
+
+TITLE = {"en": "an example", "ja": "例"}
+OPTIONS = [
+    Option("hidden", 128, ("units", "ユニット"), quick=32),
+    Option("rate", 0.1, ("learning rate, 10 % of the usual", "学習率"), least=0.0),
+    Option("cell", "rnn", ("kind of cell", "セルの種類"), choices=("rnn", "lstm")),
+    Option("peeky", False, ("show the code to every step", "各時刻に符号を見せる")),
+]
+
+
+def experiment(out: Path, *argv: str, epochs: int = 5) -> Experiment:
+    return Experiment("example", TITLE, OPTIONS, ["--out", str(out), *argv], epochs=epochs)
+
+
+def test_options_have_defaults_and_others_for_a_quick_run_unless_they_are_given(tmp_path: Path) -> None:
+    o = experiment(tmp_path).options
+    assert (o.hidden, o.rate, o.cell, o.peeky, o.epochs, o.seed, o.device, o.data) == (
+        128,
+        0.1,
+        "rnn",
+        False,
+        5,
+        0,
+        "cpu",
+        None,
+    )
+    assert (o.compile, o.resume, o.quick) == (False, False, False)
+    quick = experiment(tmp_path, "--quick", "--peeky", "--cell", "lstm").options
+    assert (quick.hidden, quick.epochs, quick.peeky, quick.cell, quick.rate) == (32, 1, True, "lstm", 0.1)
+    given = experiment(tmp_path, "--quick", "--hidden", "7", "--epochs", "3", "--data", "somewhere").options
+    assert (given.hidden, given.epochs, given.data) == (7, 3, Path("somewhere"))
+
+
+@pytest.mark.parametrize(
+    "argv", [["--hidden", "0"], ["--rate", "-1"], ["--cell", "gru"], ["--epochs", "-1"], ["--hidden", "many"]]
+)
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        experiment(tmp_path, *argv)
+    assert stopped.value.code == 2
+    assert argv[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("language", "text"), [("en", "units (default 128)"), ("ja", "ユニット (既定値 128)")])
+def test_help_is_in_the_current_language(
+    tmp_path: Path, language: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TINYGRAD_JA_LANG", language)
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stopped:
+        experiment(tmp_path, "--help")
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert text in shown and TITLE[language] in shown
+
+
+def test_the_seed_is_that_of_all_random_numbers(tmp_path: Path) -> None:
+    experiment(tmp_path, "--seed", "3")
+    first = tg.randn(4).tolist()
+    tg.manual_seed(3)
+    assert tg.randn(4).tolist() == first
+
+
+def test_what_is_nowhere_is_replaced_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TINYGRAD_JA_DATA", raising=False)
+    monkeypatch.setenv("TINYGRAD_JA_CACHE", str(tmp_path / "cache"))
+    run = experiment(tmp_path, "--quick")
+    assert run.data(lambda **where: TinyShakespeare(**where).text, lambda: "made up", "tinyshakespeare") == "made up"
+    assert run.source == "synthetic" and "tinyshakespeare is not here" in capsys.readouterr().err
+    found = experiment(tmp_path)
+    assert found.data(lambda **where: "real", lambda: "made up", "tinyshakespeare") == "real"
+    assert found.source == "tinyshakespeare"
+
+
+def test_other_failures_of_data_are_not_hidden(tmp_path: Path) -> None:
+    def damaged(**where: object) -> None:
+        raise tg.errors.error("TG-F007", path="y", actual="1", expected="2")
+
+    with pytest.raises(tg.errors.TinygradError):
+        experiment(tmp_path).data(damaged, lambda: None)
+
+
+@pytest.mark.parametrize("compiled", [[], ["--compile"]])
+def test_a_run_trains_draws_and_writes_its_results(
+    tmp_path: Path, compiled: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment(tmp_path, *compiled, "--epochs", "3")
+    model = tg.nn.Linear(2, 1)
+    loader = [tg.randn(4, 2) for _ in range(5)]
+    update = Update(lambda x: (model(x) ** 2).mean(), tg.optim.SGD(model.parameters(), lr=0.1))
+    trainer = Trainer(model, run.compiled(update), loader, progress=False, curves=False, **run.keeping)
+    report = run.train(trainer)
+    assert report.steps == 15
+    with run.figure("two.png", 1, 2, title="two") as (left, right):
+        left.plot([1, 2])
+        right.plot([2, 1])
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+    made = run.finish(
+        [Result("loss", report.values["loss"], ("loss", "損失"), ".3f"), Result("note", "fine", ("note", "メモ"))], curve=[1, 2]
+    )
+    assert json.loads((tmp_path / "results.json").read_text()) == made
+    assert made["steps"] == 15 and made["curve"] == [1, 2] and made["options"]["hidden"] == 128 and made["data"] == "none"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["loss", f"{report.values['loss']:.3f}"] and lines[1].split() == ["note", "fine"]
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    def trained(*argv: str) -> list[float]:
+        run = experiment(tmp_path, *argv)
+        model = tg.nn.Linear(2, 1)
+        loader = [tg.ones(4, 2) * k for k in range(5)]
+        update = Update(lambda x: (model(x) ** 2).mean(), tg.optim.SGD(model.parameters(), lr=0.01))
+        run.train(Trainer(model, update, loader, progress=False, curves=False, **run.keeping))
+        return [value for p in model.parameters() for value in p.detach().flatten().tolist()]
+
+    whole = trained("--epochs", "4")
+    trained("--epochs", "2")
+    assert trained("--epochs", "4", "--resume") == whole

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks import crossover, loader, ops, overhead, timing
+from benchmarks import crossover, loader, ops, overhead, profile, systems, timing
+from tinygrad_ja.errors import ArgumentError
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,33 @@ def test_loader_writes_epochs_and_shares(tmp_path, capsys):
     assert {"threads", "processes"} <= set(results["rows"][0]["seconds"]) and len(results["rows"]) == 3
     assert all(0 < share["waited"] < share["seconds"] for share in results["shares"])
     assert table in capsys.readouterr().out
+
+
+def test_profile_prints_the_floor_and_a_table(capsys):
+    seconds = profile.main(["mlp", "--quick", "--steps", "2", "--threads", "1"])
+    printed = capsys.readouterr().out
+    assert seconds > 0
+    assert "GFLOP/s" in printed and "linear" in printed and "ms a step" in printed
+
+
+def test_systems_keep_what_was_measured_and_say_who_is_worse(tmp_path, monkeypatch, capsys):
+    """Three stand-ins for the programs: one result a seed, the eager side as good as PyTorch's and slower, the compiled one faster."""
+    speeds = {"eager": 30.0, "compiled": 12.0, "torch": 24.0}
+
+    def run(system, side, seed, options, folder):
+        started.append((side, seed))
+        return {"accuracy": 0.98 + int(seed) / 100, "loss": 0.2 if side == "torch" else 0.3, "train_seconds": speeds[side]}
+
+    started = []
+    metrics = (systems.Metric("accuracy", bar=0.985), systems.Metric("loss", less=True))
+    monkeypatch.setattr(systems, "_run", run)
+    monkeypatch.setattr(systems, "systems", lambda: {"digits": systems.System("row_rnn", ("--cell", "lstm"), metrics)})
+    systems.main(["digits", "--seeds", "0", "--out", str(tmp_path)])
+    systems.main(["digits", "--seeds", "0,1", "--missing", "--out", str(tmp_path)])
+    assert started == [(side, "0") for side in speeds] + [(side, "1") for side in speeds]
+    table = (tmp_path / "systems.md").read_text()
+    assert "| compiled | 0, 1 | 0.985 ± 0.005 | 0.3 ± 0 | 12 ± 0 |" in table
+    assert "accuracy: no worse than PyTorch's" in table and "loss: worse than PyTorch's" in table
+    assert "time / PyTorch eager 0.50." in table and "python -m models row_rnn --cell lstm" in table
+    with pytest.raises(ArgumentError, match="digits"):
+        systems.main(["letters"])

@@ -66,10 +66,10 @@ def test_a_page_has_its_counterpart_with_the_same_examples(page: Path) -> None:
     """English and Japanese pages differ in text and comments, not in what they run or show."""
     if page.stem.startswith("README"):
         other = page.with_name("README.md" if page.name == "README.ja.md" else "README.ja.md")
-    elif page.parent.name == "ja":
-        other = page.parent.parent / page.name
     else:
-        other = page.parent / "ja" / page.name
+        docs = pages.ROOT / "docs"
+        inside = page.relative_to(docs)
+        other = docs / inside.relative_to("ja") if inside.parts[0] == "ja" else docs / "ja" / inside
 
     def code(path: Path) -> list[str]:
         return [re.sub(r'(#.*|""".*?""")', "", block.text) for block in pages.blocks(path)]

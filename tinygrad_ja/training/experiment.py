@@ -127,7 +127,7 @@ class Experiment:
         manual_seed(self.options.seed)
         self.words = Words()
         self._begin = time.perf_counter()
-        self._report: Report | None = None
+        self._reports: list[Report] = []
 
     @property
     def quick(self) -> bool:
@@ -161,7 +161,8 @@ class Experiment:
             return step
         from ..compiler import compile as compiled
 
-        made: T = compiled(step)
+        function: Any = step
+        made: T = compiled(function)
         return made
 
     @property
@@ -171,12 +172,16 @@ class Experiment:
         return {"folder": self.options.out, "settings": {k: v for k, v in settings.items() if not isinstance(v, Path)}}
 
     def train(self, trainer: Trainer, iterations: int | None = None) -> Report:
-        """Run ``trainer`` for ``--epochs``, or for so many iterations. After Ctrl-C the program ends with the status 130."""
+        """Run ``trainer`` for ``--epochs``, or for so many iterations. After Ctrl-C the program ends with the status 130.
+
+        Of several trainers, each with a folder of its own, those after the first begin under ``--resume`` where they have no checkpoint yet.
+        """
         epochs = self.options.epochs if iterations is None else None
-        report = trainer.run(epochs=epochs, iterations=iterations, resume=self.options.resume)
+        resume = "auto" if self.options.resume and self._reports else self.options.resume
+        report = trainer.run(epochs=epochs, iterations=iterations, resume=resume)
         if report.interrupted:
             raise SystemExit(INTERRUPTED)
-        self._report = report
+        self._reports.append(report)
         return report
 
     # -- pictures and results
@@ -199,8 +204,9 @@ class Experiment:
     def finish(self, results: Sequence[Result], **more: Any) -> dict[str, Any]:
         """Write ``results.json`` and print the table. Returns what was written: the results, ``more`` that the table does not show, and how
         they came about: options, seed, device, data, seconds, machine and versions."""
-        report = self._report
-        trained = {} if report is None else {"steps": report.steps, "train_seconds": round(report.seconds, 3)}
+        reports = self._reports
+        seconds = round(sum(report.seconds for report in reports), 3)
+        trained = {"steps": sum(report.steps for report in reports), "train_seconds": seconds} if reports else {}
         made = {
             "program": self.name,
             **{result.name: _plain(result.value) for result in results},

@@ -11,58 +11,29 @@ time, 1990; Werbos, Backpropagation through time, 1990.)
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from tinygrad_ja import nn
-from tinygrad_ja.errors import language
-from tinygrad_ja.table import width
-from tinygrad_ja.training import Trainer, pyplot, save_curve
-from tinygrad_ja.viz.figures import Words
+from tinygrad_ja.training import Experiment, Option, Result, Trainer, save_curve
 
 TITLE = {
     "en": "binary addition by a simple RNN: BPTT is what the tape does (JDLA E certificate: RNN, BPTT)",
     "ja": "単純な RNN による 2 進数の足し算: BPTT はテープが行う (E資格: RNN, BPTT)",
 }
 
-_HELP = {
-    "en": {
-        "iterations": "number of pairs to learn from (default 10000)",
-        "hidden": "hidden units (default 16)",
-        "lr": "learning rate (default 0.1)",
-        "init": "initial weights (default normal)",
-        "activation": "hidden activation (default sigmoid)",
-        "seed": "seed of all random numbers (default 0)",
-        "device": "cpu, cuda or cuda:1 (default cpu)",
-        "out": "folder for pictures, results, checkpoint",
-        "plot_interval": "iterations between printouts (default 100)",
-        "checkpoint_interval": "iterations between checkpoints (default 1000)",
-        "resume": "continue from the checkpoint in --out",
-        "quick": "1000 iterations, for a first look",
-    },
-    "ja": {
-        "iterations": "学習に使う組の数 (既定値 10000)",
-        "hidden": "隠れユニットの数 (既定値 16)",
-        "lr": "学習率 (既定値 0.1)",
-        "init": "重みの初期値 (既定値 normal)",
-        "activation": "隠れ層の活性化関数 (既定値 sigmoid)",
-        "seed": "乱数シード (既定値 0)",
-        "device": "cpu、cuda、cuda:1 のどれか (既定値 cpu)",
-        "out": "図、結果、チェックポイントを書き出すフォルダ",
-        "plot_interval": "途中経過を表示する間隔 (既定値 100)",
-        "checkpoint_interval": "チェックポイントの間隔 (既定値 1000)",
-        "resume": "--out のチェックポイントから続ける",
-        "quick": "1000 回だけ。まず試したいとき",
-    },
-}
-_BITS_RIGHT = {"en": "right bits, all 128 x 128 pairs", "ja": "正しいビット (全 128 x 128 組)"}
-_SUMS_RIGHT = {"en": "exact sums, all 128 x 128 pairs", "ja": "正しい和 (全 128 x 128 組)"}
+OPTIONS = [
+    Option("iterations", 10_000, ("pairs to learn from in an epoch", "1 エポックで学習に使う組の数"), quick=1000),
+    Option("hidden", 16, ("hidden units", "隠れユニットの数")),
+    Option("lr", 0.1, ("learning rate", "学習率")),
+    Option("init", "normal", ("initial weights", "重みの初期値"), choices=["normal", "xavier", "he"]),
+    Option("activation", "sigmoid", ("hidden activation", "隠れ層の活性化関数"), choices=["sigmoid", "relu", "tanh"]),
+    Option("plot_interval", 100, ("iterations between printouts", "途中経過を表示する間隔")),
+    Option("checkpoint_interval", 1000, ("iterations between checkpoints", "チェックポイントの間隔")),
+]
 
 BITS = 8
 LARGEST = 2 ** (BITS - 1)  # the sum of two numbers below it fits into BITS bits
@@ -164,19 +135,27 @@ class Pairs:
 class Step:
     """One iteration of learning from a pair. ``pair`` and ``predicted`` (its bits) are kept for the printout."""
 
-    def __init__(self, model: SimpleRNN, optimizer: tg.optim.Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+    def __init__(
+        self, model: SimpleRNN, optimizer: tg.optim.Optimizer, compiled: Callable[[Any], Any] = lambda step: step
+    ) -> None:
         self.parts = {"optimizer": optimizer}
 
+        def learn(pair: tg.Tensor) -> tuple[dict[str, tg.Tensor], tg.Tensor]:
+            x, d = make_batch(pair[0], pair[1])
+            y = model(x)
+            loss = squared_error(y, d)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            predicted = (y.detach() > 0.5).float()
+            return {"loss": loss, "accuracy": (predicted == d).float().mean()}, predicted
+
+        self.learn = compiled(learn)
+
     def __call__(self, pair: tg.Tensor) -> dict[str, tg.Tensor]:
-        x, d = make_batch(pair[0], pair[1])
-        y = self.model(x)
-        loss = squared_error(y, d)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.pair, self.predicted = pair, (y.detach() > 0.5).float()
-        return {"loss": loss, "accuracy": (self.predicted == d).float().mean()}
+        values, self.predicted = self.learn(pair)
+        self.pair = pair
+        return values
 
 
 def printout(iteration: int, loss: float, predicted: tg.Tensor, pair: tg.Tensor) -> str:
@@ -189,38 +168,13 @@ def printout(iteration: int, loss: float, predicted: tg.Tensor, pair: tg.Tensor)
     return "\n".join([*lines, f"{a} + {b} = {guess}", "-" * 12])
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m models binary_addition", description=TITLE[language()])
-    text = _HELP[language()]
-    parser.add_argument("--iterations", type=int, default=10_000, help=text["iterations"])
-    parser.add_argument("--hidden", type=int, default=16, help=text["hidden"])
-    parser.add_argument("--lr", type=float, default=0.1, help=text["lr"])
-    parser.add_argument("--init", choices=["normal", "xavier", "he"], default="normal", help=text["init"])
-    parser.add_argument("--activation", choices=list(ACTIVATIONS), default="sigmoid", help=text["activation"])
-    parser.add_argument("--seed", type=int, default=0, help=text["seed"])
-    parser.add_argument("--device", default="cpu", help=text["device"])
-    parser.add_argument("--out", type=Path, default=Path("runs/binary_addition"), help=text["out"])
-    parser.add_argument("--plot-interval", type=int, default=100, help=text["plot_interval"])
-    parser.add_argument("--checkpoint-interval", type=int, default=1000, help=text["checkpoint_interval"])
-    parser.add_argument("--resume", action="store_true", help=text["resume"])
-    parser.add_argument("--quick", action="store_true", help=text["quick"])
-    options = parser.parse_args(argv)
-    if options.quick:
-        options.iterations = min(options.iterations, 1000)
-    for name in ("iterations", "hidden", "plot_interval", "checkpoint_interval"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    return options
-
-
-def new_trainer(options: argparse.Namespace) -> Trainer:
+def new_trainer(run: Experiment) -> Trainer:
     """Model, optimizer and pairs by the options, with the printout."""
-    tg.manual_seed(options.seed)
+    options = run.options
     model = SimpleRNN(2, options.hidden, 1, options.activation)
     model.initialize(options.init)
     model.to(options.device)
-    step = Step(model, tg.optim.SGD(model.parameters(), lr=options.lr))
+    step = Step(model, tg.optim.SGD(model.parameters(), lr=options.lr), run.compiled)
     trainer = Trainer(
         model,
         step,
@@ -242,10 +196,10 @@ def new_trainer(options: argparse.Namespace) -> Trainer:
     return trainer
 
 
-def save_pictures(trainer: Trainer, options: argparse.Namespace) -> None:
+def save_pictures(trainer: Trainer, run: Experiment) -> None:
     """Loss and bit accuracy over the iterations, as PNG."""
+    options, words = run.options, run.words
     steps, losses, accuracies = ([row[name] for row in trainer.history] for name in ("step", "loss", "accuracy"))
-    words = Words()
     about = words(
         f"{options.activation}, {options.init} init, seed {options.seed}",
         f"{options.activation}、初期値 {options.init}、シード {options.seed}",
@@ -273,27 +227,20 @@ def save_pictures(trainer: Trainer, options: argparse.Namespace) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> dict[str, Any] | int:
-    """Train, draw, evaluate. Returns the results that are also written to ``results.json``, or 130 after Ctrl-C."""
-    options = parse(argv)
-    pyplot()  # if it is missing, say so before the training and not after
-    trainer = new_trainer(options)
-    report = trainer.run(iterations=options.iterations, resume=options.resume)
-    if report.interrupted:
-        return 130
-    save_pictures(trainer, options)
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Train, draw, evaluate. Returns the results that are also written to ``results.json``."""
+    run = Experiment("binary_addition", TITLE, OPTIONS, argv)
+    trainer = new_trainer(run)
+    # pairs come without end, so an epoch is as long as one likes
+    report = run.train(trainer, iterations=run.options.epochs * run.options.iterations)
+    if trainer.history:
+        save_pictures(trainer, run)
     score = evaluate(trainer.model)
-    results = {
-        "iterations": report.steps,
-        "loss": report.values["loss"],
-        "bit_accuracy": score.bits,
-        "exact_sums": score.sums,
-        "seconds": round(report.seconds, 3),
-        "seed": options.seed,
-        "device": str(options.device),
-    }
-    (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    for label, share in ((_BITS_RIGHT, score.bits), (_SUMS_RIGHT, score.sums)):
-        name = label[language()]
-        print(f"{name}{' ' * (36 - width(name))}{share:>8.2%}")
-    return results
+    return run.finish(
+        [
+            Result("bit_accuracy", score.bits, ("right bits, all 128 x 128 pairs", "正しいビット (全 128 x 128 組)"), ".2%"),
+            Result("exact_sums", score.sums, ("exact sums, all 128 x 128 pairs", "正しい和 (全 128 x 128 組)"), ".2%"),
+        ],
+        iterations=report.steps,
+        loss=report.values.get("loss"),
+    )

@@ -59,6 +59,27 @@ def test_a_quick_run_learns_and_writes_everything(tmp_path, capsys):
     assert printed.count("iters: ") == 3 and "Pred: [" in printed and " + " in printed and "exact sums" in printed
 
 
+def test_an_epoch_is_as_many_pairs_as_iterations(tmp_path):
+    results = run(tmp_path, "--iterations", "20", "--epochs", "3", "--plot-interval", "10")
+    assert results["iterations"] == 60 and results["options"]["epochs"] == 3
+    assert run(tmp_path, "--epochs", "0")["loss"] is None
+
+
+def test_a_compiled_run_gives_the_same_losses_and_printouts(tmp_path, capsys):
+    base = ["--iterations", "60", "--plot-interval", "10"]
+    printed = []
+    for name, more in (("plain", []), ("compiled", ["--compile"])):
+        run(tmp_path / name, *base, *more)
+        lines = capsys.readouterr().out.splitlines()
+        printed.append([line for line in lines if line.startswith(("iters", "Pred", "True", "Loss"))])
+    assert printed[0] == printed[1] and len(printed[0]) == 24
+    np.testing.assert_allclose(losses_of(tmp_path / "compiled"), losses_of(tmp_path / "plain"), rtol=1e-5)
+
+
+def losses_of(folder):
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
 def test_learning_succeeds_with_the_default_setting(tmp_path):
     """Every option but the number of iterations is the default; the whole default run is in the documentation."""
     results = run(tmp_path, "--iterations", "6000", "--plot-interval", "1000")

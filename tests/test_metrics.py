@@ -130,6 +130,15 @@ def test_error_rate_counts_all_sentences_together() -> None:
     assert metrics.error_rate([""], [""]) == 0.0
 
 
+def test_distinct_counts_different_n_grams_over_all() -> None:
+    replies = [list("abab"), list("ab"), []]
+    assert metrics.distinct(replies) == 2 / 6 and metrics.distinct(replies, 2) == 2 / 4  # ab, ba of ab ba ab, ab
+    assert metrics.distinct([[1, 2, 3]] * 4, 3) == 1 / 4 and math.isnan(metrics.distinct([["a"]], 2))
+    for arguments in ((replies, 0), (replies, 1.0), ("abc", 1)):
+        with pytest.raises(ArgumentError):
+            metrics.distinct(*arguments)
+
+
 def test_bleu_is_that_of_its_formula() -> None:
     """Six of seven 1-grams, four of six 2-grams, two of five 3-grams, one of four 4-grams; no brevity penalty."""
     pytest.importorskip("sacrebleu")

@@ -27,7 +27,19 @@ def plain(value: object) -> object:
     return {key: plain(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
-RANDOM = ["BinaryAddition", "Copy", "Spiral", "Sine", "Shapes", "Additions", "DateStrings", "GrammarText", "TinyEnJa"]
+RANDOM = [
+    "BinaryAddition",
+    "Copy",
+    "Adding",
+    "Spiral",
+    "Sine",
+    "Shapes",
+    "Additions",
+    "DateStrings",
+    "GrammarText",
+    "TinyEnJa",
+    "TableTalk",
+]
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -55,6 +67,7 @@ def test_a_size_that_is_none_is_refused(name, size):
     [
         (lambda: synthetic.BinaryAddition(3, bits=63), "bits"),
         (lambda: synthetic.Copy(3, delay=0), "delay"),
+        (lambda: synthetic.Adding(3, length=1), "length"),
         (lambda: synthetic.Shapes(3, side=8), "side"),
         (lambda: synthetic.BarsAndStripes(0), "side"),
         (lambda: synthetic.BarsAndStripes(40), "side"),
@@ -92,6 +105,15 @@ def test_what_was_said_has_to_be_said_again():
     assert (d[:, -5:] == x[:, :5]).all() and (d[:, :-5] == 0).all()
     assert (x[:, 11] == 5).all() and (np.delete(x[:, 5:], 6, axis=1) == 0).all()
     assert set(np.unique(x[:, :5])) == {1, 2, 3, 4}
+
+
+def test_the_sum_is_that_of_the_marked_numbers():
+    x, y = (tensor.numpy() for tensor in synthetic.Adding(300, length=9, generator=seeded()).tensors)
+    numbers, marks = x[..., 0], x[..., 1]
+    assert x.shape == (300, 9, 2) and y.shape == (300, 1)
+    assert (marks[:, :4].sum(1) == 1).all() and (marks[:, 4:].sum(1) == 1).all() and (marks.sum(0) > 0).all()
+    assert (numbers >= 0).all() and (numbers < 1).all()
+    assert np.allclose(y[:, 0], [row[mark == 1].sum() for row, mark in zip(numbers, marks)])
 
 
 def test_spiral_arms_have_their_radius_and_angle():
@@ -196,3 +218,11 @@ def test_sets_go_into_a_loader():
     assert x.shape == (32, 8, 2) and d.shape == (32, 8, 1)
     questions, _ = next(iter(DataLoader(synthetic.Additions(8, generator=seeded()), batch_size=4)))
     assert len(questions) == 4
+
+
+def test_a_conversation_about_a_table_repeats_what_the_user_wants():
+    for dialogue in synthetic.TableTalk(30, generator=seeded()):
+        texts = [turn.text for turn in dialogue.turns]
+        assert len(texts) in (4, 6) and [turn.speaker for turn in dialogue.turns] == list("USUSUS")[: len(texts)]
+        (food,) = [word for word in ("Thai", "French", "Chinese", "Korean") if word in texts[0]]
+        assert food in texts[3] and any(city in texts[0] and city in texts[3] for city in ("Osaka", "Kyoto", "Nara", "Kobe"))

@@ -324,3 +324,23 @@ def test_masking_is_the_same_on_every_device():
 def test_wrong_use_of_the_helpers_of_models_explains_itself(call, kind):
     with pytest.raises(kind, match="Fix:"):
         call()
+
+
+def test_thinned_sentences_stay_sentences_and_their_windows_can_be_drawn() -> None:
+    sentences = [[0, 1, 1, 0], [], [1, 1], [0]]
+    seeded = [tg.Generator().manual_seed(3) for _ in range(2)]
+    thinned = subsample(sentences, [3, 997], threshold=0.3, generator=seeded[0])
+    flat = subsample([0, 1, 1, 0, 1, 1, 0], [3, 997], threshold=0.3, generator=seeded[1])
+    assert sum([part.tolist() for part in thinned], []) == flat.tolist()
+    assert [part.tolist().count(0) for part in thinned] == [2, 0, 0, 1]
+
+    whole, _ = cbow_windows([list(range(9))], 3, pad=-1)
+    drawn, centres = cbow_windows([list(range(9))], 3, pad=-1, dynamic=True, generator=tg.Generator().manual_seed(0))
+    reach = (drawn[:, 3:].numpy() >= 0).sum(1)
+    assert centres.tolist() == list(range(9)) and set(reach[:6].tolist()) > {1}
+    for row, full, near in zip(drawn.tolist(), whole.tolist(), reach.tolist()):
+        inner = slice(3 - near, 3 + near)
+        assert row[3:] == [*full[3 : 3 + near], *[-1] * (3 - near)] if near else True
+        assert row[inner] == full[inner]
+    with pytest.raises(ArgumentError, match="dynamic"):
+        cbow_windows([1, 2, 3], 1, dynamic=True)

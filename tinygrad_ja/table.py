@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 
 def width(text: str) -> int:
-    """Columns that a terminal takes for ``text``.
+    """Columns that a terminal takes for ``text``; a mark that sits on the letter before it takes none.
 
-    >>> width("loss"), width("損失")
-    (4, 4)
+    >>> width("loss"), width("損失"), width("Z\\u0303")
+    (4, 4, 1)
     """
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text
+    )
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -12,6 +12,7 @@ from .dataset import (
     TensorDataset,
     random_split,
 )
+from .dialogues import DialogueBatch, DialogueCollate
 from .fetch import WorkerInfo, get_worker_info
 from .loader import DataLoader
 from .sampler import (
@@ -20,6 +21,7 @@ from .sampler import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    ShapeBatchSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
@@ -33,11 +35,14 @@ __all__ = [
     "ConcatDataset",
     "DataLoader",
     "Dataset",
+    "DialogueBatch",
+    "DialogueCollate",
     "IterableDataset",
     "PadCollate",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "ShapeBatchSampler",
     "StackDataset",
     "Subset",
     "SubsetRandomSampler",

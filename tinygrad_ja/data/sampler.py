@@ -241,6 +241,59 @@ class BucketBatchSampler(Sampler):
         return batches_of(len(self.lengths), self.batch_size, self.drop_last)
 
 
+class ShapeBatchSampler(Sampler):
+    """Batches in which all examples are filled up to one of a few shapes, of about ``tokens`` tokens each: what is compiled for one batch
+    serves for all of its shape.
+
+    lengths: for each example a tuple of lengths, such as those of a sentence and of its translation. shapes: tuples of lengths, small ones
+    first; an example belongs to the first that holds it. tokens: a batch has tokens // (last length of the shape) examples, at least one.
+    shuffle: a random order of examples and batches, in which the last batch of a shape is filled up with further examples of that shape;
+    False: the order as it stands, and smaller last batches.
+    ``shape_of``: for each example the number of its shape. Raises ArgumentError for an example that no shape holds.
+
+    >>> lengths = [(3, 4), (8, 9), (2, 2), (4, 3)]
+    >>> sampler = ShapeBatchSampler(lengths, shapes=[(4, 4), (8, 10)], tokens=8, shuffle=False)
+    >>> list(sampler), sampler.shape_of.tolist()
+    ([[0, 2], [3], [1]], [0, 1, 0, 0])
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[Sequence[int]],
+        shapes: Sequence[Sequence[int]],
+        tokens: int,
+        shuffle: bool = True,
+        generator: Generator | None = None,
+    ) -> None:
+        op = "ShapeBatchSampler"
+        self.shuffle = _flag(op, "shuffle", shuffle)
+        self.generator = checked_generator(op, generator)
+        self.shapes = np.asarray(shapes)
+        self.sizes = [max(1, positive(op, "tokens", tokens) // int(shape[-1])) for shape in shapes]
+        held = (np.asarray(lengths)[:, None] <= self.shapes).all(-1)  # (examples, shapes)
+        if not held.any(1).all():
+            longest = tuple(np.asarray(lengths)[~held.any(1)][0].tolist())
+            rule = (f"at most {tuple(self.shapes[-1].tolist())}", f"{tuple(self.shapes[-1].tolist())} 以下")
+            raise refusal(op, "lengths", longest, rule, ("add a larger shape.", "より大きな形を加えてください。"))
+        self.shape_of = held.argmax(1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        stream = _stream(self.generator) if self.shuffle else None
+        order = np.arange(len(self.shape_of)) if stream is None else stream.permutation(len(self.shape_of))
+        batches: list[list[int]] = []
+        for shape, size in enumerate(self.sizes):
+            members = order[self.shape_of[order] == shape]
+            if stream is not None and len(members):
+                members = np.resize(members, batches_of(len(members), size, False) * size)
+            batches += BatchSampler(members.tolist(), size, False)
+        places = range(len(batches)) if stream is None else stream.permutation(len(batches)).tolist()
+        return iter([batches[place] for place in places])
+
+    def __len__(self) -> int:
+        counts = np.bincount(self.shape_of, minlength=len(self.sizes)).tolist()
+        return sum([batches_of(count, size, False) for count, size in zip(counts, self.sizes)])
+
+
 def batches_of(count: int, batch_size: int, drop_last: bool) -> int:
     """Number of batches that ``count`` examples make."""
     return count // batch_size if drop_last else -(-count // batch_size)

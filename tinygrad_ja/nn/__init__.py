@@ -1,6 +1,6 @@
 """Modules, parameters, layers, losses and initialisation, under PyTorch's names."""
 
-from . import functional, init, utils
+from . import decoding, functional, init, utils
 from .activation import (
     CELU,
     ELU,
@@ -317,6 +317,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "decoding",
     "detach_state",
     "functional",
     "init",

@@ -11,7 +11,7 @@ from ..backend.arrays import ARRAY_MODULES
 from ..backend.devices import device_of
 from ..backend.random import Generator, default_generator
 from ..core.tensor import Tensor
-from ..ops import activation, creation, extremum, join, linalg, sampled_loss, selection
+from ..ops import activation, counting, creation, extremum, join, linalg, sampled_loss, selection
 from ..ops import shape as shapes
 from .huffman import HuffmanTree, counts_of
 from .module import Module
@@ -72,7 +72,7 @@ class NegativeSampling(Module):
             start = xp.where(exclude.array > 0, ends[exclude.array - 1], 0)
             ticket = (uniform * (ends[-1] - (stop - start))).astype(np.int64)
             ticket += xp.where(ticket >= start, stop - start, 0)
-        return Tensor(xp.searchsorted(ends, ticket.reshape(-1), "right").reshape(ticket.shape))
+        return counting.searchsorted(self.ends, Tensor(ticket), right=True)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """input: vectors (..., embedding_dim); target: the right words (...)."""

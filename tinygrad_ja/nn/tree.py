@@ -22,10 +22,11 @@ from ..core.tensor import Tensor
 from ..errors import Phrase, error, refusal
 from ..ops import creation
 from ..ops.exponential import sigmoid, tanh
-from ..ops.join import cat, split, stack, unbind
+from ..ops.join import cat, split
 from ..ops.linalg import linear
 from ..ops.rnn import NONLINEARITIES
 from ..ops.selection import index_add, index_select
+from ..ops.shape import reshape
 from . import init
 from .module import Module
 from .parameter import Parameter
@@ -36,7 +37,7 @@ State = tuple[Tensor, Tensor]
 
 
 class Plan(NamedTuple):
-    """The children of each node, and the nodes of each height, leaves first."""
+    """The children of each node, and the nodes of each height, leaves first; they are in the order in which parents need them."""
 
     children: list[Children]
     levels: list[list[int]]
@@ -108,7 +109,53 @@ def plan(op: str, tree: Any, rows: int, counts: Sequence[int] | None) -> Plan:
         level = ready
     if sum(map(len, levels)) < len(children):
         raise _unfit(op, tree, ("no node below itself", "自分自身の子孫であるノードがないこと"))
+    first, _ = first_and_last_use(children, levels)
+    levels[0].sort(key=first.__getitem__)
     return Plan(children, levels)
+
+
+class Step(NamedTuple):
+    """How the nodes of one height find their children. Rows are, in this order, nodes that have been waiting for a parent, the nodes of the
+    height below, and the leaves whose first parent is of this height."""
+
+    leaves: int
+    """How many leaves join."""
+    kids: list[int]
+    """The rows of the children of all nodes, node by node."""
+    counts: list[int]
+    """The number of children of each node."""
+    waiting: list[int]
+    """The rows that nodes further up need."""
+
+
+def steps(plan: Plan) -> list[Step]:
+    """One step for each height above the leaves. What no node needs any more is left behind, so that the rows stay few."""
+    first, last = first_and_last_use(plan.children, plan.levels)
+    joining: dict[int, list[int]] = {}
+    for leaf in plan.levels[0]:
+        joining.setdefault(first[leaf], []).append(leaf)
+    made = []
+    waiting: list[int] = []
+    below: list[int] = []
+    for height, level in enumerate(plan.levels[1:], 1):
+        leaves = joining.get(height, [])
+        rows = [*waiting, *below, *leaves]
+        row_of = {node: row for row, node in enumerate(rows)}
+        kids = [row_of[kid] for node in level for kid in plan.children[node]]
+        kept = [row for row, node in enumerate(rows) if last[node] > height]
+        made.append(Step(len(leaves), kids, [len(plan.children[node]) for node in level], kept))
+        waiting, below = [rows[row] for row in kept], level
+    return made
+
+
+def first_and_last_use(children: list[Children], levels: list[list[int]]) -> tuple[list[int], list[int]]:
+    """For each node the height of its lowest and of its highest parent; one above all heights and 0 where it has none."""
+    first, last = [len(levels)] * len(children), [0] * len(children)
+    for height, level in enumerate(levels):
+        for node in level:
+            for kid in children[node]:
+                first[kid], last[kid] = min(first[kid], height), height
+    return first, last
 
 
 class _TreeNetwork(Module):
@@ -135,9 +182,34 @@ class _TreeNetwork(Module):
         raise error("TG-S002", op=type(self).__name__, rule=rule, shapes=tuple(input.shape), fix=fix)
 
     @staticmethod
+    def _by_height(input: Tensor, plan: Plan) -> Tensor:
+        """The rows of the input, of leaves or of all nodes, by height."""
+        order = plan.order if len(input) == len(plan.children) else np.argsort(np.argsort(plan.levels[0]))
+        return index_select(input, 0, indices_beside(input, order))
+
+    @staticmethod
     def _by_number(values: Sequence[Tensor], plan: Plan) -> Tensor:
         """The rows of all nodes by number, from those of each height."""
         return index_select(cat(values), 0, indices_beside(values[0], np.argsort(plan.order)))
+
+
+class Rows:
+    """Values of the nodes that still have a parent to come, as the steps number them."""
+
+    def __init__(self, leaves: Tensor, made: Sequence[Step]) -> None:
+        joining = [step.leaves for step in made]
+        self.leaves = iter(split(leaves, [*joining, len(leaves) - sum(joining)]))
+        self.kept: list[Tensor] = []
+
+    def of_kids(self, step: Step) -> Tensor:
+        """The values of the children of a height."""
+        rows = cat([*self.kept, next(self.leaves)])
+        self.kept = [index_select(rows, 0, indices_beside(rows, step.waiting))] if step.waiting else []
+        return index_select(rows, 0, indices_beside(rows, step.kids))
+
+    def add(self, values: Tensor) -> None:
+        """Take those of this height."""
+        self.kept.append(values)
 
 
 def indices_beside(x: Tensor, indices: Any) -> Tensor:
@@ -173,13 +245,13 @@ class RecursiveNN(_TreeNetwork):
     def forward(self, input: Tensor, tree: Any) -> Tensor:
         """input: the leaves' vectors (leaves, size). Returns the vectors of all nodes in the order of their numbers (nodes, size)."""
         made = self._plan(input, self.size, tree, counts=(2,))
-        values = [input]
-        rows: dict[int, Tensor] = dict(zip(made.levels[0], unbind(input, 0)))
-        for level in made.levels[1:]:
-            left, right = (stack([rows[made.children[node][side]] for node in level]) for side in (0, 1))
-            sums = linear(cat([left, right], dim=1), self.weight, self.bias)
-            values.append(NONLINEARITIES[self.nonlinearity](sums))
-            rows.update(zip(level, unbind(values[-1], 0)))
+        todo = steps(made)
+        values = [self._by_height(input, made)]
+        rows = Rows(values[0], todo)
+        for step in todo:
+            both = reshape(rows.of_kids(step), (len(step.counts), 2 * self.size))  # [v_left; v_right]
+            values.append(NONLINEARITIES[self.nonlinearity](linear(both, self.weight, self.bias)))
+            rows.add(values[-1])
         return self._by_number(values, made)
 
     def extra_repr(self) -> str:
@@ -211,37 +283,39 @@ class _TreeLSTM(_TreeNetwork):
         for p in self.parameters():
             init.uniform_(p, -1 / math.sqrt(self.hidden_size), 1 / math.sqrt(self.hidden_size))
 
-    def _by_height(self, input: Tensor, plan: Plan) -> Tensor:
-        """The inputs of all nodes, by height. Where the input has rows for leaves only, those of inner nodes are zero."""
-        order = plan.order
-        if len(input) < len(order):
-            padding = creation.zeros(len(order) - len(input), self.input_size, dtype=input.dtype, device=input.device)
-            return cat([input, padding])  # the leaves come first, by number
-        return index_select(input, 0, indices_beside(input, order))
+    def _gates_by_height(self, input: Tensor, plan: Plan) -> list[Tensor]:
+        """W x + b of the nodes of each height. Without an input, inner nodes have b alone, one row for all."""
+        gates = linear(self._by_height(input, plan), self.weight_ih, self.bias)
+        if len(input) == len(plan.children):
+            return list(split(gates, [len(level) for level in plan.levels]))
+        zeros = creation.zeros(4 * self.hidden_size, dtype=input.dtype, device=input.device)
+        inner = reshape(zeros if self.bias is None else self.bias, (1, 4 * self.hidden_size))
+        return [gates, *[inner] * (len(plan.levels) - 1)]
 
-    def _from_children(self, z: Sequence[Tensor], kids: list[list[State]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For inner nodes the sums of i, g and o, and Σ_k f_k∘c_k. ``z``: the input's part of the sums of i, f, g and o."""
+    def _from_children(
+        self, z: Sequence[Tensor], h: Tensor, c: Tensor, counts: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For inner nodes the sums of i, g and o, and Σ_k f_k∘c_k. ``z``: the input's part of the sums of i, f, g and o. h, c: states of
+        the children, node by node; counts: how many each node has."""
         raise NotImplementedError
 
     def forward(self, input: Tensor, tree: Any) -> State:
         """input: (leaves, D) or (nodes, D). Returns h and c of all nodes in the order of their numbers, each (nodes, H)."""
         made = self._plan(input, self.input_size, tree, self.counts)
-        gates = linear(self._by_height(input, made), self.weight_ih, self.bias)
-        states: dict[int, State] = {}
-        hs, cs = [], []
-        for level, of_level in zip(made.levels, split(gates, [len(level) for level in made.levels])):
-            z = split(of_level, self.hidden_size, dim=1)
-            kids = [[states[kid] for kid in made.children[node]] for node in level]
-            if level is made.levels[0]:
-                c = sigmoid(z[0]) * tanh(z[2])
-                h = sigmoid(z[3]) * tanh(c)
-            else:
-                i, g, o, carried = self._from_children(z, kids)
-                c = sigmoid(i) * tanh(g) + carried
-                h = sigmoid(o) * tanh(c)
-            states.update(zip(level, zip(unbind(h, 0), unbind(c, 0))))
-            hs.append(h)
-            cs.append(c)
+        of_leaves, *of_inner = self._gates_by_height(input, made)
+        i, _, g, o = split(of_leaves, self.hidden_size, dim=1)
+        c = sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        hs, cs = [h], [c]
+        todo = steps(made)
+        h_rows, c_rows = Rows(h, todo), Rows(c, todo)
+        for step, gates in zip(todo, of_inner):
+            z = split(gates, self.hidden_size, dim=1)
+            i, g, o, carried = self._from_children(z, h_rows.of_kids(step), c_rows.of_kids(step), step.counts)
+            cs.append(sigmoid(i) * tanh(g) + carried)
+            hs.append(sigmoid(o) * tanh(cs[-1]))
+            h_rows.add(hs[-1])
+            c_rows.add(cs[-1])
         return self._by_number(hs, made), self._by_number(cs, made)
 
     def extra_repr(self) -> str:
@@ -263,13 +337,15 @@ class ChildSumTreeLSTM(_TreeLSTM):
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__(input_size, hidden_size, (4 * hidden_size, hidden_size), bias, device, dtype)
 
-    def _from_children(self, z: Sequence[Tensor], kids: list[list[State]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _from_children(
+        self, z: Sequence[Tensor], h: Tensor, c: Tensor, counts: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         width = self.hidden_size
-        h, c = (stack(values) for values in zip(*[state for group in kids for state in group]))
-        parent = indices_beside(h, [place for place, group in enumerate(kids) for _ in group])
-        zeros = creation.zeros(len(kids), width, dtype=h.dtype, device=h.device)
+        parent = indices_beside(h, np.repeat(np.arange(len(counts)), counts))
+        zeros = creation.zeros(len(counts), width, dtype=h.dtype, device=h.device)
         i, _, g, o = split(linear(index_add(zeros, 0, parent, h), self.weight_hh), width, dim=1)
-        f = sigmoid(index_select(z[1], 0, parent) + linear(h, self.weight_hh[width : 2 * width]))
+        of_input = z[1] if len(z[1]) == 1 else index_select(z[1], 0, parent)
+        f = sigmoid(of_input + linear(h, self.weight_hh[width : 2 * width]))
         return z[0] + i, z[2] + g, z[3] + o, index_add(zeros, 0, parent, f * c)
 
 
@@ -294,13 +370,22 @@ class NaryTreeLSTM(_TreeLSTM):
         super().__init__(input_size, hidden_size, shape, bias, device, dtype)
         self.arity, self.counts = arity, range(1, arity + 1)
 
-    def _from_children(self, z: Sequence[Tensor], kids: list[list[State]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        nothing = creation.zeros(self.hidden_size, dtype=z[0].dtype, device=z[0].device)
-        groups = [group + [(nothing, nothing)] * (self.arity - len(group)) for group in kids]
-        hs, cs = ([stack([group[k][part] for group in groups]) for k in range(self.arity)] for part in (0, 1))
-        i, *fs, g, o = split(linear(cat(hs, dim=1), self.weight_hh), self.hidden_size, dim=1)
-        carried = [sigmoid(z[1] + f) * c for f, c in zip(fs, cs)]
+    def _from_children(
+        self, z: Sequence[Tensor], h: Tensor, c: Tensor, counts: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        h, c = (self._side_by_side(states, counts) for states in (h, c))
+        i, *fs, g, o = split(linear(h, self.weight_hh), self.hidden_size, dim=1)
+        carried = [sigmoid(z[1] + f) * c_k for f, c_k in zip(fs, split(c, self.hidden_size, dim=1))]
         return z[0] + i, z[2] + g, z[3] + o, functools.reduce(operator.add, carried)
+
+    def _side_by_side(self, states: Tensor, counts: list[int]) -> Tensor:
+        """States of children (children, H) as (nodes, arity·H), with zeros for those that are missing."""
+        if min(counts) < self.arity:
+            nothing = creation.zeros(1, self.hidden_size, dtype=states.dtype, device=states.device)
+            row = iter(range(len(states)))
+            rows = [next(row) if k < count else len(states) for count in counts for k in range(self.arity)]
+            states = index_select(cat([states, nothing]), 0, indices_beside(states, rows))
+        return reshape(states, (len(counts), self.arity * self.hidden_size))
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, arity={self.arity}" + ("" if self.bias is not None else ", bias=False")

@@ -1,7 +1,9 @@
-"""Text: tokenizers for English, Japanese, characters and subwords; vocabularies; what word2vec and masked language models train on."""
+"""Text: tokenizers for English, Japanese, characters and subwords; vocabularies; pairs of sentences; what word2vec and masked
+language models train on."""
 
 from .japanese import JapaneseTokenizer
 from .masking import mask_tokens
+from .pairs import PairBatch, pair_batch, pair_loader
 from .subword import SubwordTokenizer
 from .tokenizer import CharacterTokenizer, SpaceTokenizer, Tokenizer, WordTokenizer
 from .vocabulary import SPECIALS, Vocabulary
@@ -11,6 +13,7 @@ __all__ = [
     "SPECIALS",
     "CharacterTokenizer",
     "JapaneseTokenizer",
+    "PairBatch",
     "SpaceTokenizer",
     "SubwordTokenizer",
     "Tokenizer",
@@ -19,6 +22,8 @@ __all__ = [
     "cbow_windows",
     "keep_probabilities",
     "mask_tokens",
+    "pair_batch",
+    "pair_loader",
     "skipgram_pairs",
     "subsample",
 ]

@@ -32,18 +32,18 @@ def skipgram_pairs(
     words, sentence = _joined("skipgram_pairs", sentences)
     places, inside = _neighbours("skipgram_pairs", words, sentence, window)
     if dynamic:
-        stream = cpu_stream(generator)
-        reach = stream.integers(1, window + 1, (len(words), 1))
-        inside &= np.abs(_offsets(window)) <= reach
+        inside &= _near(len(words), window, generator)
     centre, column = inside.nonzero()
     return Tensor(words[centre]), Tensor(words[places[centre, column]])
 
 
-def cbow_windows(sentences: Any, window: int, pad: int | None = None) -> tuple[Tensor, Tensor]:
+def cbow_windows(
+    sentences: Any, window: int, pad: int | None = None, dynamic: bool = False, *, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """The ``window`` words before and after each word, and the word: ``(contexts (P, 2 · window), centres (P,))``, int64.
 
     sentences: numbers of words, one sequence or a list of them. pad: what stands where a sentence has no word, for a ``padding_idx``; without
-    it only words with a whole window are centres.
+    it only words with a whole window are centres. dynamic: each window is drawn from 1 to ``window``, as for ``skipgram_pairs``; needs a pad.
 
     >>> contexts, centres = cbow_windows([5, 6, 7, 8], window=1)
     >>> contexts.tolist(), centres.tolist()
@@ -51,6 +51,11 @@ def cbow_windows(sentences: Any, window: int, pad: int | None = None) -> tuple[T
     """
     words, sentence = _joined("cbow_windows", sentences)
     places, inside = _neighbours("cbow_windows", words, sentence, window)
+    if dynamic:
+        if pad is None:
+            fix = ("pass pad.", "pad を渡してください。")
+            raise refusal("cbow_windows", "dynamic", True, ("False without a pad", "pad がなければ False"), fix)
+        inside &= _near(len(words), window, generator)
     if pad is None:
         whole = inside.all(1)
         return Tensor(words[places[whole]]), Tensor(words[whole])
@@ -75,15 +80,16 @@ def keep_probabilities(counts: Sequence[int] | np.ndarray, threshold: float = 1e
 
 def subsample(
     numbers: Any, counts: Sequence[int] | np.ndarray, threshold: float = 1e-5, *, generator: Generator | None = None
-) -> Tensor:
-    """The words without many of the frequent ones: each stays with its probability of ``keep_probabilities``. int64 (T,) to (T',).
+) -> Any:
+    """The words without many of the frequent ones: each stays with its probability of ``keep_probabilities``. int64 (T,) to (T',); of a
+    list of sentences a list of what is left of each.
 
     >>> import tinygrad_ja as tg
     >>> kept = subsample([0, 1] * 1000, counts=[1, 9999], threshold=1e-3, generator=tg.Generator().manual_seed(0))
     >>> int((kept == 0).sum()), int((kept == 1).sum()) < 60
     (1000, True)
     """
-    words, _ = _joined("subsample", numbers)
+    words, sentence = _joined("subsample", numbers)
     share = keep_probabilities(counts, threshold)
     if len(words) and not 0 <= words.min() <= words.max() < len(share):
         rule = (f"numbers below {len(share)}, the number of counts", f"counts の個数 {len(share)} 未満の番号")
@@ -91,13 +97,21 @@ def subsample(
             "subsample", "numbers", int(words.max()), rule, ("pass vocabulary.counts.", "vocabulary.counts を渡してください。")
         )
     stream = cpu_stream(generator)
-    return Tensor(words[stream.uniform((len(words),), np.float64) < share[words]])
+    kept = stream.uniform((len(words),), np.float64) < share[words]
+    if not _several(numbers):
+        return Tensor(words[kept])
+    ends = np.cumsum(np.bincount(sentence[kept], minlength=len(numbers)))
+    return [Tensor(part) for part in np.split(words[kept], ends[:-1])]
+
+
+def _several(sentences: Any) -> bool:
+    """Whether it is a list of sequences and not one sequence."""
+    return isinstance(sentences, (list, tuple)) and bool(sentences) and not isinstance(sentences[0], (int, np.integer))
 
 
 def _joined(op: str, sentences: Any) -> tuple[np.ndarray, np.ndarray]:
     """All words in a row, int64, and the number of the sentence of each."""
-    several = isinstance(sentences, (list, tuple)) and bool(sentences) and not isinstance(sentences[0], (int, np.integer))
-    rows = [_numbers(op, row) for row in (sentences if several else [sentences])]
+    rows = [_numbers(op, row) for row in (sentences if _several(sentences) else [sentences])]
     lengths = [len(row) for row in rows]
     return np.concatenate(rows), np.repeat(np.arange(len(rows)), lengths)
 
@@ -115,6 +129,12 @@ def _numbers(op: str, row: Any) -> np.ndarray:
 
 def _offsets(window: int) -> np.ndarray:
     return np.concatenate([np.arange(-window, 0), np.arange(1, window + 1)])
+
+
+def _near(words: int, window: int, generator: Generator | None) -> np.ndarray:
+    """Which of the neighbours are in the window that is drawn for each word, (T, 2 · window)."""
+    reach = cpu_stream(generator).integers(1, window + 1, (words, 1))
+    return np.abs(_offsets(window)) <= reach
 
 
 def _neighbours(op: str, words: np.ndarray, sentence: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ mean of those over its batches, a class gathers: ``update(...)`` per batch, then
 from .classification import ConfusionMatrix, Scores, accuracy, binary_iou, confusion_matrix
 from .coco import coco_map
 from .detection import average_precision, mean_average_precision, precision_recall_curve
-from .text import Perplexity, bleu, edit_distance, error_rate, perplexity
+from .text import Perplexity, bleu, distinct, edit_distance, error_rate, perplexity
+from .words import nearest, spearman, word_analogies, word_similarity
 
 __all__ = [
     "ConfusionMatrix",
@@ -19,9 +20,14 @@ __all__ = [
     "bleu",
     "coco_map",
     "confusion_matrix",
+    "distinct",
     "edit_distance",
     "error_rate",
     "mean_average_precision",
+    "nearest",
     "perplexity",
     "precision_recall_curve",
+    "spearman",
+    "word_analogies",
+    "word_similarity",
 ]

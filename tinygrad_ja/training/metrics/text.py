@@ -1,9 +1,9 @@
-"""Perplexity, BLEU, edit distance."""
+"""Perplexity, BLEU, distinct-n, edit distance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,30 @@ def bleu(
     streams = [list(stream) for stream in zip(*several)]
     measure = sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     return float(measure.corpus_score(list(hypotheses), streams).score)
+
+
+def distinct(replies: Iterable[Sequence[Hashable]], n: int = 1) -> float:
+    """distinct-n: different n-grams over all n-grams, of all replies together (Li et al. 2016). 1 when none comes twice, near 0 for a model that
+    always says the same. More replies give a smaller number, so compare equally many.
+
+    replies: lists of tokens. n: words in an n-gram. NaN when no reply has n tokens. Raises ArgumentError.
+
+    >>> replies = [["i", "do", "not", "know"], ["i", "do", "not"]]
+    >>> round(distinct(replies), 3), distinct(replies, n=2)
+    (0.571, 0.6)
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise refusal("distinct", "n", repr(n), ("an int above 0", "1 以上の整数"))
+    if isinstance(replies, str):
+        rule = ("lists of tokens", "トークンのリストを並べたもの")
+        raise refusal("distinct", "replies", "str", rule, ("[text.split()].", "[text.split()] としてください。"))
+    found: set[tuple[Hashable, ...]] = set()
+    total = 0
+    for reply in replies:
+        grams = list(zip(*[reply[start:] for start in range(n)]))
+        found.update(grams)
+        total += len(grams)
+    return len(found) / total if total else math.nan
 
 
 def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:

@@ -1,10 +1,12 @@
 """Sets that need no file: made from a formula or a small grammar, the same ones for the same seed."""
 
-from .numbers import BarsAndStripes, BinaryAddition, Copy, Sine, Spiral
+from .dialogues import TableTalk
+from .numbers import Adding, BarsAndStripes, BinaryAddition, Copy, Sine, Spiral
 from .shapes import Shapes
 from .strings import Additions, DateStrings, GrammarText, TinyEnJa
 
 __all__ = [
+    "Adding",
     "Additions",
     "BarsAndStripes",
     "BinaryAddition",
@@ -14,5 +16,6 @@ __all__ = [
     "Shapes",
     "Sine",
     "Spiral",
+    "TableTalk",
     "TinyEnJa",
 ]

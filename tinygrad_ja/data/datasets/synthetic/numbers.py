@@ -71,6 +71,32 @@ class Copy(TensorDataset):
         super().__init__(inputs, targets)
 
 
+class Adding(TensorDataset):
+    """The adding problem: two of many numbers are marked, and their sum is asked for at the end. Example: (x, y), float32 Tensors (length, 2)
+    and (1,).
+
+    x_t = (a number uniform in [0, 1), a mark): the mark is 1 at one step of the first half and at one of the second, else 0. Who always
+    answers 1 has the mean squared error 1/6. Hochreiter and Schmidhuber 1997, in the form of Le, Jaitly, Hinton: A simple way to initialize
+    recurrent networks of rectified linear units, 2015.
+
+    >>> import tinygrad_ja as tg
+    >>> x, y = Adding(1, length=4, generator=tg.Generator().manual_seed(0))[0]
+    >>> x[:, 1].tolist(), (x[:, 0] * x[:, 1]).sum().item() == y.item()
+    ([0.0, 1.0, 1.0, 0.0], True)
+    """
+
+    def __init__(self, size: int = 10_000, length: int = 100, generator: Generator | None = None) -> None:
+        need_positive("Adding", size=size, length=length)
+        if length < 2:
+            raise refusal("Adding", "length", length, ("at least 2", "2 以上"), ("length=100.", "length=100。"))
+        source = cpu_stream(generator)
+        numbers = source.uniform((size, length), np.float32)
+        marks = np.zeros((size, length), np.float32)
+        for low, high in ((0, length // 2), (length // 2, length)):
+            marks[np.arange(size), source.integers(low, high, (size,))] = 1.0
+        super().__init__(np.stack([numbers, marks], axis=2), (numbers * marks).sum(axis=1, keepdims=True))
+
+
 class Spiral(TensorDataset):
     """Points on the arms of a spiral, one arm a class: no line separates them. Example: (x, label), float32 Tensor (2,) and int64 Tensor ().
 

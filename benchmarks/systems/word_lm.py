@@ -1,0 +1,29 @@
+"""The program ``word_lm`` in PyTorch: same words, same pieces in the same order, same initial weights, same schedule."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from models import word_lm as program
+
+from .char_lm import parsed, pieces, trained, validation_loss
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train the RNN and the LSTM, and test each with the weights of its best epoch."""
+    o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
+    texts = program.Texts(*program.lines_of(o.corpus, o.quick, root=o.data), o.min_count)
+    results: dict[str, Any] = {"train_seconds": 0.0}
+    for cell in program.cells(o.cell):
+        model, best, seconds = trained(o, len(texts.vocabulary), o.hidden, cell, 1, o.tied, texts.train, texts.valid)
+        model.load_state_dict(best)
+        results[f"{cell}_perplexity"] = math.exp(validation_loss(model, pieces(texts.test, o, drop_last=False)))
+        results["train_seconds"] += seconds
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))

@@ -12,11 +12,12 @@ Bidirectional recurrent neural networks, 1997; Graves, Schmidhuber, Framewise ph
 
 Data: lines of Shakespeare's plays in small letters, every a, e, i, o, u replaced by "_". A network that reads from left to right, with a state
 as wide as both directions together (and more weights), learns from the same batches. Of "th_ c_t" it has read "th_ c_" when it must answer;
-the bidirectional one has seen the "t". Expect about 60 % right vowels from the left alone and 80 % from both sides; always "e" gives 33 %.
+the bidirectional one has seen the "t". Expect about 60 % right vowels from the left alone and 80 % from both sides; always "e" gives 30 %.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -273,24 +274,15 @@ def save_curves(run: Experiment, history: Sequence[dict[str, float]]) -> None:
     words = run.words
     networks = (("both", words("both ways", "双方向"), "#08519c"), ("left", words("from the left", "左からのみ"), "#d94801"))
     panels = (("loss", words("loss of a vowel", "母音の損失")), ("accuracy", words("right vowels", "母音の正解率")))
+    parts = (("", "--", words("training", "訓練")), ("valid_", "-", words("validation", "検証")))
+    epochs = range(1, len(history) + 1)
     with run.figure("curves.png", 1, 2, (9.0, 3.8)) as grid:
-        for axes, (value, label) in zip(grid, panels):
-            for name, who, color in networks:
-                for prefix, style, part in (
-                    ("", "--", words("training", "訓練")),
-                    ("valid_", "-", words("validation", "検証")),
-                ):
-                    points = [row[f"{prefix}{value}_{name}"] for row in history]
-                    axes.plot(
-                        range(1, len(points) + 1),
-                        points,
-                        style,
-                        color=color,
-                        marker="o",
-                        markersize=3,
-                        label=words(f"{who}, {part}", f"{who}、{part}"),
-                    )
-            axes.set(title=label, xlabel=words("epoch", "エポック"), xticks=range(1, len(history) + 1))
+        for axes, (value, title) in zip(grid, panels):
+            for (name, who, color), (prefix, style, part) in itertools.product(networks, parts):
+                values = [row[f"{prefix}{value}_{name}"] for row in history]
+                label = words(f"{who}, {part}", f"{who}、{part}")
+                axes.plot(epochs, values, style, color=color, marker="o", markersize=3, label=label)
+            axes.set(title=title, xlabel=words("epoch", "エポック"), xticks=epochs)
             axes.grid(alpha=0.3)
         grid[0].legend(frameon=False, fontsize=8)
 

@@ -266,7 +266,7 @@ def write_samples(run: Experiment, versions: Sequence[Sequence[Exchange]], label
     title = run.words(
         "Replies to turns of the test (U: user, S: assistant)", "テストの対話への応答 (U: 利用者、S: アシスタント)"
     )
-    with run.figure("replies.png", 1, 3, size=(13.5, 4.6), title=title) as grid:
+    with run.figure("replies.png", 1, 3, size=(13.5, 4.2), title=title) as grid:
         for axes, (before, after) in zip(grid, blocks[10::10]):
             draw_lines(axes, before, after)
 
@@ -274,7 +274,7 @@ def write_samples(run: Experiment, versions: Sequence[Sequence[Exchange]], label
 def draw_lines(axes: Any, before: Sequence[str], after: Sequence[str], width: int = 52) -> None:
     """A conversation: what was said in black, the replies in blue below."""
     axes.set_axis_off()
-    y, step = 1.0, 0.04
+    y, step = 1.0, 0.044
     for color, lines in (("black", before), ("#08519c", after)):
         for line in lines:
             wrapped = textwrap.wrap(line, width, subsequent_indent="    ")

@@ -128,13 +128,9 @@ def error_norms(layer: Recurrent, x: tg.Tensor, E: Callable[[tg.Tensor], tg.Tens
 def show_carousel(run: Experiment) -> list[Result]:
     """How large the error of the last output is at each earlier step, for new networks. Draws it."""
     lag, hidden = run.options.lag, run.options.hidden
-    x = (
-        synthetic.Adding(8, length=lag, generator=tg.Generator().manual_seed(0))
-        .tensors[0]
-        .transpose(0, 1)
-        .to(run.options.device)
-    )
-    layers = {"LSTM": LSTM(2, hidden), "CEC (f = 1)": CEC(2, hidden)}
+    sums = synthetic.Adding(8, length=lag, generator=tg.Generator().manual_seed(0))
+    x = sums.tensors[0].transpose(0, 1).to(run.options.device)
+    layers = {"LSTM": LSTM(2, hidden), "CEC": CEC(2, hidden)}
     norms = {name: error_norms(layer.to(run.options.device), x, lambda h: h.sum()) for name, layer in layers.items()}
     with run.figure("carousel.png") as axes:
         for color, (name, values) in zip(COLORS[1:], norms.items()):
@@ -146,7 +142,7 @@ def show_carousel(run: Experiment) -> list[Result]:
         )
         axes.legend(frameon=False)
     return [
-        Result(f"kept_{name[:4].strip().lower()}", values[0] / values[-1], of(name, "error that reaches step 1", "時刻 1 まで届く誤差"), ".2g")
+        Result(f"kept_{name.lower()}", values[0] / values[-1], of(name, "error that reaches step 1", "時刻 1 まで届く誤差"), ".2g")
         for name, values in norms.items()
     ]  # fmt: skip
 

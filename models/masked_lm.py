@@ -17,7 +17,7 @@ million words. Expect about every third hidden word to be guessed, and features 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,8 +149,8 @@ def loader_of(
     sentences: Sequence[Sequence[str]],
     words: int,
     device: Any,
+    seed: int,
     shuffle: bool = False,
-    generator: tg.Generator | None = None,
 ) -> DataLoader:
     """Batches ``(masked (N, T), places (K,), hidden (K,))`` of about ``words`` words: what is read, where words are hidden, and which. K is a
     fifth of N·T, more than are chosen, so that a compiled step meets few shapes; the rest of ``hidden`` is -100, which does not count."""
@@ -165,7 +165,9 @@ def loader_of(
 
     sampler = ShapeBatchSampler([(min(len(sentence), LONGEST),) for sentence in sentences], LENGTHS, words, shuffle)
     rows = filled(vocabulary, sentences, sampler.shape_of.tolist())
-    return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, device=device, generator=generator)
+    return DataLoader(
+        rows, batch_sampler=sampler, collate_fn=collate, device=device, generator=tg.Generator().manual_seed(seed)
+    )
 
 
 # ---- pre-training --------------------------------------------------------------------------------
@@ -179,18 +181,21 @@ def measure(model: MaskedLM, batch: Any) -> dict[str, tg.Tensor]:
     return {"loss": F.cross_entropy(scores, hidden, ignore_index=-100), "accuracy": right}
 
 
+def up_and_down(steps: int) -> Callable[[int], float]:
+    """The factor of the learning rate: up to 1 in the first tenth of the steps, then down to 0."""
+    warmup = max(1, steps // 10)
+    return lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1)))
+
+
 def learn(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, texts: Texts) -> dict[str, float]:
     """Train; loss and accuracy on the sentences of SST's dev part, whose masks are always the same."""
     options = run.options
-    loader = loader_of(vocabulary, texts.sentences, options.tokens, options.device, shuffle=True)
+    loader = loader_of(vocabulary, texts.sentences, options.tokens, options.device, options.seed, shuffle=True)
     steps = max(1, options.epochs * len(loader))
     optimizer = tg.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    warmup = max(1, steps // 10)
-    schedule = tg.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1)))
-    )
+    schedule = tg.optim.lr_scheduler.LambdaLR(optimizer, up_and_down(steps))
     dev = [review.words for review in texts.reviews[1]]
-    held_out = list(loader_of(vocabulary, dev, options.tokens, options.device, generator=tg.Generator().manual_seed(0)))
+    held_out = list(loader_of(vocabulary, dev, options.tokens, options.device, seed=0))
 
     def validate() -> dict[str, float]:
         return evaluate(
@@ -290,6 +295,7 @@ def draw(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, judged: Seque
 
 # ---- the program ---------------------------------------------------------------------------------
 
+EPOCHS, QUICK_EPOCHS = 8, 2
 OPTIONS = [
     Option("size", "small", ("size of the network", "ネットワークの大きさ"), quick="tiny", choices=list(SIZES)),
     Option(
@@ -308,7 +314,7 @@ OPTIONS = [
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Pre-train, judge the features, draw. Returns the results that are also written to ``results.json``."""
-    run = Experiment("masked_lm", TITLE, OPTIONS, argv, epochs=8, quick_epochs=2)
+    run = Experiment("masked_lm", TITLE, OPTIONS, argv, epochs=EPOCHS, quick_epochs=QUICK_EPOCHS)
     options = run.options
     texts = run.data(lambda **where: real_texts(options.corpus == "all", **where), synthetic_texts, "sst")
     vocabulary = Vocabulary(texts.sentences, min_count=2, max_size=options.words, specials=SPECIALS)

@@ -37,12 +37,12 @@ CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 OPTIONS = [
     Option("cell", "lstm", ("the recurrent cell", "再帰セルの種類"), choices=list(CELLS)),
     Option("hidden", 128, ("size of the state h", "状態 h の大きさ"), quick=64),
-    Option("lr", 2e-3, ("learning rate of Adam at the start", "Adam の学習率 (はじめの値)"), quick=5e-3),
+    Option("lr", 3e-3, ("learning rate of Adam at the start", "Adam の学習率 (はじめの値)"), quick=5e-3),
     Option("decay", 0.75, ("its factor after each epoch", "1 エポックごとに学習率に掛ける値")),
     Option("clip", 1.0, ("largest norm of the gradient", "勾配のノルムの上限")),
     Option("batch", 128, ("digits in a batch", "ミニバッチの大きさ")),
 ]
-EPOCHS, QUICK_EPOCHS, QUICK_SIZES = 10, 2, (5000, 500, 1000)
+EPOCHS, QUICK_EPOCHS, QUICK_SIZES = 12, 2, (5000, 500, 1000)
 
 
 class RowClassifier(nn.Module):

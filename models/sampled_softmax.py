@@ -156,9 +156,10 @@ def draw(run: Experiment, sizes: Sequence[int], costs: dict[str, list[float]], p
             xlabel=run.words("words V in the vocabulary", "語彙の大きさ V"), ylabel=run.words("milliseconds", "ミリ秒"),
             title=run.words("Loss and gradient of 512 examples", "512 例の損失と勾配にかかる時間"),
         )  # fmt: skip
-        left.minorticks_off()
-        left.set_xticks(sizes, [f"{words:,}" for words in sizes])
+        left.set_xticks(sizes, [f"{words:,}" for words in sizes], fontsize=9)
+        left.set_xticks([], minor=True)
         left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter("{x:g}" if run.quick else "")
         left.legend(frameon=False)
         left.grid(alpha=0.3)
         colors = [f"C{number}" for number in range(len(KINDS))]

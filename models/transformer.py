@@ -220,29 +220,33 @@ SHAPES = [(9, 10), (10, 13), (12, 15), (17, 17)]
 """Tokens of the source and of the target to which sentences are filled up; so a compiled step meets four shapes, with 14 % of filling."""
 
 
-def load_task(run: Experiment) -> Task:
-    """The sentences in both languages and their vocabularies; made-up ones where the corpus is not to be had."""
-
-    def real(**where: Any) -> list[Any]:
-        return [SmallParallelEnJa(split=part, **where).items for part in ("train", "dev", "test")]
-
-    def made_up() -> list[Any]:
-        pairs = synthetic.TinyEnJa(generator=tg.Generator().manual_seed(0)).items
-        return [pairs[200:], pairs[:100], pairs[100:200]]
-
-    train, dev, test = run.data(real, made_up, "small_parallel_enja")
-    few = (100, 200) if run.quick else (None, None)
-    return Task([train[: run.options.pairs], dev[: few[0]], test[: few[1]]], words=True)
+def real_pairs(root: Any = None, download: bool = True) -> list[Any]:
+    """The parts train, dev and test of the corpus."""
+    return [SmallParallelEnJa(root, part, download=download).items for part in ("train", "dev", "test")]
 
 
-def loader_of(task: Task, pairs: Sequence[Pair], tokens: int, device: Any, shuffle: bool = False) -> DataLoader:
-    """Batches ``(source (N, S), target (N, T + 1))`` of about ``tokens`` target tokens. EOS ends both, BOS begins the target."""
+def synthetic_pairs() -> list[Any]:
+    """The same from a tiny grammar."""
+    pairs = synthetic.TinyEnJa(generator=tg.Generator().manual_seed(0)).items
+    return [pairs[200:], pairs[:100], pairs[100:200]]
+
+
+def task_of(parts: Sequence[Any], options: Any) -> Task:
+    """Tokens and vocabularies of as many pairs as the options want."""
+    few = (100, 200) if options.quick else (None, None)
+    return Task([parts[0][: options.pairs], parts[1][: few[0]], parts[2][: few[1]]], words=True)
+
+
+def loader_of(task: Task, pairs: Sequence[Pair], tokens: int, device: Any, seed: int | None = None) -> DataLoader:
+    """Batches ``(source (N, S), target (N, T + 1))`` of about ``tokens`` target tokens, in random order by ``seed``. EOS ends both sentences,
+    BOS begins the target."""
     numbers = [(task.source.encode(x, eos=True), task.target.encode(y, bos=True, eos=True)) for x, y in pairs]
-    sampler = ShapeBatchSampler([(len(x), len(y) - 1) for x, y in numbers], SHAPES, tokens, shuffle)
+    sampler = ShapeBatchSampler([(len(x), len(y) - 1) for x, y in numbers], SHAPES, tokens, shuffle=seed is not None)
     rows = []
     for (x, y), (s, t) in zip(numbers, [SHAPES[number] for number in sampler.shape_of]):
         rows.append((np.array(x + [task.source.pad] * (s - len(x))), np.array(y + [task.target.pad] * (t + 1 - len(y)))))
-    return DataLoader(rows, batch_sampler=sampler, device=device)
+    generator = None if seed is None else tg.Generator().manual_seed(seed)
+    return DataLoader(rows, batch_sampler=sampler, device=device, generator=generator)
 
 
 def translations(model: Transformer, task: Task, sentences: Sequence[list[str]], beams: int = 1) -> list[list[str]]:
@@ -291,7 +295,7 @@ def learn(run: Experiment, task: Task) -> Transformer:
         values = evaluate(mean.module, lambda batch: measure(mean.module, batch, options.smoothing), held_out)
         return {**values, "bleu": bleu_of(translations(mean.module, task, [x for x, _ in task.valid]), task.valid)}
 
-    loader = loader_of(task, task.train, options.tokens, options.device, shuffle=True)
+    loader = loader_of(task, task.train, options.tokens, options.device, options.seed)
     trainer = Trainer(model, run.compiled(update), loader, validate=validate, parts={"mean": mean}, **run.keeping)
     trainer.on("step", lambda trainer: mean.update_parameters(model))
     run.train(trainer)
@@ -338,6 +342,7 @@ def draw(run: Experiment, model: Transformer, task: Task, sentence: list[str]) -
 
 # ---- the program ---------------------------------------------------------------------------------
 
+EPOCHS, QUICK_EPOCHS = 16, 2
 OPTIONS = [
     Option("size", "small", ("size of the network", "ネットワークの大きさ"), quick="tiny", choices=list(SIZES)),
     Option("pre_norm", False, ("LayerNorm before each part, not after it", "LayerNorm を各部分の後でなく前に置く")),
@@ -359,8 +364,8 @@ RESULTS = {
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Train, translate the test, draw. Returns the results that are also written to ``results.json``."""
-    run = Experiment("transformer", TITLE, OPTIONS, argv, epochs=16, quick_epochs=2)
-    task = load_task(run)
+    run = Experiment("transformer", TITLE, OPTIONS, argv, epochs=EPOCHS, quick_epochs=QUICK_EPOCHS)
+    task = task_of(run.data(real_pairs, synthetic_pairs, "small_parallel_enja"), run.options)
     bleu_of([["a"]], [(["a"], ["a"])])  # if its package is missing, say so before the training and not after
     model = learn(run, task)
 

@@ -213,7 +213,7 @@ def draw_curves(run: Experiment, trainer: Trainer) -> None:
         for axes, (name, title) in zip(grid, panels):
             for prefix, label, color in parts[: 1 if name == "kl_weight" else 2]:
                 points = [(step, row[prefix + name]) for step, row in zip(steps, rows) if prefix + name in row]
-                axes.plot(*zip(*points), color=color, label=label)
+                axes.plot(*zip(*points), color=color, label=label, marker="o", markersize=3)
             axes.set(title=title, xlabel=run.words("step", "ステップ"))
             axes.set_ylim(bottom=0.0 if name != "reconstruction" else None)
             axes.grid(alpha=0.3)
@@ -269,7 +269,15 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     stopping = EarlyStopping("valid_loss", patience=None, restore_best=True)
     validate = functools.partial(evaluate, model, measure, valid, items=words_of)
     trainer = Trainer(
-        model, run.compiled(step), train, validate=validate, stopping=stopping, items=words_of, curves=False, **run.keeping
+        model,
+        run.compiled(step),
+        train,
+        validate=validate,
+        stopping=stopping,
+        items=words_of,
+        log_every=max(len(train) // 5, 1),
+        curves=False,
+        **run.keeping,
     )
     run.train(trainer)
 

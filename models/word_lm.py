@@ -49,7 +49,7 @@ OPTIONS = [
     Option("tied", False, ("W_out is the table of word vectors E", "W_out を単語ベクトルの表 E と共有する")),
     Option("steps", 35, ("T, words of a piece", "T: 1 区間の単語数"), quick=20),
     Option("streams", 20, ("N, parts of the text side by side", "N: 並べて読むテキストの数")),
-    Option("lr", 2e-3, ("learning rate of AdamW at the start", "AdamW の学習率 (はじめの値)"), quick=5e-3),
+    Option("lr", 5e-3, ("learning rate of AdamW at the start", "AdamW の学習率 (はじめの値)")),
     Option("decay", 0.8, ("its factor after each epoch", "1 エポックごとに学習率に掛ける値")),
     Option("prompt", "", ("words to go on from (default: the first of the test)", "続きを書く語句 (既定値: テストの冒頭)")),
     Option("length", 60, ("words to write", "生成する単語数"), quick=20),

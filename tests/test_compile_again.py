@@ -463,3 +463,18 @@ def test_methods_and_decorators_with_options() -> None:
     for _ in range(4):
         for model in (a, b):
             assert model.predict(tg.ones(1, 2)).item() == pytest.approx(model.layer(tg.ones(1, 2)).item())
+
+
+def test_what_the_caller_of_a_step_reads_is_no_part_of_it():
+    """The steps of an Update stand in no line of the user's; whoever runs it may look at the learning rate and at the clock."""
+    import time
+
+    w = tg.tensor([2.0], requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    falling = tg.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    update = tg.compile(tg.training.Update(lambda x: ((w - x) ** 2).sum(), optimizer, schedule=falling, clip_norm=1.0))
+    rates, begin = [], time.perf_counter()
+    for _ in range(8):
+        update(tg.zeros(1))
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert update.replays > 0 and not update.notes and len(set(rates)) == 8 and time.perf_counter() > begin

@@ -235,3 +235,29 @@ def test_a_gradient_penalty_of_integers_stays_in_single_precision() -> None:
     critic = tg.nn.Linear(2, 1)
     penalty = tg.nn.functional.gradient_penalty(critic, tg.randn(3, 2), tg.ones(3, 2, dtype=tg.int64))
     assert penalty.dtype == tg.float32
+
+
+@pytest.mark.parametrize("kind", ["negative", "hierarchical"])
+def test_a_compiled_step_draws_and_learns_what_a_plain_one_does(kind: str) -> None:
+    def losses(wrap) -> tuple[list[float], object]:
+        tg.manual_seed(0)
+        words = nn.Embedding(20, 4)
+        counts = np.arange(1, 21)
+        layer = nn.NegativeSampling(4, counts) if kind == "negative" else nn.HierarchicalSoftmax(4, counts)
+        optimizer = tg.optim.Adagrad([*words.parameters(), *layer.parameters()], lr=0.1)
+
+        def step(centre, context):
+            optimizer.zero_grad()
+            loss = layer(words(centre), context)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = wrap(step)
+        batches = np.random.default_rng(0).integers(0, 20, (8, 2, 16))
+        return [step(*(tg.tensor(part) for part in batch)).item() for batch in batches], step
+
+    plain, _ = losses(lambda step: step)
+    made, compiled = losses(tg.compile)
+    assert compiled.replays >= 5
+    np.testing.assert_allclose(made, plain, rtol=1e-4)

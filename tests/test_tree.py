@@ -201,6 +201,16 @@ def test_trees_side_by_side_do_not_touch_each_other():
     np.testing.assert_allclose(together[1].detach().numpy(), alone[1].detach().numpy(), rtol=1e-12)
 
 
+def test_a_node_may_have_parents_at_several_heights():
+    network = nn.BinaryTreeLSTM(D, H).double()
+    graph = [(), (), (0, 1), (2, 0), (3, 2), (), (4, 5)]  # 0 is needed at two heights, 2 too, 5 only at the top
+    x = array(len(graph), D)
+    h, _ = network(tg.tensor(x), graph)
+    expected = bottom_up(graph, nary_formula(arrays_of(network), x, 2, True))
+    np.testing.assert_allclose(h.detach().numpy(), [e for e, _ in expected], rtol=1e-12)
+    check_parameters(network, lambda: (network(tg.tensor(x), graph)[0] ** 2).sum())
+
+
 # ---- depth, devices, errors
 
 

@@ -309,6 +309,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     recording.rates.watch(reach.rates)
     if isinstance(getattr(function, "__code__", None), types.CodeType):
         recording.codes[function.__code__] = function.__globals__
+    recording.begun_by = sys._getframe().f_code
     recording.hold([*tensors, *(g for _, g in grads.values() if g is not None)])
     run.note_gradients(grads)
     drawing, autocast = record_draws(recording), modes.autocast

@@ -122,6 +122,9 @@ class Recording(Trace):
         self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._again: int | None = None
         self.codes: dict[types.CodeType, dict[str, Any]] = {}
+        self.begun_by: types.CodeType | None = (
+            None  # the frame of this code called the function; those outside of it are not recorded
+        )
         """Code of the user that called operators, and its globals."""
         self.rates = Rates()
         self.seeded = False
@@ -230,8 +233,10 @@ class Recording(Trace):
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
         part = line = ""
         name = operator.name
+        inside = True
         frame: Any = sys._getframe(3)
         while frame is not None:
+            inside = inside and frame.f_code is not self.begun_by
             role = _role_of(frame.f_code)
             if role == "user":
                 break
@@ -243,7 +248,8 @@ class Recording(Trace):
             frame = frame.f_back
         if frame is not None:
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            self.codes[frame.f_code] = frame.f_globals
+            if inside:
+                self.codes[frame.f_code] = frame.f_globals
         if not part:
             self._moments.append(next_number())
             self._lines.append(line)

@@ -270,12 +270,12 @@ class ShapeBatchSampler(Sampler):
         self.generator = checked_generator(op, generator)
         self.shapes = np.asarray(shapes)
         self.sizes = [max(1, positive(op, "tokens", tokens) // int(shape[-1])) for shape in shapes]
-        held = (np.asarray(lengths)[:, None] <= self.shapes).all(-1)  # (examples, shapes)
-        if not held.any(1).all():
+        held = np.all(np.asarray(lengths)[:, None] <= self.shapes, axis=-1)  # (examples, shapes)
+        if not np.all(held.any(1)):
             longest = tuple(np.asarray(lengths)[~held.any(1)][0].tolist())
             rule = (f"at most {tuple(self.shapes[-1].tolist())}", f"{tuple(self.shapes[-1].tolist())} 以下")
             raise refusal(op, "lengths", longest, rule, ("add a larger shape.", "より大きな形を加えてください。"))
-        self.shape_of = held.argmax(1)
+        self.shape_of: np.ndarray = held.argmax(1)
 
     def __iter__(self) -> Iterator[list[int]]:
         stream = _stream(self.generator) if self.shuffle else None

@@ -53,7 +53,7 @@ OPTIONS = [
     Option("sentences", 8544, ("sentences of the training set at most", "訓練に使う文の数 (最大)"), quick=1500),
 ]  # fmt: skip
 SPLITS = ("train", "dev", "test")
-EPOCHS = 15
+EPOCHS = 20
 
 
 class Reviews(NamedTuple):
@@ -97,7 +97,7 @@ class DBOW(nn.Module):
     """The loss of documents (N,) that predict words (N,). In the training centres (N,) of windows predict them too, as in skip-gram, so that
     the rows u know more of the words than a few short documents say."""
 
-    rate = 0.01
+    rate = 0.02
     """Learning rate of inference, for each example."""
 
     def __init__(self, documents: int, counts: Sequence[int], size: int, negative: int = 5) -> None:
@@ -123,7 +123,7 @@ class DBOW(nn.Module):
 class DM(nn.Module):
     """The loss of documents (N,) and contexts (N, 2m) that predict centres (N,). The word V is the padding."""
 
-    rate = 0.05
+    rate = 0.1
     """More than that of PV-DBOW: in the mean of ``forward`` a document has the weight 1 / (1 + n) only."""
 
     def __init__(self, documents: int, counts: Sequence[int], size: int, negative: int = 5) -> None:
@@ -165,7 +165,7 @@ def learn(run: Experiment, model: nn.Module, make: Any, corpus: Corpus, folder: 
     run.train(Trainer(model, step, passes, schedules=[fall], stopping=EarlyStopping("loss", patience=None), **keeping))
 
 
-def infer(run: Experiment, model: Any, corpus: Corpus, passes: int = 12) -> np.ndarray:
+def infer(run: Experiment, model: Any, corpus: Corpus, passes: int = 6) -> np.ndarray:
     """Vectors (documents, D) of the texts of ``corpus``: new rows, from zero, are trained; all else is fixed and stays as it is.
 
     A few small steps of plain SGD, with all words: a short text says little, and more steps would learn it by heart.

@@ -73,7 +73,7 @@ OWN = [
         "word_drop", 0.25, ("share of the decoder's words that become unknown", "デコーダの入力で未知語にする割合"), least=0.0
     ),
     Option(
-        "free_bits", 2.0, ("nats of an utterance's KL that cost nothing", "発話の KL のうち損失に数えない nat 数"), least=0.0
+        "free_bits", 1.0, ("nats of an utterance's KL that cost nothing", "発話の KL のうち損失に数えない nat 数"), least=0.0
     ),
     Option("samples", 10, ("samples of z for the tighter bound", "より厳しい下界に使う z の標本数"), quick=3),
 ]

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from . import System
+from . import Metric, System
 
-SYSTEMS: dict[str, System] = {}
+SYSTEMS: dict[str, System] = {
+    "dense": System("dense", (), (Metric("accuracy"),)),
+    "row_rnn": System("row_rnn", (), (Metric("accuracy", bar=0.985),)),
+    "recursive": System("recursive", ("--cell", "rnn", "--hidden", "80"), (Metric("accuracy", bar=0.40),)),
+    "tree_lstm": System("recursive", (), (Metric("accuracy", bar=0.45),)),
+    "addition": System("seq2seq", ("--reverse", "--peeky"), (Metric("exact_match", bar=0.95),), peer="attention"),
+    "dates": System("attention", (), (Metric("exact_match", bar=0.99),)),
+    "hred": System("hred", (), (Metric("perplexity", less=True), Metric("greedy_distinct2"))),
+    "vhred": System("vhred", (), (Metric("perplexity_bound", less=True), Metric("kl"), Metric("greedy_distinct2"))),
+    "tree_lstm_binary": System("recursive", ("--binary",), (Metric("accuracy", bar=0.80),)),
+}

@@ -291,6 +291,40 @@ def test_state_that_is_kept_in_an_attribute(backend: str) -> None:
     assert_same_run(make, batches(10, (2, 3)), backend)
 
 
+@pytest.mark.parametrize("first", ["zeros", "none"])
+def test_a_state_of_two_that_is_kept_in_an_attribute_as_a_tuple(backend: str, first: str) -> None:
+    class Carrier:
+        state: Any = None
+
+    def make() -> Any:
+        lstm, carrier = nn.LSTM(3, 4, num_layers=2), Carrier()
+        if first == "zeros":
+            carrier.state = (tg.zeros(2, 2, 4), tg.zeros(2, 2, 4))
+        optimizer = tg.optim.SGD(lstm.parameters(), lr=0.1)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            y, state = lstm(x, carrier.state)
+            loss = y.square().mean()
+            loss.backward()
+            optimizer.step()
+            carrier.state = nn.detach_state(state)
+            return loss
+
+        make.carrier = carrier  # type: ignore[attr-defined]
+        return step, list(lstm.parameters())
+
+    compiled = assert_same_run(make, batches(10, (5, 2, 3)), backend)
+    assert compiled.recordings <= 3
+    h, c = make.carrier.state  # type: ignore[attr-defined]
+    make.carrier.state = (h * 0, c * 0)  # type: ignore[attr-defined]  # other Tensors in another tuple: nothing is recorded anew
+    before, (x,) = compiled.recordings, batches(1, (5, 2, 3))[0]
+    after_zeros = compiled(x).item()
+    assert compiled.recordings == before
+    make.carrier.state = (h * 0 + 5, c * 0)  # type: ignore[attr-defined]
+    assert compiled(x).item() != after_zeros
+
+
 def test_checkpoint_inside(backend: str) -> None:
     def make() -> Any:
         first, second = nn.Sequential(nn.Linear(3, 6), nn.Dropout(0.5), nn.Tanh()), nn.Linear(6, 1)

@@ -112,6 +112,7 @@ def _run(system: System, side: str, seed: str, options: argparse.Namespace, fold
         raise SystemExit(f"{' '.join(program)} ended with {done.returncode}")
     if side == "torch":
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    (folder / "printed.txt").write_text(done.stdout, encoding="utf-8")
     return dict(json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
 

@@ -89,7 +89,7 @@ class Link:
             if isinstance(container, dict):
                 return dict.get(container, self.key, MISSING)
             return container[self.key]
-        except (LookupError, ValueError):
+        except (LookupError, ValueError, TypeError):  # TypeError: where there was a tuple there is something else
             return MISSING
 
     def put(self, value: Any) -> None:
@@ -100,6 +100,28 @@ class Link:
             self.container.set(value)
         elif not isinstance(self.container, weakref.ref):
             self.container[self.key] = value
+
+
+class TupleItems:
+    """The items of a tuple that a container holds: one of them is replaced by putting another tuple into the container."""
+
+    __slots__ = ("link",)
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def __getitem__(self, index: int) -> Any:
+        return self.link.now()[index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        items = list(self.link.now())
+        items[index] = value
+        self.link.put(tuple(items))
+
+    def length(self) -> int | None:
+        """How many there are; None where the container holds something else now."""
+        now = self.link.now()
+        return len(now) if type(now) is tuple else None
 
 
 class State:

@@ -37,7 +37,7 @@ from ..core.tape import is_ours
 from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
-from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, same
+from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, TupleItems, same
 from .updates import live_names
 
 MOST = 100_000
@@ -90,6 +90,12 @@ class Reach:
     # -- walking
 
     def _link(self, container: Any, key: Any, value: Any, path: str) -> None:
+        if type(value) is tuple and value and all([isinstance(item, Tensor) for item in value]):  # a state (h, c), say
+            items = TupleItems(Link(container, key, value, path))
+            self.states.append(State(items, items.length, path))
+            for index, item in enumerate(value):
+                self._link(items, index, item, f"{path}[{index}]")
+            return
         self.links.append(Link(container, key, value, path))
         self._waiting.append((value, path))
         if type(value) is str:  # perhaps for getattr

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import BY_TYPE
-from ..core.nested import mapped
+from ..core.nested import found, mapped
 from ..core.tape import Leaf, nodes_below
 from ..core.tensor import Tensor
 from ..core.trace import Value
+from ..core.traced import Traced
 from ..errors import Phrase
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
@@ -78,13 +79,13 @@ class Run:
                 link.put(recording.settled(now))
             else:
                 self.unsteady.append(link.path)
-                if recording.holds(now) or isinstance(now, (list, tuple, dict)):
+                if self._holds(now):
                     link.put(recording.settled(now))
         for container, path in self.reach.resized():
             self.unsteady.append(path)
             keys = range(len(container)) if isinstance(container, (list, deque)) else list(container)
             for key in keys if not isinstance(container, set) else ():
-                if recording.holds(container[key]):
+                if self._holds(container[key]):
                     container[key] = recording.settled(container[key])
         live = [value.array for value in recording.captured]
         self.unsteady += [state.path for state in self.reach.moved() if not is_one_of(state.owner, live)]
@@ -93,6 +94,10 @@ class Run:
         reason = self._reason()
         if reason is not None:
             self.refuse(reason, eager=True)
+
+    def _holds(self, value: Any) -> bool:
+        """Whether something that the step stored is of this recording, or has such things in it."""
+        return any(map(self.recording.holds, found(value, Tensor, Traced)))
 
     def _reason(self) -> tuple[str, str] | None:
         """Why the function is not to be recorded at all, or None."""

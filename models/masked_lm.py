@@ -11,7 +11,7 @@ learnt is the comparison. The rows of E are word vectors. (Devlin et al., BERT: 
 understanding, 2019; its second task, whether one sentence follows another, is left out, as is its fine-tuning.)
 
 Data: the sentences of the Stanford Sentiment Treebank without their labels, of WikiText-2 (validation and test part) and of six novels, 2
-million words. Expect about every third hidden word to be guessed, and features that beat the random ones by several points.
+million words. Expect about every fourth hidden word to be guessed, and features that beat the random ones by several points.
 """
 
 from __future__ import annotations

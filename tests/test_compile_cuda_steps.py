@@ -22,7 +22,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[CudaExecutor]:
     """The executors of everything that is compiled in the test: those of a GPU, on the stand-in."""
     made: list[CudaExecutor] = []
 
-    def executor_for(program: Any, array_type: type, disable: Any, backend: Any) -> Any:
+    def executor_for(program: Any, array_type: type, disable: Any, backend: Any, pool: Any = None) -> Any:
         better = optimised(program, disable)
         made.append(CudaExecutor(better, machine=Emulated()))
         return made[-1], better, []

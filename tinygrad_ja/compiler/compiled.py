@@ -32,6 +32,7 @@ from ..core.tensor import Tensor
 from ..core.traced import Traced
 from ..errors import error, text
 from .entry import Entry, Run, build, owner_of
+from .planning import Pool
 from .reach import Reach, Replayable
 from .recording import Recording
 from .signature import Call, describe
@@ -65,6 +66,7 @@ class Compiled(Replayable):
         self._once: dict[Any, None] = {}
         self._last: Entry | None = None
         self._lock = threading.RLock()
+        self._pool = Pool()
 
     def __getattr__(self, name: str) -> Any:
         """What a compiled Module is asked for is its Module's."""
@@ -146,7 +148,7 @@ class Compiled(Replayable):
         self._attempts[call.key] = self._attempts.get(call.key, 0) + 1
         problem: Any = None
         if before is not None:
-            entry, problem = build(before, run, self.disable, self.backend)
+            entry, problem = build(before, run, self.disable, self.backend, self._pool)
             if entry is not None:
                 reason = self._keep(entry)
                 if reason is not None:
@@ -215,6 +217,7 @@ class Compiled(Replayable):
             for held in (self._entries, self._candidates, self._attempts, self._eager, self._unused, self._once):
                 held.clear()
             self._last = None
+            self._pool = Pool()
 
     def __repr__(self) -> str:
         entries = sum(map(len, self._entries.values()))

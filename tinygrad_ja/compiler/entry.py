@@ -20,6 +20,7 @@ from .derive import CompiledOperator, Derivation, Recorded, with_history
 from .executors import executor_for
 from .links import Attributes, Link, guard_of, same
 from .lower import lower
+from .planning import Pool
 from .recording import Held, Recording, is_leaf
 from .run import Result, Run, is_one_of, owner_of, rebuilt
 from .signature import Call
@@ -27,7 +28,9 @@ from .signature import Call
 # ---- from two runs to a program ------------------------------------------------------------------
 
 
-def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) -> tuple[Entry | None, Phrase | None]:
+def build(
+    first: Run, second: Run, disable: Sequence[str], backend: str | None, pool: Pool
+) -> tuple[Entry | None, Phrase | None]:
     """An entry, if the two runs agree; else None and why not. Raises UsageError where constants went stale or an effect was repeated."""
     before, after = first.recording, second.recording
     if not (before.steady and after.steady):
@@ -70,7 +73,7 @@ def build(first: Run, second: Run, disable: Sequence[str], backend: str | None) 
         else:
             what = (f"a constant {value.shape} holds other elements", f"定数 {value.shape} の要素が違います")
             raise error("TG-P002", what=what, line=_shown_line(_first_use(after, value)))
-    return Entry(second, arguments, disable, backend), None
+    return Entry(second, arguments, disable, backend, pool), None
 
 
 def _align(first: Run, second: Run, a: Any, b: Any) -> bool:
@@ -186,6 +189,7 @@ class Entry:
         arguments: Sequence[tuple[Value, Callable[[], Any]]],
         disable: Sequence[str],
         backend: str | None,
+        pool: Pool,
     ) -> None:
         started = time.perf_counter()
         recording = run.recording
@@ -212,7 +216,7 @@ class Entry:
         self.recorded = Recorded(inputs, captured, steps, outputs, recording.writes + self._gradient_writes)
         self.program, numbers = lower(self.recorded)
         self._before = recording.numbers.function([n.source for n in numbers], actions=True)
-        self.executor, self.optimised, self.counts = executor_for(self.program, recording.array_type, disable, backend)
+        self.executor, self.optimised, self.counts = executor_for(self.program, recording.array_type, disable, backend, pool)
         if derivation is not None:
             self._operator = self._compiled_operator(derivation, inputs, captured, disable, backend)
         self.holds = self._guard(run, changing)

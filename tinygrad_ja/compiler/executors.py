@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import error
 from .plan import PassCount
+from .planning import Pool
 from .program import Program, interpret
 
 BACKENDS = ("numpy", "native", "cuda", "plain")
@@ -31,9 +32,9 @@ class PlainExecutor:
 
 
 def executor_for(
-    program: Program, array_type: type, disable: Sequence[str], backend: str | None
+    program: Program, array_type: type, disable: Sequence[str], backend: str | None, pool: Pool | None = None
 ) -> tuple[Any, Program, list[PassCount]]:
-    """An executor, the program that it runs, and how many instructions each run of a pass found and left."""
+    """An executor, the program that it runs, and how many instructions each run of a pass found and left. pool: memory that programs share."""
     if backend is not None and backend not in BACKENDS:
         raise error("TG-P006", backend=backend, allowed=", ".join(BACKENDS))
     if backend == "plain":
@@ -55,9 +56,9 @@ def executor_for(
         if usable:
             from .native.executor import NativeExecutor
 
-            return NativeExecutor(better), better, counts
+            return NativeExecutor(better, pool=pool), better, counts
         if backend == "native":
             raise error("TG-P007", reason=reason)
     from .numpy_executor import NumpyExecutor
 
-    return NumpyExecutor(better), better, counts
+    return NumpyExecutor(better, pool=pool), better, counts

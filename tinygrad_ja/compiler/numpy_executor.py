@@ -19,7 +19,7 @@ from ..backend.arrays import as_array
 from .numpy_blocks import bind_group, bind_in_threads
 from .numpy_calls import Binding, Call, Room, bind, copy, overlap
 from .numpy_random import bind_random
-from .planning import Layout, Place, plan_buffers
+from .planning import Layout, Place, Pool, plan_buffers
 from .program import Array, Instruction, Program, run_instruction
 
 Watch = Callable[[Instruction, Sequence[Call]], None]
@@ -67,12 +67,12 @@ class NumpyExecutor(BoundExecutor):
     chooses).
     """
 
-    def __init__(self, program: Program, *, reuse: bool = True, threads: int | None = None) -> None:
+    def __init__(self, program: Program, *, reuse: bool = True, threads: int | None = None, pool: Pool | None = None) -> None:
         self.program = program
         self.layout = plan_buffers(program, reuse=reuse)
         self.notes: list[str] = []
         self.reason = ""
-        build = _Build(program, self.layout, self.notes, threads)
+        build = _Build(program, self.layout, self.notes, threads, pool=pool)
         self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
         self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
         self.steps: list[tuple[Instruction, list[Call]]] = []
@@ -97,6 +97,7 @@ class _Build:
         notes: list[str],
         threads: int | None,
         placed: Callable[[Instruction], bool] = lambda instruction: False,
+        pool: Pool | None = None,
     ) -> None:
         """placed: which calls do not run as operators, so that their arrays have their places."""
         self.placed = placed
@@ -105,7 +106,7 @@ class _Build:
         self.rooms = [Room()]
         self.binding = Binding(self.rooms[0], notes)
         self.copied = {id(instruction) for instruction in layout.copies}
-        self.arena = np.empty(layout.nbytes + 64, np.uint8)
+        self.arena = (pool or Pool()).take("arena", layout.nbytes + 64)
         self._arrays: dict[Array, np.ndarray] = {}
         self._buffers: dict[Array, Any] = {}
         begin = -self.arena.ctypes.data % 64

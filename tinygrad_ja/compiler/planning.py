@@ -31,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .program import Array, Instruction, Program
 from .strides import address_of, contiguous, run_of, same_strides, source_strides, view_of
 
@@ -366,6 +368,27 @@ class _Planner:
             ):
                 return block
         return None
+
+
+class Pool:
+    """Memory that several programs use, one at a time: nothing in an arena or in scratch memory is needed after the run. Where a program
+    needs more than there is, the next piece is at least twice as large, so that all pieces together are less than twice the last one.
+
+    >>> pool = Pool()
+    >>> first, smaller, larger = pool.take("arena", 1000), pool.take("arena", 500), pool.take("arena", 1200)
+    >>> smaller is first, larger is first, larger.nbytes
+    (True, False, 2000)
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, np.ndarray] = {}
+
+    def take(self, purpose: str, nbytes: int) -> np.ndarray:
+        """So many bytes or more; a program may take one piece for each purpose."""
+        piece = self._pieces.get(purpose)
+        if piece is None or nbytes > piece.nbytes:
+            piece = self._pieces[purpose] = np.empty(max(nbytes, 2 * piece.nbytes if piece is not None else 0), np.uint8)
+        return piece
 
 
 class _Arena:

@@ -20,7 +20,7 @@ import numpy as np
 from ...errors import error
 from ..numpy_calls import Call
 from ..numpy_executor import BoundExecutor, _Build
-from ..planning import contiguous, plan_buffers, same_strides
+from ..planning import Pool, contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
 from . import operators
 from .launches import Launch, Unsupported
@@ -42,13 +42,13 @@ class NativeExecutor(BoundExecutor):
     compiling took; functions that the process had before cost nothing. reason: why this executor runs and not another one.
     """
 
-    def __init__(self, program: Program, *, reuse: bool = True) -> None:
+    def __init__(self, program: Program, *, reuse: bool = True, pool: Pool | None = None) -> None:
         before = compile_seconds()
         self.program = program
         self.layout = plan_buffers(program, reuse=reuse)
         self.notes: list[str] = []
         self.reason = ""
-        self._build = build = _Build(program, self.layout, self.notes, None, operators.supported)
+        self._build = build = _Build(program, self.layout, self.notes, None, operators.supported, pool)
         self._arguments = [partial(array.__setitem__, ...) for array in map(build.array, program.arguments)]
         self._numbers = [partial(array.__setitem__, ()) for array in map(build.array, program.numbers)]
         self._panels: Panels = {}
@@ -64,7 +64,7 @@ class NativeExecutor(BoundExecutor):
             parts.append((instruction, self._part(instruction)))
         self._results = [build.reader(a) for a in program.results]
         self._writes = build.writes()
-        self._table = _Table([part for _, part in parts], self._problem, self._refuse)
+        self._table = _Table([part for _, part in parts], self._problem, self._refuse, pool or Pool())
         self.segments = self._table.segments
         self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
@@ -197,14 +197,14 @@ class _Table:
     and NumPy's calls between them.
     """
 
-    def __init__(self, parts: Sequence[list[Any]], problem: np.ndarray, refuse: Callable[[], None]) -> None:
+    def __init__(self, parts: Sequence[list[Any]], problem: np.ndarray, refuse: Callable[[], None], pool: Pool) -> None:
         self._problem, self._refuse = problem, refuse
         launches = [launch for part in parts for launch in part if isinstance(launch, Launch)]
         texts = {launch.name: launch.text for launch in launches}
         declared = dict.fromkeys([line for launch in launches for line in launch.declared])
         addresses = compiled(texts, "\n".join(declared))
         need = max([launch.scratch for launch in launches], default=0)
-        self._scratch = np.empty(need + 64, np.uint8)
+        self._scratch = pool.take("scratch", need + 64)
         base = self._scratch.ctypes.data + 63 & ~63
         self._words = np.zeros(sum([len(launch.words) for launch in launches]) + 1, np.int64)
         self._records = np.zeros((len(launches) + 1, 3), np.int64)
@@ -215,7 +215,7 @@ class _Table:
             self._words[at : at + len(words)] = words
             record[:] = addresses[launch.name], self._words.ctypes.data + 8 * at, launch.chunks
             at += len(words)
-        self.nbytes = self._scratch.nbytes + self._words.nbytes + self._records.nbytes
+        self.nbytes = need + self._words.nbytes + self._records.nbytes
         self._first: list[int] = []
         self._parts = parts
         self.segments: list[Call] = []

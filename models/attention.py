@@ -14,7 +14,7 @@
 
 Bahdanau, Cho and Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate", 2014 (here without maxout); Luong, Pham and
 Manning, "Effective Approaches to Attention-based Neural Machine Translation", 2015 (dot, general, concat; global, without input feeding);
-Vaswani et al., "Attention Is All You Need", 2017 (scaled). ``--self_attention``: the states of the encoder first look at one another.
+Vaswani et al., "Attention Is All You Need", 2017 (scaled). ``--self-attention``: the states of the encoder first look at one another.
 
 With q_t = s_t the attention of all steps is one product of matrices; Bahdanau's has to go step by step, as c_t goes into s_t.
 

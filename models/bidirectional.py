@@ -227,7 +227,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     save_gaps(run, pair, test, vocabulary)
     examples = [restored(pair, line, vocabulary) for line in test[:5]]
     for found in examples:
-        print("\n".join([found["read"], f"  {found['left']}   (←)", f"  {found['both']}   (↔)"]))
+        print("\n".join([found["read"], f"  {found['left']}   (→)", f"  {found['both']}   (↔)"]))
     return run.finish(
         [
             Result("accuracy", score["accuracy_both"], ("right vowels, read both ways", "双方向の母音の正解率"), ".2%"),

@@ -158,12 +158,12 @@ def made_up_digits(sizes: tuple[int, int] = (4000, 1000)) -> tuple[Digits, Digit
     return drawn(sizes[0]), drawn(sizes[1])
 
 
-def parts_of(all_digits: tuple[Digits, Digits], quick: bool) -> list[Digits]:
-    """Training, validation (the last twelfth of what there is to learn from) and test; for a quick run the first of each."""
+def parts_of(all_digits: tuple[Digits, Digits], quick: bool, sizes: tuple[int, ...] = QUICK_SIZES) -> list[Digits]:
+    """Training, validation (the last twelfth of what there is to learn from) and test; for a quick run the first ``sizes``."""
     (images, labels), test = all_digits
     held_out = len(labels) // 12
     parts = [(images[:-held_out], labels[:-held_out]), (images[-held_out:], labels[-held_out:]), test]
-    return [(x[:size], y[:size]) for (x, y), size in zip(parts, QUICK_SIZES)] if quick else parts
+    return [(x[:size], y[:size]) for (x, y), size in zip(parts, sizes)] if quick else parts
 
 
 def as_rows(images: tg.Tensor) -> tg.Tensor:

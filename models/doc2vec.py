@@ -263,7 +263,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Train, infer, classify, compare. Returns what ``results.json`` holds."""
     run = Experiment("doc2vec", TITLE, OPTIONS, argv, epochs=EPOCHS, quick_epochs=6)
     options = run.options
-    options.resume = "auto" if options.resume else False  # the models after the one that was interrupted have not begun
     reviews = run.data(lambda **where: sentiment(options.sentences, **where), made_up, "sst")
     whole = corpus_of(reviews["train"].sentences, options.min_count)
     vocabulary, counts = whole.vocabulary, whole.vocabulary.counts

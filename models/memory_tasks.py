@@ -67,7 +67,7 @@ AHEAD, WINDOW, WARM = 12, 132, 24
 
 
 def scaled(spots: Any) -> Any:
-    """√spots to about -1 .. 2: the root makes the noise the same at low and at high activity."""
+    """√spots to about -1 .. 3: the root makes the noise the same at low and at high activity."""
     return spots**0.5 / 5 - 1
 
 
@@ -102,7 +102,7 @@ def made_up_spots() -> Months:
 
 
 def forecasts(model: nn.Module, months: Months, part: str) -> np.ndarray:
-    """What the model says about each month of a part, a year before, having seen the months of three cycles up to then."""
+    """What the model says about each month of a part, a year before, having seen at least the three cycles up to then."""
     first, last = months.span(part)
     begin = max(0, first - AHEAD - 3 * WINDOW)
     x = tg.tensor(scaled(months.values[begin : last - AHEAD])).reshape(-1, 1, 1)

@@ -9,7 +9,7 @@ memory has reached a value. Input and forget gate look at the memory before the 
 Recurrent nets that time and count, 2000; Gers, Schraudolph, Schmidhuber: Learning precise timing with LSTM recurrent networks, 2002.)
 
 Two tasks after that paper, each with the LSTM without peepholes beside it. ``generate``: make a spike every F + I steps, where I, 0 or 1,
-is told at the spike before. ``measure``: spikes come in, and at each one the answer is whether F or F + 1 steps have gone by since the last.
+is told one step after the spike before. ``measure``: spikes come in, and at each one the answer is whether F or F + 1 steps have gone by since the last.
 A stream is right when every step of it is. Expect that with intervals of 20 steps the LSTM with peepholes makes right streams after fewer steps
 of training; where the intervals are short (``--quick``) both learn it.
 """
@@ -78,8 +78,8 @@ NAMES = {"lstm": ("LSTM", "LSTM"), "peephole": ("with peepholes", "のぞき穴�
 def streams(task: str, count: int, interval: int, spikes: int, generator: tg.Generator) -> TensorDataset:
     """``count`` streams of ``spikes`` intervals of F or F + 1 steps: (x, y, counts), float32 (T, 2), (T,), (T,).
 
-    x: is there a spike; and for ``generate`` I as -1 or 1. There the only spike that comes in is the first: all others have to be made. y: the
-    answer, 0 or 1. counts: 1 where there is one, else 0 (after the last spike; for ``measure`` between spikes, too).
+    x: is there a spike; and for ``generate`` I as -1 or 1, one step after the spike with which its interval begins. There the only spike that
+    comes in is the first: all others have to be made. y: the answer, 0 or 1. counts: 1 where there is one, else 0 (after the last spike; for ``measure`` between spikes, too).
     """
     extra = tg.randint(2, (count, spikes), generator=generator).numpy()
     at = np.concatenate([np.zeros((count, 1), np.int64), np.cumsum(interval + extra, axis=1)], axis=1)
@@ -92,7 +92,7 @@ def streams(task: str, count: int, interval: int, spikes: int, generator: tg.Gen
         counts[rows, at[:, 1:]] = 1
     else:
         x[:, 0, 0] = 1
-        x[rows, at[:, :-1], 1] = 2 * extra - 1
+        x[rows, at[:, :-1] + 1, 1] = 2 * extra - 1  # with the spike it would say when to make it
         y[rows, at[:, 1:]] = 1
         counts[np.arange(x.shape[1]) <= at[:, -1:]] = 1
     return TensorDataset(x, y, counts)

@@ -23,7 +23,7 @@ import numpy as np
 
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
-from models.dense import CLASSES, Digits, digits, in_batches, made_up_digits, without_ticks
+from models.dense import CLASSES, Digits, digits, in_batches, made_up_digits, parts_of, without_ticks
 from tinygrad_ja import nn
 from tinygrad_ja.data import DataLoader, TensorDataset
 from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update, evaluate
@@ -71,19 +71,11 @@ def as_steps(images: tg.Tensor) -> tg.Tensor:
     return images.transpose(0, 1).float() / 255
 
 
-def parts_of(all_digits: tuple[Digits, Digits], quick: bool) -> list[Digits]:
-    """Training, validation (the last twelfth of what there is to learn from) and test; for a quick run the first of each."""
-    (images, labels), test = all_digits
-    held_out = len(labels) // 12
-    parts = [(images[:-held_out], labels[:-held_out]), (images[-held_out:], labels[-held_out:]), test]
-    return [(x[:size], y[:size]) for (x, y), size in zip(parts, QUICK_SIZES)] if quick else parts
-
-
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Train, test, draw. Returns the results."""
     run = Experiment("row_rnn", TITLE, OPTIONS, argv, epochs=EPOCHS, quick_epochs=QUICK_EPOCHS)
     o = run.options
-    train, valid, test = parts_of(run.data(digits, made_up_digits, "mnist"), run.quick)
+    train, valid, test = parts_of(run.data(digits, made_up_digits, "mnist"), run.quick, QUICK_SIZES)
     model = RowClassifier(o.cell, o.hidden).to(o.device)
 
     def measure(batch: Digits) -> dict[str, Any]:

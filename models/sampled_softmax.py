@@ -14,8 +14,9 @@ p(w) ∝ q(w) exp(u_w · h) can be read from it and all three be compared by the
 representations of words and phrases and their compositionality, 2013; Levy and Goldberg, Neural word embedding as implicit matrix
 factorization, 2014.)
 
-Data: six novels, the words that occur 20 times. The same CBOW model learns with each layer from the same examples in the same order. Expect
-the full softmax to have the best perplexity and to be many times slower, and word vectors of about the same quality.
+Data: six novels, the words that occur at least 20 times. The same CBOW model learns with each layer, from the same initial vectors and from
+examples that are drawn alike. Expect the full softmax to have the best perplexity and to be many times slower, and word vectors of about
+the same quality.
 """
 
 from __future__ import annotations
@@ -181,7 +182,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     own = [_OTHER.get(option.name, option) for option in OPTIONS if option.name != "output"]
     run = Experiment("sampled_softmax", TITLE, own, argv, epochs=3, quick_epochs=1)
     options = run.options
-    options.resume = "auto" if options.resume else False  # the layers after the one that was interrupted have not begun
     errors = {kind: formula_error(kind) for kind in KINDS}
     whole = run.data(lambda **where: novels(options.titles, options.min_count, **where), made_up, "novels")
     corpus, unseen = held_out(whole, options.window, options.sample)

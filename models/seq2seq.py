@@ -327,7 +327,10 @@ def build(task: Task, o: argparse.Namespace) -> Seq2seq:
 def load_task(run: Experiment) -> Task:
     """The task that the command line names, made up where there are no data."""
     name = run.options.task
-    return task_of(run.data(lambda **where: real_parts(name, **where), lambda: made_up_parts(name), name), run.options)
+    task = task_of(run.data(lambda **where: real_parts(name, **where), lambda: made_up_parts(name), name), run.options)
+    if task.words:
+        bleu_of([["a"]], [(["a"], ["a"])])  # if its package is missing, say so before the training and not after
+    return task
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

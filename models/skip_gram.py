@@ -10,7 +10,7 @@ over all V words of the denominator is what makes it slow. Three output layers (
     hierarchical    -Σ_{nodes on the way to c} log σ(± v_w · u_node) in a Huffman tree, O(log V)
 
 Frequent words are thinned out (each occurrence of a word of relative frequency f stays with probability √(t/f)) and the window of each centre
-is drawn from 1 to m, as in the original program. Those gradients come from the tape; steps are of Adagrad, which keeps a step size for each
+is drawn from 1 to m, as in the papers. Those gradients come from the tape; steps are of Adagrad, which keeps a step size for each
 weight: a row that is not in a batch has gradient 0 and stays where it is, so a rare word learns as fast as a frequent one.
 
 (Mikolov, Chen, Corrado and Dean, Efficient estimation of word representations in vector space, 2013; Mikolov, Sutskever, Chen, Corrado and
@@ -242,7 +242,7 @@ def draw_map(run: Experiment, vectors: np.ndarray, corpus: Corpus, groups: Seque
 
 def speed(trainer: Trainer, corpus: Corpus) -> float:
     """Words of the text that the training passed over in a second."""
-    return corpus.size * trainer.epoch / max(trainer.history[-1]["seconds"], 1e-9)
+    return corpus.size * trainer.epoch / trainer.history[-1]["seconds"] if trainer.history else 0.0
 
 
 def conclude(run: Experiment, trainer: Trainer, corpus: Corpus) -> dict[str, Any]:
@@ -253,8 +253,9 @@ def conclude(run: Experiment, trainer: Trainer, corpus: Corpus) -> dict[str, Any
     print("\n".join([run.words("Nearest words (cosine):", "近い単語 (コサイン類似度):"), *lines]))
     draw_map(run, vectors, corpus, GROUPS if real else _GRAMMAR_GROUPS)
     similarity = word_similarity(vectors, corpus.vocabulary, corpus.similar)
+    loss = trainer.history[-1]["loss"] if trainer.history else float("nan")  # --epochs 0
     results = [
-        Result("loss", trainer.history[-1]["loss"], ("loss of the last pass", "最後の 1 周の損失")),
+        Result("loss", loss, ("loss of the last pass", "最後の 1 周の損失")),
         Result("similarity", similarity.score, ("similarity, Spearman", "類似度 (順位相関)"), ".3f"),
         Result("similarity_pairs", similarity.covered, ("pairs of words", "単語の組"), "d"),
         Result("words_per_second", speed(trainer, corpus), ("words a second", "1 秒あたりの単語"), ",.0f"),

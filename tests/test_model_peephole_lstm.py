@@ -80,7 +80,8 @@ def test_spikes_are_f_or_one_more_steps_apart(task):
             assert (np.flatnonzero(counts[n]) == spikes[1:]).all()
         else:
             assert x[n, :, 0].sum() == x[n, 0, 0] == 1
-            assert (x[n, spikes[:-1], 1] == 2 * extra - 1).all() and np.abs(x[n, :, 1]).sum() == 3
+            assert (x[n, spikes[:-1] + 1, 1] == 2 * extra - 1).all() and np.abs(x[n, :, 1]).sum() == 3
+            assert not x[n, spikes[1:]].any()  # what comes in never tells that a spike is due
             assert (counts[n] == (np.arange(19) <= spikes[-1])).all()
     assert len(np.unique(x[:, :, 1] if task == "generate" else y, axis=0)) == 8
 

@@ -33,12 +33,13 @@ class Metric(NamedTuple):
 
 
 class System(NamedTuple):
-    """A program of ``models/``, its peer in this folder (by default of the same name), the arguments of both, and what is compared."""
+    """A program of ``models/`` and its peer of the same name in this folder, the arguments of both, and what is compared. against: the package
+    of the peer where that is not PyTorch."""
 
     program: str
     arguments: tuple[str, ...]
     metrics: tuple[Metric, ...]
-    peer: str = ""
+    against: str = ""
 
 
 def systems() -> dict[str, System]:
@@ -82,6 +83,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 if options.missing and seed in found:
                     continue
                 made = _run(known[name], side, seed, options, options.runs / f"{name}-{side}-{seed}")
+                if not made:
+                    print(f"{name} {side}: {known[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
+                    continue
                 found[seed] = {**made, "hardware": hardware(), "threads": options.threads}
                 _write(path, results, known)
                 shown = {metric.name: made.get(metric.name) for metric in known[name].metrics}
@@ -93,7 +97,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def _run(system: System, side: str, seed: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One training in a process of its own."""
     arguments = [*system.arguments, "--seed", seed, *(["--quick"] if options.quick else [])]
-    program = ["-m", f"benchmarks.systems.{system.peer or system.program}", *arguments]
+    program = ["-m", f"benchmarks.systems.{system.program}", *arguments]
     if side != "torch":
         program = [
             "-m",
@@ -161,7 +165,8 @@ def _rows(system: System, sides: Mapping[str, Any]) -> list[str]:
         runs = sides.get(side)
         if runs:
             values = [_spread([run[m.name] for run in runs.values() if run.get(m.name) is not None]) for m in system.metrics]
-            rows.append(_row([side, ", ".join(runs), *values, _spread([run["train_seconds"] for run in runs.values()])]))
+            label = (side == "torch" and system.against) or side
+            rows.append(_row([label, ", ".join(runs), *values, _spread([run["train_seconds"] for run in runs.values()])]))
     return rows
 
 
@@ -173,7 +178,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _verdict(system: System, sides: Mapping[str, Any]) -> str:
-    """Whether ours is no worse than PyTorch's by more than the spread, in no more time."""
+    """Whether ours is no worse than the peer's by more than the spread, in no more time."""
     ours, peers = [sides[s] for s in ("compiled", "eager") if sides.get(s)], sides.get("torch")
     if not ours or not peers:
         return "No verdict: one side is missing."
@@ -184,9 +189,8 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
         if mine and theirs:
             spread = max(max(values) - min(values) for values in (mine, theirs))
             worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1)
-            lines.append(
-                f"{metric.name}: {'no worse' if worse <= spread else 'worse'} than PyTorch's ({worse:+.3g}, spread {spread:.3g})"
-            )
+            verdict = "no worse" if worse <= spread else "worse"
+            lines.append(f"{metric.name}: {verdict} than {system.against or 'PyTorch'}'s ({worse:+.3g}, spread {spread:.3g})")
     quickest = min(statistics.mean([run["train_seconds"] for run in runs.values()]) for runs in ours)
     ratio = quickest / statistics.mean([run["train_seconds"] for run in peers.values()])
-    return "; ".join([*lines, f"time / PyTorch eager {ratio:.2f}"]) + "."
+    return "; ".join([*lines, f"time / {system.against or 'PyTorch eager'} {ratio:.2f}"]) + "."

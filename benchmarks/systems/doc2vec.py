@@ -1,4 +1,5 @@
-"""The program ``doc2vec`` by gensim: the same reviews, sizes, passes and classifier; documents inferred by ``infer_vector``."""
+"""The program ``doc2vec`` by gensim: the same reviews, sizes, passes and classifier; documents inferred by ``infer_vector``
+with as many passes as the training has, as gensim does by default."""
 
 from __future__ import annotations
 

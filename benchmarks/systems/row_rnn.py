@@ -45,7 +45,7 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train and test."""
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
-    train, valid, test = program.parts_of(program.digits(root=o.data), o.quick)
+    train, valid, test = program.parts_of(program.digits(root=o.data), o.quick, program.QUICK_SIZES)
     on_device = [[torch.from_numpy(x.numpy()).to(o.device) for x in part] for part in (valid, test)]
 
     tg.manual_seed(o.seed)

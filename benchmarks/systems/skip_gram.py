@@ -92,7 +92,7 @@ def by_torch(corpus: Corpus, o: Any) -> dict[str, Any]:
     return {"loss": float(loss), **scored(vectors, corpus, corpus.vocabulary, seconds, o.epochs)}
 
 
-def by_gensim(corpus: Corpus, o: Any, skip_gram: bool = True) -> dict[str, Any]:
+def by_gensim(corpus: Corpus, o: Any) -> dict[str, Any]:
     """``gensim.models.Word2Vec`` on one thread, learning rate as it has it. {} where gensim is not installed or has no such output."""
     try:
         from gensim.models import Word2Vec
@@ -107,7 +107,7 @@ def by_gensim(corpus: Corpus, o: Any, skip_gram: bool = True) -> dict[str, Any]:
     tree = o.output == "hierarchical"
     begin = time.perf_counter()
     model = Word2Vec(
-        texts, vector_size=o.size, window=o.window, min_count=1, sg=int(skip_gram), hs=int(tree), sample=o.sample,
+        texts, vector_size=o.size, window=o.window, min_count=1, sg=1, hs=int(tree), sample=o.sample,
         negative=0 if tree else o.negative, ns_exponent=0.75, epochs=o.epochs, workers=1, seed=o.seed + 1,
     )  # fmt: skip
     seconds = time.perf_counter() - begin

@@ -236,7 +236,7 @@ def _parsed(
     common = [
         Option("epochs", epochs, _COMMON["epochs"], quick_epochs, least=0),
         Option("device", "cpu", _COMMON["device"]),
-        Option("data", Path(), _COMMON["data"]),
+        Option("data", "", _COMMON["data"]),
         Option("out", Path("runs") / name, _COMMON["out"]),
         Option("compile", False, _COMMON["compile"]),
         Option("resume", False, _COMMON["resume"]),
@@ -249,7 +249,7 @@ def _parsed(
         if option.default is False:
             parser.add_argument(flag, action="store_true", default=None, help=text)
             continue
-        if option.default != Path() and _here(_WORDS["default"]) not in text:
+        if _here(_WORDS["default"]) not in text:
             text += f" ({_here(_WORDS['default'])} {option.default})"
         parser.add_argument(flag, type=type(option.default), choices=option.choices, default=None, help=text.replace("%", "%%"))
     made = parser.parse_args(argv)
@@ -263,7 +263,7 @@ def _parsed(
             least = 1
         if least is not None and not value >= least:
             parser.error(_here(_WORDS["least"]).format(name=option.name.replace("_", "-"), least=least))
-    made.data = None if made.data == Path() else made.data
+    made.data = Path(made.data) if made.data else None
     return made
 
 

@@ -165,6 +165,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     o = run.options
     names = STREAMS if o.stream == "all" else [o.stream]
     streams: dict[str, Stream] = {}
+    run.source = "synthetic"  # the bits; the plays, if they are read, are named instead
     if "delay" in names:
         streams["delay"] = delayed_bits(100_000 if run.quick else 300_000, o.delay, o.seed)
     if "shakespeare" in names:

@@ -173,6 +173,7 @@ def differences(layer: Bidirectional, x: tg.Tensor, lengths: tg.Tensor) -> tuple
         made = tg.where(text, made, 0.0)
         tg.sin(made).sum().backward()
         outputs.append(made.detach())
+        assert given.grad is not None
         gradients.append(given.grad)
     return tuple((a - b).abs().max().item() for a, b in (outputs, gradients))
 

@@ -70,12 +70,12 @@ class Corpus(NamedTuple):
     test: list[list[list[int]]]
 
 
-def read(**where: Any) -> list[Sequence[Dialogue]]:
+def read(**where: Any) -> list[Any]:
     """The dialogues for training, validation and test."""
     return [SchemaGuidedDialogues(split=split, **where) for split in ("train", "dev", "test")]
 
 
-def made_up() -> list[Sequence[Dialogue]]:
+def made_up() -> list[Any]:
     """Conversations from a few rules in their place."""
     return [TableTalk(size, generator=tg.Generator().manual_seed(seed)) for seed, size in enumerate((400, 60, 60))]
 
@@ -267,8 +267,8 @@ def write_samples(run: Experiment, versions: Sequence[Sequence[Exchange]], label
         "Replies to turns of the test (U: user, S: assistant)", "テストの対話への応答 (U: 利用者、S: アシスタント)"
     )
     with run.figure("replies.png", 1, 3, size=(13.5, 4.2), title=title) as grid:
-        for axes, (before, after) in zip(grid, blocks[10::10]):
-            draw_lines(axes, before, after)
+        for axes, (turns, written) in zip(grid, blocks[10::10]):
+            draw_lines(axes, turns, written)
 
 
 def draw_lines(axes: Any, before: Sequence[str], after: Sequence[str], width: int = 52) -> None:

@@ -98,13 +98,15 @@ def real_texts(others: bool, root: Any, download: bool) -> Texts:
     """SST, and with ``others`` WikiText-2 and the novels; everything in lower case."""
     trees = [SentimentTrees(root, split, download=download) for split in ("train", "dev", "test")]
     reviews = [
-        [Review([word.lower() for word in tree.words], polarity(int(tree.labels[-1]))) for tree in part] for part in trees
+        [Review([word.lower() for word in tree.words], polarity(int(tree.labels[-1]))) for tree in part.items] for part in trees
     ]
     sentences = [review.words for review in reviews[0]]
     if others:
         for split in ("valid", "test"):
             lines = [
-                line.lower().split() for line in WikiText2(root, split, download=download) if not line.strip().startswith("=")
+                line.lower().split()
+                for line in WikiText2(root, split, download=download).items
+                if not line.strip().startswith("=")
             ]
             sentences += [sentence for line in lines for sentence in cut(line)]
         cutter = WordTokenizer(lower=True)

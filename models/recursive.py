@@ -69,7 +69,10 @@ class Forest(NamedTuple):
 
 def forest(trees: Sequence[Tree], vocabulary: Vocabulary, classes: int = 5, device: str = "cpu") -> Forest:
     """Trees side by side."""
-    words, children, labels, roots = [], [], [], []
+    words: list[int] = []
+    children: list[tuple[int, ...]] = []
+    labels: list[int] = []
+    roots: list[int] = []
     for tree in trees:
         first = len(children)
         words += vocabulary.encode([word.lower() for word in tree.words])
@@ -210,7 +213,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             Result("majority", np.bincount(roots).max() / len(roots), ("the most frequent class alone", "いつも最頻クラスと答えた場合"), ".2%"),
             Result("parameters", sum(p.numel() for p in model.parameters()), ("parameters", "パラメータ数"), ",d"),
         ],
-        epoch=trainer.stopping.best_step // len(trainer.loader),
+        epoch=trainer.stopping.best_step * trainer.epoch // trainer.iteration,
     )  # fmt: skip
 
 

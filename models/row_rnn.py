@@ -141,7 +141,7 @@ def save_pictures(run: Experiment, opinions: np.ndarray, after_row: list[float],
         axes.grid(alpha=0.3)
     wrong = np.flatnonzero(predicted != labels)
     with run.figure("mistakes.png", 2, 8, (8.0, 2.9), words("Read wrongly: true → read", "読み間違い: 正解 → 予測")) as grid:
-        for axes, index in zip(grid.flat, wrong):
+        for axes, index in zip(grid.flat, wrong.tolist()):
             axes.imshow(images[index], cmap="gray_r")
             axes.set_title(f"{labels[index]} → {predicted[index]}", fontsize=9)
         without_ticks(grid)

@@ -262,7 +262,7 @@ def translations(model: Transformer, task: Task, sentences: Sequence[list[str]],
 # ---- training ------------------------------------------------------------------------------------
 
 
-def recent(mean: Any, weights: Any, steps: int) -> Any:
+def recent(mean: Any, weights: Any, steps: Any) -> Any:
     """The mean of the weights over about the last tenth of the steps."""
     return mean + (weights - mean) * (10 / (steps + 10))
 
@@ -287,20 +287,21 @@ def learn(run: Experiment, task: Task) -> Transformer:
     options, size = run.options, SIZES[run.options.size]
     model = new_model(task, options)
     mean = AveragedModel(model, avg_fn=recent)
+    averaged: Any = mean.module
     optimizer = tg.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
     schedule = tg.optim.lr_scheduler.NoamLR(optimizer, size.d, options.warmup)
     update = Update(lambda batch: measure(model, batch, options.smoothing), optimizer, schedule=schedule)
     held_out = loader_of(task, task.valid, options.tokens, options.device)
 
     def validate() -> dict[str, float]:
-        values = evaluate(mean.module, lambda batch: measure(mean.module, batch, options.smoothing), held_out)
-        return {**values, "bleu": bleu_of(translations(mean.module, task, [x for x, _ in task.valid]), task.valid)}
+        values = evaluate(averaged, lambda batch: measure(averaged, batch, options.smoothing), held_out)
+        return {**values, "bleu": bleu_of(translations(averaged, task, [x for x, _ in task.valid]), task.valid)}
 
     loader = loader_of(task, task.train, options.tokens, options.device, options.seed)
     trainer = Trainer(model, run.compiled(update), loader, validate=validate, parts={"mean": mean}, **run.keeping)
     trainer.on("step", lambda trainer: mean.update_parameters(model))
     run.train(trainer)
-    return mean.module
+    return averaged
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class VHRED(HRED):
         contexts = self.encode(words)[1]
         return tg.cat([contexts, self.prior(contexts).sample()], dim=2)
 
-    def forward(self, batch: DialogueBatch) -> tuple[tg.Tensor, tg.Tensor]:
+    def forward(self, batch: DialogueBatch) -> tuple[tg.Tensor, tg.Tensor]:  # type: ignore[override]
         """Scores (K, V) of the words with z from the posterior, and KL(q || p) (D, N), 0 where there is no utterance."""
         contexts, q, p = self.infer(batch.words)
         scores = self.decode(batch, tg.cat([contexts, q.sample()], dim=2))

@@ -10,7 +10,7 @@ SYSTEMS: dict[str, System] = {
     "recursive": System("recursive", ("--cell", "rnn", "--hidden", "80"), (Metric("accuracy", bar=0.40),)),
     "tree_lstm": System("recursive", (), (Metric("accuracy", bar=0.45),)),
     "addition": System("seq2seq", ("--reverse", "--peeky"), (Metric("exact_match", bar=0.95),)),
-    "dates": System("attention", (), (Metric("exact_match", bar=0.99),)),
+    "dates": System("attention", ("--bidirectional",), (Metric("exact_match", bar=0.99),)),
     "attention": System(
         "attention", ("--task", "translation", "--attention", "bahdanau", "--bidirectional"), (Metric("bleu", bar=20),)
     ),
@@ -22,5 +22,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "hred": System("hred", (), (Metric("perplexity", less=True), Metric("greedy_distinct2"))),
     "vhred": System("vhred", (), (Metric("perplexity_bound", less=True), Metric("kl"), Metric("greedy_distinct2"))),
+    "transformer": System("transformer", (), (Metric("bleu", bar=25),)),
+    "masked_lm": System("masked_lm", (), (Metric("loss", less=True), Metric("sst"), Metric("sst_random"))),
     "tree_lstm_binary": System("recursive", ("--binary",), (Metric("accuracy", bar=0.80),)),
 }

@@ -26,6 +26,8 @@ from tinygrad_ja.data.text import Vocabulary
 class MaskedLM(nn.Module):
     """As in ``models/masked_lm.py``, from PyTorch's layers."""
 
+    pe: torch.Tensor
+
     def __init__(self, words: int, size: Size, dropout: float, pad: int) -> None:
         super().__init__()
         self.d, self.pad = size.d, pad

@@ -26,6 +26,8 @@ from tinygrad_ja.nn.decoding import beam_search, greedy_search
 class Translator(nn.Module):
     """As ``models.transformer.Transformer``, from PyTorch's layers."""
 
+    pe: torch.Tensor
+
     def __init__(
         self, source: int, target: int, size: program.Size, dropout: float = 0.1, pre_norm: bool = False, pad: int = 0
     ) -> None:
@@ -138,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     copy_model(program.Transformer(*given), model)
     model.to(o.device)
     mean = AveragedModel(model, avg_fn=program.recent)
+    averaged: Any = mean.module
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda at: size.d**-0.5 * min((at + 1) ** -0.5, (at + 1) * o.warmup**-1.5)
@@ -163,11 +166,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         with torch.no_grad():
             counts = [len(batch[0]) for batch in held_out]
             loss = sum(loss_of(mean, batch).item() * count for batch, count in zip(held_out, counts)) / sum(counts)
-        score = bleu_of(translations(mean.module, task, [x for x, _ in task.valid], o.device), task.valid)
+        score = bleu_of(translations(averaged, task, [x for x, _ in task.valid], o.device), task.valid)
         print(f"epoch {epoch + 1}: validation {loss:.4f}, BLEU {score:.2f}", file=sys.stderr, flush=True)
     seconds = time.perf_counter() - begin
     sentences = [x for x, _ in task.test]
-    greedy, beam = (translations(mean.module, task, sentences, o.device, beams) for beams in (1, o.beams))
+    greedy, beam = (translations(averaged, task, sentences, o.device, beams) for beams in (1, o.beams))
     results = {"bleu": bleu_of(beam, task.test), "bleu_greedy": bleu_of(greedy, task.test)}
     results["bleu_characters"] = bleu_of(beam, task.test, characters=True)
     for name, long in (("bleu_short", False), ("bleu_long", True)):

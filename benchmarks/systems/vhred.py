@@ -214,8 +214,8 @@ def compare(argv: Sequence[str] | None, latent: bool) -> dict[str, Any]:
     spoken = replies(model, test, o.device)
     results = {"perplexity_bound" if latent else "perplexity": math.exp(values["loss"])}
     if latent:
-        words = sum(len(utterance) for dialogue in corpus.test for utterance in dialogue)
-        results["kl"] = (values["loss"] - values["reconstruction"]) * words / sum(map(len, corpus.test))
+        count = sum([len(said) for dialogue in corpus.test for said in dialogue])
+        results["kl"] = (values["loss"] - values["reconstruction"]) * count / sum(map(len, corpus.test))
     return {
         **results,
         "greedy_distinct1": distinct(spoken, 1),

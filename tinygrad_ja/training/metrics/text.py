@@ -104,8 +104,8 @@ def bleu(
 
 
 def distinct(replies: Iterable[Sequence[Hashable]], n: int = 1) -> float:
-    """distinct-n: different n-grams over all n-grams, of all replies together (Li et al. 2016). 1 when none comes twice, near 0 for a model that
-    always says the same. More replies give a smaller number, so compare equally many.
+    """distinct-n: different n-grams over all n-grams, of all replies together (Li et al. 2016). 1 when none comes twice, near 0 for a model
+    that always says the same. More replies give a smaller number, so compare equally many.
 
     replies: lists of tokens. n: words in an n-gram. NaN when no reply has n tokens. Raises ArgumentError.
 

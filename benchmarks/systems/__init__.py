@@ -178,7 +178,8 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _verdict(system: System, sides: Mapping[str, Any]) -> str:
-    """Whether ours is no worse than the peer's by more than the spread, in no more time."""
+    """Whether ours is no worse than the peer's by more than the spread (results: the compiled side's, or else the eager one's), in no more
+    time (the quicker side's)."""
     ours, peers = [sides[s] for s in ("compiled", "eager") if sides.get(s)], sides.get("torch")
     if not ours or not peers:
         return "No verdict: one side is missing."
@@ -189,6 +190,11 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
         if mine and theirs:
             spread = max(max(values) - min(values) for values in (mine, theirs))
             worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1)
+            if min(len(mine), len(theirs)) < 2:
+                lines.append(
+                    f"{metric.name}: worse than {system.against or 'PyTorch'}'s by {worse:.3g}, one seed, so no spread is known"
+                )
+                continue
             verdict = "no worse" if worse <= spread else "worse"
             lines.append(f"{metric.name}: {verdict} than {system.against or 'PyTorch'}'s ({worse:+.3g}, spread {spread:.3g})")
     quickest = min(statistics.mean([run["train_seconds"] for run in runs.values()]) for runs in ours)

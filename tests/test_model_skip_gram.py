@@ -172,10 +172,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(nothing_here, monk
         )
         return begin(self, **limits)
 
-    monkeypatch.setattr(skip_gram.Trainer, "run", interrupted)
-    with pytest.raises(SystemExit):
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(skip_gram.Trainer, "run", interrupted)
         run(skip_gram, nothing_here / "b", *SMALL)
-    monkeypatch.undo()
     resumed = run(skip_gram, nothing_here / "b", *SMALL, "--resume")
     assert resumed["loss"] == whole["loss"] and resumed["similarity"] == whole["similarity"]
 

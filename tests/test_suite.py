@@ -169,7 +169,7 @@ def test_the_chart_shows_every_side(tmp_path):
 
 
 def test_the_command_writes_json_tables_and_chart(tmp_path, capsys):
-    suite.main(["--quick", "--peers", "-", "--workloads", "mlp,tree", "--out", str(tmp_path)])
+    suite.main(["--quick", "--peers", "-", "--workloads", "mlp,tree", "--blas", "default", "--out", str(tmp_path)])
     (data,), (table,) = tmp_path.glob("suite-*.json"), tmp_path.glob("suite-*.md")
     results = json.loads(data.read_text())
     assert [row["name"] for row in results["rows"]] == ["mlp", "tree"]

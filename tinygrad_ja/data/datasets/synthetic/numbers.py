@@ -82,7 +82,7 @@ class Adding(TensorDataset):
     >>> import tinygrad_ja as tg
     >>> x, y = Adding(1, length=4, generator=tg.Generator().manual_seed(0))[0]
     >>> x[:, 1].tolist(), (x[:, 0] * x[:, 1]).sum().item() == y.item()
-    ([0.0, 1.0, 1.0, 0.0], True)
+    ([1.0, 0.0, 1.0, 0.0], True)
     """
 
     def __init__(self, size: int = 10_000, length: int = 100, generator: Generator | None = None) -> None:

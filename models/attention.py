@@ -18,8 +18,8 @@ Vaswani et al., "Attention Is All You Need", 2017 (scaled). ``--self-attention``
 
 With q_t = s_t the attention of all steps is one product of matrices; Bahdanau's has to go step by step, as c_t goes into s_t.
 
-Data: that of models/seq2seq.py. What to expect: dates are right after a few passes, and the map shows day, month and year being looked up;
-translations are better than without attention, above all those of long sentences.
+Data: that of models/seq2seq.py. What to expect: with ``--bidirectional`` dates are right after a few passes, and the map shows day,
+month and year being looked up. For translations compare with models/seq2seq.py, above all long sentences.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ representations of words and phrases and their compositionality, 2013; Levy and 
 factorization, 2014.)
 
 Data: six novels, the words that occur at least 20 times. The same CBOW model learns with each layer, from the same initial vectors and from
-examples that are drawn alike. Expect the full softmax to have the best perplexity and to be many times slower, and word vectors of about
-the same quality.
+examples that are drawn alike. The full softmax learns the perplexity itself, at a cost that grows with the
+vocabulary; the other two learn something else that costs less, and the question is what that does to the word vectors.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ position what comes after it. The loss has label smoothing 0.1, the output layer
 and the weights that translate are the mean over about the last tenth of the steps (in the paper that of the last checkpoints). (Vaswani et
 al., Attention is all you need, 2017.)
 
-Data: 50,000 short sentences of the Tanaka corpus (small_parallel_enja), tokens as they stand there. Expect a BLEU of tokens above 25 on the 500
-sentences of the test, and heads of which some look at the word that is being translated.
+Data: 50,000 short sentences of the Tanaka corpus (small_parallel_enja), tokens as they stand there. What is reported:
+BLEU of tokens and of characters on the 500 sentences of the test, short and long ones apart, and what the heads look at.
 """
 
 from __future__ import annotations

@@ -38,3 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def examples(request: pytest.FixtureRequest) -> int:
     """Number of cases for each operator."""
     return int(request.config.getoption("--examples"))
+
+
+@pytest.fixture
+def without_data(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No data set is here, so programs go on with made-up data. Messages are English."""
+    nothing = str(tmp_path_factory.mktemp("nothing"))
+    monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
+    monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
+    monkeypatch.setenv("TINYGRAD_JA_LANG", "en")

@@ -12,14 +12,8 @@ from models import char_lm as program
 from tinygrad_ja.data.text import Vocabulary
 from tinygrad_ja.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("without_data")
 SMALL = ["--quick", "--hidden", "24", "--embedding", "8", "--steps", "16", "--length", "20"]
-
-
-@pytest.fixture(autouse=True)
-def without_data(monkeypatch, tmp_path_factory):
-    nothing = str(tmp_path_factory.mktemp("nothing"))
-    monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
-    monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
 
 
 def run(folder, *argv):

@@ -14,15 +14,8 @@ from tinygrad_ja.data.text import pair_batch
 from tinygrad_ja.nn.decoding import beam_search, greedy_search
 from tinygrad_ja.training import Experiment
 
+pytestmark = pytest.mark.usefixtures("without_data")
 SMALL = ["--quick", "--hidden", "24", "--embed", "8", "--size", "600", "--batch", "50"]
-
-
-@pytest.fixture(autouse=True)
-def without_data(monkeypatch, tmp_path_factory):
-    nothing = str(tmp_path_factory.mktemp("nothing"))
-    monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
-    monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
-    monkeypatch.setenv("TINYGRAD_JA_LANG", "en")
 
 
 def run(folder, *argv):

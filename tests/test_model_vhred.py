@@ -14,14 +14,8 @@ from models.hred import EOS, PAD
 from models.vhred import VHRED, Annealing, Gaussian, kl_divergence
 from tinygrad_ja.data import DialogueCollate
 
+pytestmark = pytest.mark.usefixtures("without_data")
 SMALL = ["--quick", "--hidden", "24", "--embedding", "16", "--dialogues", "120", "--batch", "8"]
-
-
-@pytest.fixture(autouse=True)
-def without_data(monkeypatch, tmp_path_factory):
-    nothing = str(tmp_path_factory.mktemp("nothing"))
-    monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
-    monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
 
 
 def run(folder, *argv):

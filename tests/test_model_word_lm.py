@@ -11,14 +11,8 @@ import tinygrad_ja as tg
 from models import word_lm as program
 from models.char_lm import RecurrentLM
 
+pytestmark = pytest.mark.usefixtures("without_data")
 SMALL = ["--quick", "--hidden", "24", "--steps", "10", "--length", "8"]
-
-
-@pytest.fixture(autouse=True)
-def without_data(monkeypatch, tmp_path_factory):
-    nothing = str(tmp_path_factory.mktemp("nothing"))
-    monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
-    monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
 
 
 def run(folder, *argv):

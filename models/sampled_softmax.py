@@ -8,7 +8,8 @@ With h the vector that comes in, w the right word, u the rows of the layer:
 
 In the Huffman tree a word that is counted often has a short way, and the p(w) of all words sum to 1, since σ(x) + σ(-x) = 1 at every node.
 Negative sampling gives no p(w); but where its loss is least, u_w · h = log p(w) - log (K q(w)) (Levy and Goldberg 2014), so that
-p(w) ∝ q(w) exp(u_w · h) can be read from it and all three be compared by the perplexity of text they have not seen.
+p(w) ∝ q(w) exp(u_w · h) can be read from it and all three be compared by the perplexity of text they have not seen. That holds if the noise may
+be the right word too, so here it may; word2vec leaves it out, and then the loss is least at the odds p(w) / (1 - p(w)) instead.
 
 (Morin and Bengio, Hierarchical probabilistic neural network language model, 2005; Mikolov, Sutskever, Chen, Corrado and Dean, Distributed
 representations of words and phrases and their compositionality, 2013; Levy and Goldberg, Neural word embedding as implicit matrix
@@ -196,6 +197,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         print(f"-- {run.words(*NAMES[kind])}")
         tg.manual_seed(options.seed)
         model = CBOW(counts, options.size, kind, options.negative).to(options.device)
+        if isinstance(model.output, nn.NegativeSampling):
+            model.output.exclude_target = False  # Levy and Goldberg's p is that of noise drawn from all words
 
         def make(texts: list[tg.Tensor], pad: int = model.pad) -> tuple[tg.Tensor, ...]:
             return cbow_windows(texts, options.window, pad=pad, dynamic=True)

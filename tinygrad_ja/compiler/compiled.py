@@ -229,7 +229,7 @@ def compile(
     *,
     disable: Iterable[str] = (),
     backend: str | None = None,
-    cache_size: int = 16,
+    cache_size: int = 64,
 ) -> Any:
     """Record ``function`` once, optimise it, and replay it at later calls. A function and a decorator.
 
@@ -327,7 +327,9 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         recording.finish(grads)
         recording.finish_arguments(given)
         run.settle_links()
-    return run.results(made, call), run
+    results = run.results(made, call)
+    run.let_go()
+    return results, run
 
 
 def _kinds_of(*values: Any) -> set[type]:

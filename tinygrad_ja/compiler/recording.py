@@ -346,6 +346,23 @@ class Recording(Trace):
         """Elements of what ``derivation.kept`` names: random numbers, and what was in arrays before the step wrote into them."""
         return [*(traced._elements for *_, traced in self._draws), *self._overwritten]
 
+    def let_go(self, gradients: Iterable[Tensor]) -> set[int]:
+        """When the caller has its results: keep shapes and names of what was traced, not the elements; and neither those of the ``gradients``
+        from before nor scratch arrays that no step reads. Returns the ids of those gradients."""
+        self._overwritten.clear()
+        for traced in (*(traced for traced, _, _ in self._arrays), *(traced for *_, traced in self._draws)):
+            traced.forget()
+        ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
+        ends += [*(v for _, v in self.argument_writes), *(v for _, values in self.afterwards for v in values)]
+        read = set(map(id, (*ends, *(value for step in self.steps for value in step.inputs))))
+        before = set(map(id, gradients))
+        gone = {id(h.tensor) for h in self.held if id(h.tensor) in before and id(h.traced_value) not in read}
+        self.held = [h for h in self.held if id(h.tensor) not in gone]
+        kept = read.union(id(h.traced_value) for h in self.held)
+        self._arrays = [known for known in self._arrays if id(known[2]) in kept]
+        self._held.clear()
+        return gone
+
     def _rebound(self, tensor: Tensor, now: Traced) -> None:
         tensor.array = now._elements
         self.steady = False

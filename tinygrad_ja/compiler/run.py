@@ -167,6 +167,12 @@ class Run:
         tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else arrays[x.place])
 
+    def let_go(self) -> None:
+        """When the caller has its results: hold no memory that no program will read."""
+        gone = self.recording.let_go([gradient for _, gradient in self._grads.values() if gradient is not None])
+        self._grads = {key: (leaf, g) for key, (leaf, g) in self._grads.items() if g is not None and id(g) not in gone}
+        self._traced.clear()
+
     def holder(self, array: Any) -> Held | None:
         """The Tensor that held this array while the run was recorded."""
         return next((held for held in self.recording.held if held.array is array), None)

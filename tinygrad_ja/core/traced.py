@@ -37,6 +37,10 @@ class Traced:
         self.recording = trace
         self.entry = entry
 
+    def forget(self) -> None:
+        """Let the elements go: shape and dtype stay."""
+        self._elements = np.broadcast_to(np.empty((), self._elements.dtype), self._elements.shape)
+
     # -- metadata: constants of the program
 
     @property

@@ -195,11 +195,14 @@ def loss_of(model: nn.Module, pad: int) -> Callable[[PairBatch], tg.Tensor]:
     return loss
 
 
+OPTIMIZERS: dict[str, Any] = {"adam": tg.optim.Adam, "sgd": tg.optim.SGD}
+
+
 def learn(run: Experiment, model: nn.Module, task: Task) -> Trainer:
-    """Adam, its rate falling linearly to 0; the weights of the best validation stay."""
+    """Adam or SGD, the rate falling linearly to 0; the weights of the best validation stay."""
     o = run.options
     loader, valid = task.loader(task.train, o.batch, o.device, o.seed), task.loader(task.valid, 250, o.device)
-    optimizer = tg.optim.Adam(model.parameters(), lr=o.lr)
+    optimizer = OPTIMIZERS[o.optimizer](model.parameters(), lr=o.lr)
     steps = max(1, o.epochs * len(loader))
     falling = tg.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
     loss, count = loss_of(model, task.target.pad), lambda batch: batch.answer.numel()
@@ -296,7 +299,10 @@ def options_of(argv: Sequence[str] | None, task: str) -> tuple[list[Option], int
     """Options, with the defaults of the task that the command line asks for (else ``task``), and the epochs."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--task", default=task)
-    usual = SETTINGS.get(early.parse_known_args(argv)[0].task, SETTINGS[task])
+    early.add_argument("--optimizer")
+    asked = early.parse_known_args(argv)[0]
+    usual = SETTINGS.get(asked.task, SETTINGS[task])
+    rates = (0.5, 1.0) if asked.optimizer == "sgd" else (usual["lr"], 0.01)
     known = [
         Option("task", task, ("what to learn", "学習する課題"), choices=list(SETTINGS)),
         Option("cell", usual["cell"], ("recurrent layer", "RNN の種類"), choices=list(RNNS)),
@@ -307,7 +313,8 @@ def options_of(argv: Sequence[str] | None, task: str) -> tuple[list[Option], int
         Option("reverse", False, ("turn the source round", "入力を逆順にする")),
         Option("teacher_forcing", 1.0, ("probability of the right word as input", "正解の単語を入力する確率"), least=0.0),
         Option("batch", 128, ("sentences in a batch", "バッチの文の数"), quick=64),
-        Option("lr", usual["lr"], ("learning rate at the start", "最初の学習率"), quick=0.01, least=0.0),
+        Option("optimizer", "adam", ("optimizer", "最適化手法"), choices=list(OPTIMIZERS)),
+        Option("lr", rates[0], ("learning rate at the start", "最初の学習率"), quick=rates[1], least=0.0),
         Option("beams", 5, ("beams of the beam search", "ビームの数")),
         Option("size", 0, ("training pairs, 0 for all", "訓練に使う組の数 (0 はすべて)"), quick=4000, least=0),
     ]

@@ -173,6 +173,14 @@ def test_the_defaults_are_those_of_the_task(capsys):
     assert "(default gru)" in capsys.readouterr().out
 
 
+def test_plain_sgd_learns_at_its_own_rate(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        program.main(["--optimizer", "sgd", "--help"])
+    assert "(default 0.5)" in capsys.readouterr().out
+    first, last = (run(tmp_path / e, "--optimizer", "sgd", "--epochs", e)["valid_loss"] for e in ("1", "6"))
+    assert last < 0.9 * first
+
+
 def test_a_run_that_goes_on_ends_the_same(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", "--epochs", "2")
     complete = Experiment.train

@@ -23,12 +23,12 @@ from ..numpy_executor import BoundExecutor, _Build
 from ..planning import Pool, contiguous, plan_buffers, same_strides
 from ..program import Array, Instruction, Program
 from . import operators
-from .launches import Launch, Unsupported
+from .launches import Launch, Unsupported, tabulated
 from .loops import loops
 from .moves import Problem, indexed
 from .products import Panels, products
 from .spaces import Operand
-from .target import compile_seconds, compiled
+from .target import compile_seconds
 from .team import team
 
 Watch = Callable[[Instruction, Sequence[Call]], None]
@@ -200,21 +200,11 @@ class _Table:
     def __init__(self, parts: Sequence[list[Any]], problem: np.ndarray, refuse: Callable[[], None], pool: Pool) -> None:
         self._problem, self._refuse = problem, refuse
         launches = [launch for part in parts for launch in part if isinstance(launch, Launch)]
-        texts = {launch.name: launch.text for launch in launches}
-        declared = dict.fromkeys([line for launch in launches for line in launch.declared])
-        addresses = compiled(texts, "\n".join(declared))
         need = max([launch.scratch for launch in launches], default=0)
         self._scratch = pool.take("scratch", need + 64)
-        base = self._scratch.ctypes.data + 63 & ~63
-        self._words = np.zeros(sum([len(launch.words) for launch in launches]) + 1, np.int64)
-        self._records = np.zeros((len(launches) + 1, 3), np.int64)
-        at = 0
-        for record, launch in zip(self._records, launches):
-            words = np.array(launch.words, np.int64)
-            words[list(launch.scratch_words)] += base
-            self._words[at : at + len(words)] = words
-            record[:] = addresses[launch.name], self._words.ctypes.data + 8 * at, launch.chunks
-            at += len(words)
+        self._words, self._records, rebased = tabulated(launches)
+        self._words[rebased] += self._scratch.ctypes.data + 63 & ~63
+        self._records[:, 1] = self._records[:, 1] * 8 + self._words.ctypes.data
         self.nbytes = need + self._words.nbytes + self._records.nbytes
         self._first: list[int] = []
         self._parts = parts

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+
+from .target import compiled
 
 
 class Launch(NamedTuple):
@@ -23,3 +28,18 @@ class Launch(NamedTuple):
 
 class Unsupported(Exception):
     """What there is no machine code for, and why."""
+
+
+def tabulated(launches: Sequence[Launch]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Compile launches. Returns all their words; records (function, where its words begin, chunks); and which words want the address of the
+    scratch memory added."""
+    texts = {launch.name: launch.text for launch in launches}
+    addresses = compiled(texts, "\n".join(dict.fromkeys([line for launch in launches for line in launch.declared])))
+    words: list[int] = []
+    rebased: list[int] = []
+    records = np.zeros((len(launches), 3), np.int64)
+    for record, launch in zip(records, launches):
+        record[:] = addresses[launch.name], len(words), launch.chunks
+        rebased += [len(words) + place for place in launch.scratch_words]
+        words += launch.words
+    return np.array(words, np.int64), records, rebased

@@ -13,12 +13,14 @@ Anything that does not fit a known recording is recorded anew; a function that n
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,18 @@ ATTEMPTS = 6
 
 NEW_KEYS = 24
 """Signatures in a row that come once only, before one is recorded no earlier than at its second call."""
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: a recording makes many objects that stay, and the collector would look through them over and over."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Compiled(Replayable):
@@ -93,7 +107,8 @@ class Compiled(Replayable):
                 return entry.replay(call)
             if call.key in self._eager or self._is_passing(call.key):
                 return self.__wrapped__(*args, **kwargs)
-            return self._record(args, kwargs, call)
+            with _uncollected():
+                return self._record(args, kwargs, call)
 
     def _is_passing(self, key: Any) -> bool:
         """Whether this signature is one of many that come once only: then it is not worth a recording yet."""
@@ -310,8 +325,9 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     leaves = [t.node for t in tensors if isinstance(t.node, Leaf)]
     grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
     recording.rates.watch(reach.rates)
-    if isinstance(getattr(function, "__code__", None), types.CodeType):
-        recording.codes[function.__code__] = function.__globals__
+    code = getattr(function, "__code__", None)
+    if isinstance(code, types.CodeType):
+        recording.codes[id(code)] = code, getattr(function, "__globals__", {})
     recording.begun_by = sys._getframe().f_code
     recording.hold([*tensors, *(g for _, g in grads.values() if g is not None)])
     run.note_gradients(grads)

@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import types
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -411,9 +411,9 @@ _CLOCKS: dict[str, frozenset[str]] = {
 }
 
 
-def unseen(codes: Mapping[types.CodeType, dict[str, Any]]) -> Iterator[str]:
+def unseen(codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> Iterator[str]:
     """What pieces of code (with their globals) call whose result no link shows: clocks, files and the keyboard."""
-    for code, space in codes.items():
+    for code, space in codes:
         used = names_of(code)
         yield from sorted(f"{name}()" for name in ("open", "input") if name in used.globals and name not in space)
         for name in used.globals & space.keys():

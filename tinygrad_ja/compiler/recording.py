@@ -11,7 +11,6 @@ step the last of them goes into the array (``writes``).
 from __future__ import annotations
 
 import bisect
-import functools
 import sys
 import threading
 import types
@@ -33,6 +32,9 @@ from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
 from .program import Source
 from .reach import READS_RATES, names_of
+
+SMALL = 1 << 18
+"""Bytes that a recording may hold although no program reads them: looking for them takes longer than they are worth."""
 
 
 class Held(NamedTuple):
@@ -121,11 +123,12 @@ class Recording(Trace):
         self._marks: dict[Operator, BackwardOf] = {}
         self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._again: int | None = None
-        self.codes: dict[types.CodeType, dict[str, Any]] = {}
-        self.begun_by: types.CodeType | None = (
-            None  # the frame of this code called the function; those outside of it are not recorded
-        )
-        """Code of the user that called operators, and its globals."""
+        self.codes: dict[int, tuple[types.CodeType, dict[str, Any]]] = {}
+        """Code of the user that called operators, and its globals, by the code's id (a code's hash is that of all it holds)."""
+        self.begun_by: types.CodeType | None = None
+        """The frame of this code called the function; those outside of it are not recorded."""
+        self._sources: dict[tuple[str, ...], Source] = {}
+        self._line_at: dict[tuple[int, int], str] = {}
         self.rates = Rates()
         self.seeded = False
         """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
@@ -231,29 +234,42 @@ class Recording(Trace):
 
     def _source(self, operator: Any) -> Source:
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
-        part = line = ""
-        name = operator.name
+        part, name = "forward", operator.name
         inside = True
-        frame: Any = sys._getframe(3)
-        while frame is not None:
-            inside = inside and frame.f_code is not self.begun_by
-            role = _role_of(frame.f_code)
-            if role == "user":
+        begun_by, frame = self.begun_by, sys._getframe(3)
+        known: Any = frame
+        while known is not None:
+            code = known.f_code
+            if code is begun_by:
+                inside = False
+            role = _roles.get(id(code)) or _role_of(code)
+            if role is _USER:
                 break
-            if role == "backward":
-                node = self.node
-                return Source(f"{node.operator.name}.backward", role, self._line_of(node.number))
-            if role == "update":
-                part, name = role, type(frame.f_locals["optimizer"]).__name__
-            frame = frame.f_back
-        if frame is not None:
-            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            if role is not _OURS:
+                if role is _BACKWARD:
+                    node = self.node
+                    return self._shared(f"{node.operator.name}.backward", "backward", self._line_of(node.number))
+                part, name = "update", type(known.f_locals["optimizer"]).__name__
+            known = known.f_back
+        line = ""
+        if known is not None:
+            place = id(code), known.f_lasti
+            line = self._line_at.get(place, "")
+            if not line:
+                line = self._line_at[place] = f"{code.co_filename}:{known.f_lineno}"
             if inside:
-                self.codes[frame.f_code] = frame.f_globals
-        if not part:
+                self.codes[id(code)] = code, known.f_globals
+        if part == "forward":
             self._moments.append(next_number())
             self._lines.append(line)
-        return Source(name, part or "forward", line)
+        return self._shared(name, part, line)
+
+    def _shared(self, *source: str) -> Source:
+        """One Source for all steps that come from there."""
+        made = self._sources.get(source)
+        if made is None:
+            made = self._sources[source] = Source(*source)
+        return made
 
     def _line_of(self, number: int) -> str:
         """The line of the step before the node of that number was made."""
@@ -306,7 +322,7 @@ class Recording(Trace):
 
     def reads_rates(self) -> bool:
         """Whether code of the user reads learning rates as numbers of Python, so that they have to be as they were."""
-        return any([not READS_RATES.isdisjoint(names_of(code).names) for code in self.codes])
+        return any([not READS_RATES.isdisjoint(names_of(code).names) for code, _ in self.codes.values()])
 
     # -- the end
 
@@ -350,17 +366,21 @@ class Recording(Trace):
         """When the caller has its results: keep shapes and names of what was traced, not the elements; and neither those of the ``gradients``
         from before nor scratch arrays that no step reads. Returns the ids of those gradients."""
         self._overwritten.clear()
+        self._held.clear()
         for traced in (*(traced for traced, _, _ in self._arrays), *(traced for *_, traced in self._draws)):
             traced.forget()
+        before = set(map(id, gradients))
+        watched = {id(h.traced_value) for h in self.held if id(h.tensor) not in before}
+        loose = [(array.nbytes, id(value)) for _, array, value in self._arrays if id(value) not in watched]
+        if sum([nbytes for nbytes, _ in loose]) < SMALL:
+            return set()
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
         ends += [*(v for _, v in self.argument_writes), *(v for _, values in self.afterwards for v in values)]
-        read = set(map(id, (*ends, *(value for step in self.steps for value in step.inputs))))
-        before = set(map(id, gradients))
-        gone = {id(h.tensor) for h in self.held if id(h.tensor) in before and id(h.traced_value) not in read}
-        self.held = [h for h in self.held if id(h.tensor) not in gone]
-        kept = read.union(id(h.traced_value) for h in self.held)
-        self._arrays = [known for known in self._arrays if id(known[2]) in kept]
-        self._held.clear()
+        read = set(map(id, ends)).union(*[map(id, step.inputs) for step in self.steps])
+        unread = {value for _, value in loose} - read
+        self._arrays = [known for known in self._arrays if id(known[2]) not in unread]
+        gone = {id(h.tensor) for h in self.held if id(h.traced_value) in unread}
+        self.held = [h for h in self.held if id(h.traced_value) not in unread]
         return gone
 
     def _rebound(self, tensor: Tensor, now: Traced) -> None:
@@ -388,12 +408,19 @@ class Recording(Trace):
         return type(array) is Traced and array.recording is self
 
 
-@functools.cache
+_USER, _BACKWARD, _UPDATE, _OURS = "user", "backward", "update", "ours"
+_roles: dict[int, str] = {}
+_known_codes: list[types.CodeType] = []  # so that no other code gets the id of one
+
+
 def _role_of(code: types.CodeType) -> str:
-    """ "user" for code from outside of this package, the part of a step that a function of ours stands for, or ""."""
-    if not is_ours(code.co_filename):
-        return "user"
-    return {"run_backward": "backward", "record_update": "update"}.get(code.co_name, "")
+    """Code from outside of this package, the part of a step that a function of ours stands for, or another one of ours."""
+    role = (
+        {"run_backward": _BACKWARD, "record_update": _UPDATE}.get(code.co_name, _OURS) if is_ours(code.co_filename) else _USER
+    )
+    _known_codes.append(code)
+    _roles[id(code)] = role
+    return role
 
 
 def plain_copy(array: Traced) -> Any:

@@ -110,7 +110,7 @@ class Run:
         if self.recording.chosen:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
-        called = next(unseen(self.recording.codes), None)
+        called = next(unseen(self.recording.codes.values()), None)
         return (
             None
             if called is None

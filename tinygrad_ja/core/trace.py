@@ -90,7 +90,13 @@ class Step:
     @property
     def inputs(self) -> list[Value]:
         """Every Value among the arguments, in order."""
-        return list(found(self.arguments, Value))
+        made: list[Value] = []
+        for value in self.arguments.values():
+            if type(value) is Value:
+                made.append(value)
+            elif type(value) not in _SIMPLE:
+                made += found(value, Value)
+        return made
 
 
 class Trace:
@@ -212,7 +218,15 @@ class Trace:
 
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """Run ``operator`` on its arguments, traced and others, and note the step. Returns what its kernel returns, traced."""
-        taken, plain = self.both(arguments)
+        taken, plain = {}, {}
+        for name, value in arguments.items():
+            kind = type(value)
+            if kind is Traced and value.recording is self:
+                taken[name], plain[name] = value.entry, value._elements
+            elif kind in _SIMPLE:
+                taken[name] = plain[name] = value
+            else:
+                taken[name], plain[name] = self.both(value)
         if self._expand is not None and self._expand(operator, taken):
             return self._run_reference(operator, arguments)
         return self.note_step(operator, taken, operator.apply(operator.kernels[self.array_type], plain))

@@ -43,7 +43,7 @@ TITLE = {
 }
 OPTIONS = [
     Option("model", "both", ("which model", "モデル"), choices=("dm", "dbow", "both")),
-    Option("size", 100, ("size D of a vector", "ベクトルの次元 D"), quick=32),
+    Option("size", 300, ("size D of a vector", "ベクトルの次元 D"), quick=32),
     Option("window", 5, ("words to each side, at most", "左右それぞれ最大の単語数")),
     Option("negative", 5, ("words drawn against each right one", "正解 1 語に対する負例の数")),
     Option("min_count", 2, ("rarer words are left out", "これより少ない単語は除く")),
@@ -165,12 +165,13 @@ def learn(run: Experiment, model: nn.Module, make: Any, corpus: Corpus, folder: 
     run.train(Trainer(model, step, passes, schedules=[fall], stopping=EarlyStopping("loss", patience=None), **keeping))
 
 
-def infer(run: Experiment, model: Any, corpus: Corpus, passes: int = 6) -> np.ndarray:
+def infer(run: Experiment, model: Any, corpus: Corpus) -> np.ndarray:
     """Vectors (documents, D) of the texts of ``corpus``: new rows, from zero, are trained; all else is fixed and stays as it is.
 
-    A few small steps of plain SGD, with all words: a short text says little, and more steps would learn it by heart.
+    Small steps of plain SGD, with all words and as many passes as the training had: larger steps would learn a short text by heart.
     """
     options, old, fixed = run.options, model.documents, [p for p in model.parameters() if p.requires_grad]
+    passes = max(2, options.epochs)
     for parameter in fixed:
         parameter.requires_grad_(False)
     table = tg.zeros(len(corpus.streams), options.size, device=options.device)

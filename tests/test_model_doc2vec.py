@@ -87,7 +87,7 @@ def test_inference_changes_nothing_but_the_new_documents(kind, nothing_here):
     tg.nn.init.normal_(model.output.weight)  # it starts at zero, and nothing could be learned from it
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     some = corpus._replace(streams=corpus.streams[:40])
-    vectors = program.infer(run, model, some, passes=3)
+    vectors = program.infer(run, model, some)
     assert vectors.shape == (40, 12) and (np.abs(vectors).max(1) > 0).all()
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name])

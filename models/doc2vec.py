@@ -28,12 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_ja as tg
-import tinygrad_ja.nn.functional as F
 from models.skip_gram import Corpus, Passes, SkipGram, corpus_of, output_layer, word_table
 from tinygrad_ja import nn
 from tinygrad_ja.data.datasets import SentimentTrees
 from tinygrad_ja.data.text import cbow_windows, skipgram_pairs
-from tinygrad_ja.training import EarlyStopping, Trainer, Update
+from tinygrad_ja.training import EarlyStopping, Probe, Trainer, Update, linear_probe
 from tinygrad_ja.training.experiment import Experiment, Option, Result
 from tinygrad_ja.training.metrics import nearest
 
@@ -201,50 +200,23 @@ def mean_of_words(vectors: np.ndarray, texts: Sequence[np.ndarray]) -> np.ndarra
     return np.stack([vectors[text].mean(0) if len(text) else np.zeros_like(vectors[0]) for text in texts])
 
 
-class Scores(NamedTuple):
-    """Accuracies of the linear classifier, and its scores w · x + b of the test set."""
-
-    dev: float
-    test: float
-    outputs: np.ndarray
+def judged(features: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> Probe:
+    """What a linear classifier makes of document vectors."""
+    x, y = ([tg.tensor(part[split].astype(np.float32)) for split in SPLITS] for part in (features, labels))
+    return linear_probe(x, y)
 
 
-def linear_classifier(features: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> Scores:
-    """Logistic regression on standardised features (N, D) by L-BFGS; of some weights of the L2 penalty the best on dev."""
-    centre, spread = features["train"].mean(0), features["train"].std(0) + 1e-8
-    x = {split: tg.tensor(((features[split] - centre) / spread).astype(np.float32)) for split in SPLITS}
-    target = tg.tensor(labels["train"].astype(np.float32))
-    best = None
-    for penalty in (1e-3, 1e-2, 1e-1, 1.0):
-        layer = nn.Linear(x["train"].shape[1], 1)
-        nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
-        optimizer = tg.optim.LBFGS(layer.parameters(), max_iter=60, line_search_fn="strong_wolfe")
-
-        def closure(layer: nn.Linear = layer, penalty: float = penalty, optimizer: Any = optimizer) -> tg.Tensor:
-            optimizer.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(layer(x["train"])[:, 0], target) + penalty / 2 * (layer.weight**2).sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        outputs = {split: layer(x[split])[:, 0].detach().numpy() for split in SPLITS}
-        dev, test = (float(((outputs[split] > 0) == labels[split]).mean()) for split in ("dev", "test"))
-        if best is None or dev > best.dev:
-            best = Scores(dev, test, outputs["test"])
-    assert best is not None
-    return best
-
-
-def draw(run: Experiment, names: Sequence[str], scores: Sequence[Scores], labels: np.ndarray) -> None:
+def draw(run: Experiment, names: Sequence[str], scores: Sequence[Probe], labels: np.ndarray) -> None:
     """``accuracy.png``: the features compared; what the classifier on the last of them says of positive and negative reviews."""
     with run.figure("accuracy.png", 1, 2, size=(10.0, 4.0)) as (left, right):
-        bars = left.barh(names, [100 * score.test for score in scores], color=["#999999"] * 2 + ["C0"] * (len(names) - 2))
+        bars = left.barh(names, [100 * score.accuracy for score in scores], color=["#999999"] * 2 + ["C0"] * (len(names) - 2))
         left.bar_label(bars, fmt="%.1f", padding=3)
         left.invert_yaxis()
         left.set(xlim=(40, 100), xlabel="%", title=run.words("Right labels of the test", "テストの正解率"))
         about = run.words(f"Classifier on {names[-1]}", f"{names[-1]} の分類器の出力")
+        outputs = scores[-1].outputs.numpy()
         for label, word in ((0, run.words("negative", "否定的")), (1, run.words("positive", "肯定的"))):
-            right.hist(scores[-1].outputs[labels == label], bins=30, alpha=0.6, label=word)
+            right.hist(outputs[labels == label], bins=30, alpha=0.6, label=word)
         right.axvline(0, color="#666666", linewidth=1)
         right.set(title=about, xlabel="w · x + b", ylabel=run.words("reviews", "レビュー数"))
         right.legend(frameon=False)
@@ -290,7 +262,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if options.model == "both":
         features["both"] = {split: np.concatenate([features["dm"][split], features["dbow"][split]], 1) for split in SPLITS}
 
-    scores = {kind: linear_classifier(features[kind], labels) for kind in features}
+    scores = {kind: judged(features[kind], labels) for kind in features}
     titles = {
         "words": ("mean of word vectors v", "単語ベクトル v の平均"),
         "words_twice": ("mean of v and u (2D)", "v と u の平均 (2D 次元)"),
@@ -301,10 +273,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     draw(run, [run.words(*titles[kind]) for kind in scores], list(scores.values()), labels["test"])
     lines = neighbour_lines(list(features.values())[-1]["test"], sentences["test"], range(3))
     print("\n".join([run.words("Nearest reviews (cosine):", "近いレビュー (コサイン類似度):"), *lines]))
-    results = [Result(f"{kind}_accuracy", score.test, titles[kind], ".2%") for kind, score in scores.items()]
+    results = [Result(f"{kind}_accuracy", score.accuracy, titles[kind], ".2%") for kind, score in scores.items()]
     majority = max(labels["test"].mean(), 1 - labels["test"].mean())
     results.append(Result("majority", float(majority), ("the commoner label", "多い方のラベル"), ".2%"))
-    return run.finish(results, dev={kind: score.dev for kind, score in scores.items()}, words=len(vocabulary), neighbours=lines)
+    return run.finish(
+        results, dev={kind: score.valid_accuracy for kind, score in scores.items()}, words=len(vocabulary), neighbours=lines
+    )
 
 
 if __name__ == "__main__":

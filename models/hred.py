@@ -209,11 +209,13 @@ def cross_entropy(scores: tg.Tensor, batch: DialogueBatch, reduction: str = "mea
 
 def by_turn(model: HRED, batches: DataLoader, exchanged: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """-log P of the words of turn 0, 1, ..., summed over all dialogues, and how many words there are. exchanged: each dialogue is read with the
-    contexts of its neighbour in the batch."""
+    contexts of its neighbour in the batch; a dialogue that is alone in its batch is left out."""
     losses, counts = np.zeros(MAX_TURNS), np.zeros(MAX_TURNS)
     with evaluating(model), tg.no_grad():
         for batch in batches:
             _, turns, n = batch.words.shape
+            if exchanged and n < 2:
+                continue
             condition = model.condition(batch.words)
             scores = model.decode(batch, tg.cat([condition[:, 1:], condition[:, :1]], dim=1) if exchanged else condition)
             turn = batch.places.cpu().numpy() // n % turns
@@ -283,15 +285,18 @@ def draw_lines(axes: Any, before: Sequence[str], after: Sequence[str], width: in
         y -= 0.02
 
 
-def draw_context(run: Experiment, own: np.ndarray, exchanged: np.ndarray, counts: np.ndarray) -> None:
+Sums = tuple[np.ndarray, np.ndarray]
+
+
+def draw_context(run: Experiment, own: Sums, exchanged: Sums) -> None:
     """``context.png``: perplexity by turn, with the right context and with another one."""
-    turns = np.flatnonzero(counts)
     curves = (
         (exchanged, run.words("context of another dialogue", "別の対話の文脈"), "#d94801"),
         (own, run.words("its own context", "本来の文脈"), "#08519c"),
     )
     with run.figure("context.png") as axes:
-        for losses, label, color in curves:
+        for (losses, counts), label, color in curves:
+            turns = np.flatnonzero(counts)
             axes.plot(turns + 1, np.exp(losses[turns] / counts[turns]), marker="o", markersize=4, color=color, label=label)
         axes.set(
             xlabel=run.words("turn of the dialogue", "対話の何番目の発話か"), ylabel=run.words("perplexity", "パープレキシティ")
@@ -318,17 +323,16 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     validate = functools.partial(evaluate, model, measure, valid, items=words_of)
     run.train(Trainer(model, run.compiled(step), train, validate=validate, stopping=stopping, items=words_of, **run.keeping))
 
-    losses, counts = by_turn(model, test)
-    exchanged, _ = by_turn(model, test, exchanged=True)
-    draw_context(run, losses, exchanged, counts)
+    own, exchanged = by_turn(model, test), by_turn(model, test, exchanged=True)
+    draw_context(run, own, exchanged)
     greedy, sampled = (list(converse(model, test, corpus.vocabulary, choose)) for choose in (GREEDY, SAMPLED))
     write_samples(run, [greedy, sampled], [run.words("most probable", "最尤"), run.words("sampled", "サンプル")])
     return run.finish(
         [
-            Result("perplexity", perplexity(losses.sum() / counts.sum()), ("perplexity", "パープレキシティ"), ".2f"),
+            Result("perplexity", perplexity(own[0].sum() / own[1].sum()), ("perplexity", "パープレキシティ"), ".2f"),
             Result(
                 "exchanged_perplexity",
-                perplexity(exchanged.sum() / counts.sum()),
+                perplexity(exchanged[0].sum() / exchanged[1].sum()),
                 ("perplexity with the context of another dialogue", "別の対話の文脈を与えたときのパープレキシティ"),
                 ".2f",
             ),

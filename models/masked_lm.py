@@ -31,7 +31,7 @@ from tinygrad_ja.data import DataLoader, ShapeBatchSampler
 from tinygrad_ja.data.datasets import Novels, SentimentTrees, WikiText2, synthetic
 from tinygrad_ja.data.text import Vocabulary, WordTokenizer, mask_tokens
 from tinygrad_ja.nn.evaluating import evaluating
-from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update, evaluate
+from tinygrad_ja.training import Experiment, Option, Probe, Result, Trainer, Update, evaluate, linear_probe
 from tinygrad_ja.viz.words import word_map
 
 TITLE = {
@@ -223,33 +223,6 @@ def features_of(model: MaskedLM, vocabulary: Vocabulary, sentences: Sequence[Seq
     return tg.cat(made)
 
 
-class Judged(NamedTuple):
-    """Share of right answers on the test part, and the classifier's scores there."""
-
-    accuracy: float
-    scores: np.ndarray
-
-
-def judge(features: Sequence[tg.Tensor], labels: Sequence[tg.Tensor]) -> Judged:
-    """Logistic regression on features of the parts train, dev, test, made to mean 0 and spread 1; the weight decay is the best on dev."""
-    mean, spread = features[0].mean(0), features[0].std(0) + 1e-6
-    x = [(part - mean) / spread for part in features]
-    best = (-1.0, Judged(0.0, np.zeros(0)))
-    for decay in (1e-3, 1e-2, 1e-1):
-        w, b = tg.zeros(x[0].shape[1], device=x[0].device).requires_grad_(), tg.zeros(1, device=x[0].device).requires_grad_()
-        optimizer = tg.optim.Adam([w, b], lr=0.02)
-        for _ in range(200):
-            optimizer.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(x[0] @ w + b, labels[0]) + decay * (w * w).sum()
-            loss.backward()
-            optimizer.step()
-        with tg.no_grad():
-            scores = [part @ w + b for part in x]
-        dev, test = [((score > 0).float() == label).float().mean().item() for score, label in zip(scores[1:], labels[1:])]
-        best = max(best, (dev, Judged(test, scores[2].cpu().numpy())), key=lambda pair: pair[0])
-    return best[1]
-
-
 def guesses(model: MaskedLM, vocabulary: Vocabulary, sentence: str, count: int = 5) -> list[tuple[str, float]]:
     """The most probable words for ``<mask>`` in a sentence."""
     numbers = vocabulary.encode(sentence.split())
@@ -272,7 +245,7 @@ WORDS = (
 )
 
 
-def draw(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, judged: Sequence[Judged], labels: np.ndarray) -> None:
+def draw(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, judged: Sequence[Probe], labels: np.ndarray) -> None:
     """The guesses for the blanks, the word vectors, and how the classifiers' scores fall apart."""
     with run.figure("guesses.png", len(BLANKS), 1, (6.4, 1.9 * len(BLANKS))) as panels:
         for axes, sentence in zip(panels, BLANKS):
@@ -290,7 +263,7 @@ def draw(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, judged: Seque
     with run.figure("features.png", 1, 2, (9.0, 3.8)) as panels:
         for axes, one, title in zip(panels, judged, titles):
             for label, name in ((0, run.words("negative", "否定的")), (1, run.words("positive", "肯定的"))):
-                axes.hist(one.scores[labels == label], bins=30, alpha=0.6, label=name)
+                axes.hist(one.outputs.cpu().numpy()[labels == label], bins=30, alpha=0.6, label=name)
             axes.set_title(f"{title}: {one.accuracy:.1%}")
             axes.set_xlabel(run.words("score of the classifier", "分類器のスコア"))
             axes.legend(frameon=False)
@@ -329,9 +302,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     labels = [tg.tensor([float(review.label) for review in part], device=options.device) for part in parts]
     judged = []
     for network in (untrained, model):
-        judged.append(
-            judge([features_of(network, vocabulary, [r.words for r in part], options.device) for part in parts], labels)
-        )
+        features = [features_of(network, vocabulary, [review.words for review in part], options.device) for part in parts]
+        judged.append(linear_probe(features, labels))
     draw(run, model, vocabulary, judged, labels[2].cpu().numpy())
     filled_in = {sentence: [word for word, _ in guesses(model, vocabulary, sentence)] for sentence in BLANKS}
     for sentence, words in filled_in.items():

@@ -315,7 +315,7 @@ def options_of(argv: Sequence[str] | None, task: str) -> tuple[list[Option], int
         Option("batch", 128, ("sentences in a batch", "バッチの文の数"), quick=64),
         Option("optimizer", "adam", ("optimizer", "最適化手法"), choices=list(OPTIMIZERS)),
         Option("lr", rates[0], ("learning rate at the start", "最初の学習率"), quick=rates[1], least=0.0),
-        Option("beams", 5, ("beams of the beam search", "ビームの数")),
+        Option("beams", 5, ("beams of the beam search", "ビームの数"), later=True),
         Option("size", 0, ("training pairs, 0 for all", "訓練に使う組の数 (0 はすべて)"), quick=4000, least=0),
     ]
     return known, usual["epochs"]

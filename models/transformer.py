@@ -353,7 +353,7 @@ OPTIONS = [
     Option("smoothing", 0.1, ("label smoothing", "ラベル平滑化"), least=0.0),
     Option("tokens", 2048, ("target tokens in a batch", "1 バッチの目的言語トークン数"), quick=800),
     Option("pairs", 50_000, ("pairs to learn from", "学習に使う文の組の数"), quick=3000),
-    Option("beams", 4, ("beams of the search", "ビームサーチのビーム数")),
+    Option("beams", 4, ("beams of the search", "ビームサーチのビーム数"), later=True),
 ]
 RESULTS = {
     "bleu": ("BLEU of tokens, test, beam search", "BLEU (トークン、テスト、ビームサーチ)"),

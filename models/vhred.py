@@ -75,7 +75,7 @@ OWN = [
     Option(
         "free_bits", 1.0, ("nats of an utterance's KL that cost nothing", "発話の KL のうち損失に数えない nat 数"), least=0.0
     ),
-    Option("samples", 10, ("samples of z for the tighter bound", "より厳しい下界に使う z の標本数"), quick=3),
+    Option("samples", 10, ("samples of z for the tighter bound", "より厳しい下界に使う z の標本数"), quick=3, later=True),
 ]
 
 

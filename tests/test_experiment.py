@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.data.datasets import TinyShakespeare
+from tinygrad_ja.errors import StateError
 from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update
 
 TITLE = {"en": "an example", "ja": "例"}
@@ -17,6 +18,7 @@ OPTIONS = [
     Option("rate", 0.1, ("learning rate, 10 % of the usual", "学習率"), least=0.0),
     Option("cell", "rnn", ("kind of cell", "セルの種類"), choices=("rnn", "lstm")),
     Option("peeky", False, ("show the code to every step", "各時刻に符号を見せる")),
+    Option("beams", 5, ("beams of the search", "ビームの数"), later=True),
 ]
 
 
@@ -130,3 +132,6 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = trained("--epochs", "4")
     trained("--epochs", "2")
     assert trained("--epochs", "4", "--resume") == whole
+    assert trained("--epochs", "4", "--resume", "--beams", "2") == whole  # it matters only afterwards
+    with pytest.raises(StateError, match="hidden"):
+        trained("--epochs", "4", "--resume", "--hidden", "3")

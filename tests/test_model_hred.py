@@ -113,6 +113,9 @@ def test_losses_by_turn_add_up_to_the_loss_and_exchanged_contexts_are_the_neighb
     exchanged, same = program.by_turn(model, batches, exchanged=True)
     assert (same == counts).all() and exchanged[0] == pytest.approx(losses[0])  # nothing was said before the first turn
     assert (exchanged[1:] != losses[1:])[counts[1:] > 0].all()
+    pairs = program.loader(dialogues, 2, "cpu")  # the fifth dialogue has no neighbour
+    counted = sum(program.words_of(batch) for batch in pairs if batch.words.shape[2] == 2)
+    assert program.by_turn(model, pairs, exchanged=True)[1].sum() == counted < counts.sum()
 
 
 def test_a_step_of_a_reply_scores_as_the_whole_utterance_does():

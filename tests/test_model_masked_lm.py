@@ -90,15 +90,6 @@ def test_texts_are_cut_into_sentences():
     assert [program.polarity(label) for label in range(5)] == [0, 0, -1, 1, 1]
 
 
-def test_the_classifier_finds_what_is_linear():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 4)).astype(np.float32)
-    y = (x[:, 0] - x[:, 2] > 0).astype(np.float32)
-    parts = [tg.tensor(x[i : i + 100]) for i in (0, 100, 200)], [tg.tensor(y[i : i + 100]) for i in (0, 100, 200)]
-    judged = program.judge(*parts)
-    assert judged.accuracy > 0.9 and judged.scores.shape == (100,)
-
-
 # ---- the program ---------------------------------------------------------------------------------
 
 

@@ -25,10 +25,10 @@ SIDES = ("eager", "compiled", "torch")
 
 
 class Metric(NamedTuple):
-    """What is compared: its name in the results of both sides, whether less is better, and the bar."""
+    """What is compared: its name in the results of both sides, whether less is better (None: neither is), and the bar."""
 
     name: str
-    less: bool = False
+    less: bool | None = False
     bar: float | None = None
 
 
@@ -184,7 +184,7 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
     if not ours or not peers:
         return "No verdict: one side is missing."
     lines = []
-    for metric in system.metrics:
+    for metric in [metric for metric in system.metrics if metric.less is not None]:
         mine = [run[metric.name] for run in ours[0].values() if run.get(metric.name) is not None]
         theirs = [run[metric.name] for run in peers.values() if run.get(metric.name) is not None]
         if mine and theirs:

@@ -21,6 +21,7 @@ from benchmarks.systems.transformer import array, copy_layer, copy_plain
 from models import masked_lm as program
 from models.transformer import Size, positional_encoding
 from tinygrad_ja.data.text import Vocabulary
+from tinygrad_ja.training import linear_probe
 
 
 class MaskedLM(nn.Module):
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     shares = []
     for network in (model, untrained):
         features = [features_of(network, vocabulary, [review.words for review in part], o.device) for part in parts]
-        shares.append(program.judge(features, labels).accuracy)
+        shares.append(linear_probe(features, labels).accuracy)
     return {"loss": loss, "accuracy": accuracy, "sst": shares[0], "sst_random": shares[1], "train_seconds": seconds}
 
 

@@ -5,6 +5,7 @@ from .curves import pyplot, save_curve, save_curves
 from .evaluation import evaluate
 from .experiment import Experiment, Option, Result
 from .logs import CSVLog, JSONLog, TensorBoardLog
+from .probe import Probe, linear_probe
 from .report import Report
 from .stopping import EarlyStopping
 from .summary import Summary, summary
@@ -17,6 +18,7 @@ __all__ = [
     "Experiment",
     "JSONLog",
     "Option",
+    "Probe",
     "Report",
     "Result",
     "Summary",
@@ -24,6 +26,7 @@ __all__ = [
     "Trainer",
     "Update",
     "evaluate",
+    "linear_probe",
     "metrics",
     "pyplot",
     "save_curve",

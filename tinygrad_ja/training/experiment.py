@@ -47,7 +47,7 @@ class Option(NamedTuple):
     """An option ``--name`` of one program; its type is that of ``default`` (False: a flag).
 
     help: in English and in Japanese. quick: what it is under ``--quick``, unless it was given. choices: the values that it may have.
-    least: the least number that it may be.
+    least: the least number that it may be. later: it matters only after the training, so ``--resume`` may change it.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Option(NamedTuple):
     quick: Any = None
     choices: Sequence[Any] | None = None
     least: float | None = None
+    later: bool = False
 
 
 class Result(NamedTuple):
@@ -120,7 +121,7 @@ class Experiment:
         quick_epochs: int = 1,
     ) -> None:
         self.name, self.source = name, "none"
-        self._own = [option.name for option in options]
+        self._settings = [option.name for option in options if not option.later]
         self.options = _parsed(name, title, options, argv, epochs, quick_epochs)
         pyplot()
         self.options.out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ class Experiment:
     @property
     def keeping(self) -> dict[str, Any]:
         """Arguments of a Trainer: the folder, and the settings that have to be the same when a run goes on."""
-        settings = {name: getattr(self.options, name) for name in [*self._own, "seed"]}
+        settings = {name: getattr(self.options, name) for name in [*self._settings, "seed"]}
         return {"folder": self.options.out, "settings": {k: v for k, v in settings.items() if not isinstance(v, Path)}}
 
     def train(self, trainer: Trainer, iterations: int | None = None) -> Report:

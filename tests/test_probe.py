@@ -1,0 +1,60 @@
+"""``linear_probe`` against what can be known of its answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_ja as tg
+from tinygrad_ja.errors import ShapeError
+from tinygrad_ja.training import linear_probe
+
+
+def parts(x: np.ndarray) -> tuple[tg.Tensor, ...]:
+    return tg.tensor(x.astype(np.float32)).split(len(x) // 3)
+
+
+def test_a_direction_is_found_and_moving_and_scaling_features_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 5))
+    y = (x[:, 2] > 0) ^ (rng.random(600) < 0.05)
+    found = linear_probe(parts(x), parts(y))
+    assert found.accuracy > 0.85 and found.valid_accuracy > 0.85 and found.outputs.shape == (200,)
+    right = ((found.outputs.numpy() > 0) == y[400:]).mean()
+    assert found.accuracy == pytest.approx(right)
+    moved = linear_probe(parts(1000 * x + [3, 1, 4, 1, 5]), parts(y))
+    np.testing.assert_allclose(moved.outputs, found.outputs, atol=1e-2)
+
+
+def test_the_penalty_is_chosen_on_the_validation_part() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((90, 60))  # twice as many directions as training rows: without a penalty noise is learned by heart
+    y = x[:, 0] > 0
+    each = [linear_probe(parts(x), parts(y), [penalty]) for penalty in (1e-6, 1e-2, 1.0)]
+    best = linear_probe(parts(x), parts(y), (1e-6, 1e-2, 1.0))
+    assert best.valid_accuracy == max(probe.valid_accuracy for probe in each)
+    assert best.penalty in (1e-6, 1e-2, 1.0)
+
+
+def test_at_the_optimum_the_gradient_vanishes() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((300, 3)), rng.integers(0, 2, 300).astype(float)
+    found = linear_probe(parts(x), parts(y), [0.1])
+    train = (x[:100] - x[:100].mean(0)) / x[:100].std(0)
+    test = np.column_stack([(x[200:] - x[:100].mean(0)) / x[:100].std(0), np.ones(100)])
+    w = np.linalg.lstsq(test, found.outputs.numpy().astype(np.float64), rcond=None)[0]
+    error = 1 / (1 + np.exp(-(train @ w[:3] + w[3]))) - y[:100]
+    np.testing.assert_allclose(error @ train / 100 + 0.1 * w[:3], 0, atol=2e-3)
+    np.testing.assert_allclose(error.mean(), 0, atol=2e-3)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    x, y = tg.randn(4, 2), tg.ones(4)
+    for features, labels in (
+        [[x, x], [y, y]],
+        [[x, x, x], [y, y, tg.ones(3)]],
+        [[x, x, tg.randn(4, 3)], [y, y, y]],
+        [[y, y, y]] * 2,
+    ):
+        with pytest.raises(ShapeError, match="linear_probe"):
+            linear_probe(features, labels)

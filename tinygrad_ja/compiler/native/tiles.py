@@ -6,6 +6,7 @@ may lie in any order. The elements of a row of B must lie side by side.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -43,6 +44,7 @@ def tile_shape(m: int, n: int, lanes: int) -> Shape:
     return Shape(rows, min(vectors, -(-n // lanes)))
 
 
+@functools.lru_cache(256)
 def _tile_text(dtype: np.dtype, shape: Shape, masked: bool) -> tuple[str, str, tuple[str, ...]]:
     """``tile(a, row, step, b, b_step, c, c_row, k, last, add)``: strides in bytes; ``last``: columns of the last vector,
     if ``masked``; ``add``: to what C holds."""
@@ -133,6 +135,7 @@ def _masks(code: Code, count: str, vectors: int) -> list[str]:
     return [code.mask_below(code.plain(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)")) for n in left]
 
 
+@functools.lru_cache(256)
 def copy_function(dtype: np.dtype, vectors: int, most: int, order: str) -> int:
     """The address of ``copy(source, k_stride, n_stride, target, k, last, count, apart, size)``, which copies panels of B or tiles of A: for
     each k ``most`` elements side by side, as whole vectors.

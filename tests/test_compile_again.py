@@ -98,6 +98,16 @@ def test_a_recording_keeps_no_elements_of_its_step() -> None:
     assert grown / 8 < 0.5 * 512 * 512 * 4
 
 
+def test_a_recording_keeps_no_arguments_of_its_call() -> None:
+    step = tg.compile(lambda x: x.sum())
+    tracemalloc.start()
+    for n in range(1, 9):
+        step(tg.ones(n, 1 << 18))
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert step.recordings == 8 and grown < 1 << 20
+
+
 def test_a_gradient_that_the_step_reads_is_kept_by_the_recording() -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
     step = tg.compile(lambda x: (w * x).sum().backward())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -62,17 +65,35 @@ def check(cases: list[Any]) -> None:
         np.testing.assert_allclose(made, expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_values_for_random_geometry(rank: int, calls: list[bool]) -> None:
-    rng = np.random.default_rng(rank)
+@pytest.mark.parametrize("seed", range(2))
+def test_values_for_random_geometry(seed: int, calls: list[bool]) -> None:
+    rng = np.random.default_rng(seed)
     for case in range(25):
-        each = lambda low, high: tuple(int(n) for n in rng.integers(low, high, rank, endpoint=True))  # noqa: E731
+        each = lambda low, high: tuple(int(n) for n in rng.integers(low, high, 2, endpoint=True))  # noqa: E731
         shape, kernel, size, geometry = each(1, 9), each(1, 5), each(1, 6), (each(1, 3), each(0, 3), each(1, 3))
         batch, inputs, outputs = int(rng.integers(1, 9)), int(rng.integers(1, 20)), int(rng.integers(16, 40))
         x, w, g = (normal(*s) for s in ((batch, inputs, *shape), (outputs, inputs, *kernel), (batch, outputs, *size)))
         b, c = (normal(outputs), normal(inputs)) if case % 2 else (None, None)
         check(three(x, w, g, b, c, geometry))
     assert sum(calls) > 50 and all(calls)
+
+
+@pytest.mark.parametrize("size, kernel, padding", [(32, 3, 8), (40, 3, 25), (30, 2, 60), (24, 5, 4)])
+def test_padding_wider_than_the_kernel_reaches(size: int, kernel: int, padding: int, calls: list[bool]) -> None:
+    """Whole bands of rows are zeros then."""
+    outputs = size + 2 * padding - kernel + 1
+    x, w, g = normal(2, 3, size, size), normal(16, 3, kernel, kernel), normal(2, 16, outputs, outputs)
+    check(three(x, w, g, None, None, ((1, 1), (padding, padding), (1, 1)))[::2])
+    assert calls == [True, True]
+
+
+def test_an_array_that_convolves_itself_does_not_stand_in_the_way_of_others(calls: list[bool]) -> None:
+    x, w = normal(16, 16, 3, 3), normal(16, 16, 3, 3, seed=1)
+    same = F.conv2d(x, x, padding=1)
+    assert calls == [False]
+    np.testing.assert_allclose(same, F.conv2d(x, x.copy(), padding=1), atol=1e-3)
+    F.conv2d(x, w, padding=1)
+    assert calls == [False, True, True]
 
 
 def test_the_next_arrays_of_the_same_shapes(calls: list[bool]) -> None:
@@ -103,15 +124,17 @@ def test_layouts(calls: list[bool]) -> None:
 def test_what_goes_the_other_way(calls: list[bool]) -> None:
     x, w, g = normal(2, 32, 6, 6), normal(32, 16, 3, 3), normal(2, 32, 4, 4)
     check(three(x, w, g, None, None, ((1, 1), (0, 0), (1, 1)), groups=2))
-    assert not calls  # groups
     x, w, g = normal(2, 16, 4, 4, 4), normal(16, 16, 2, 2, 2), normal(2, 16, 3, 3, 3)
-    check(three(x, w, g, None, None, ((1,) * 3, (0,) * 3, (1,) * 3)))
+    check(three(x, w, g, None, None, ((1,) * 3, (0,) * 3, (1,) * 3)))  # three axes, and one
+    check(three(x[:, :, 0, 0], w[:, :, 0, 0], g[:, :, 0, 0], None, None, ((1,), (0,), (1,))))
     x, w, g = (a[:, :, 0].astype(np.float64) for a in (x, w, g))
     check(three(x, w, g, None, None, ((1,) * 2, (0,) * 2, (1,) * 2)))
-    assert len(calls) == 6 and not any(calls)  # three axes; double precision
-    x, w = normal(2, 3, 6, 6), normal(2, 3, 3, 3)
+    x, w = normal(2, 3, 6, 6), normal(2, 3, 3, 3)  # channels that would leave a vector empty
     check(three(x, w, normal(2, 2, 4, 4), None, None, ((1, 1), (0, 0), (1, 1)))[:2])
-    assert len(calls) == 6  # channels that would leave a vector empty
+    x, w = normal(1, 1, 14, 1100), normal(16, 1, 2, 2)  # a long side; a large kernel
+    check(three(x, w, normal(1, 16, 13, 1099), None, None, ((1, 1), (0, 0), (1, 1))))
+    check(three(x[..., :14], normal(16, 1, 12, 12), normal(1, 16, 3, 3), None, None, ((1, 1), (0, 0), (1, 1))))
+    assert not calls
 
 
 def test_small_convolutions_stay_with_numpy(monkeypatch: pytest.MonkeyPatch, calls: list[bool]) -> None:
@@ -131,7 +154,7 @@ def test_small_convolutions_stay_with_numpy(monkeypatch: pytest.MonkeyPatch, cal
 
 def test_empty_batches_and_outputs() -> None:
     assert F.conv2d(normal(0, 16, 6, 6), normal(16, 16, 3, 3)).shape == (0, 16, 4, 4)
-    assert F.conv1d(normal(2, 16, 6), normal(0, 16, 3)).shape == (2, 0, 4)
+    assert F.conv2d(normal(2, 16, 6, 6), normal(0, 16, 3, 3)).shape == (2, 0, 4, 4)
     x = tg.tensor(normal(0, 16, 6, 6))
     weight = tg.tensor(normal(16, 16, 3, 3)).requires_grad_()
     F.conv2d(x, weight).sum().backward()
@@ -170,12 +193,64 @@ def test_threads_that_convolve_side_by_side_and_any_number_of_them() -> None:
         tg.set_num_threads(before)
 
 
-def test_the_ways_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shapes_that_are_compiled_are_bounded(monkeypatch: pytest.MonkeyPatch, calls: list[bool]) -> None:
     monkeypatch.setattr(at_once, "KEPT", 2)
-    at_once._ways.clear()
-    for n in range(1, 6):
-        F.conv1d(normal(n, 16, 6), normal(16, 16, 3))
-        assert len(at_once._ways) <= 2
+    monkeypatch.setattr(at_once, "_ways", {})
+    w = normal(16, 16, 3, 3)
+    for n in (1, 2, 3, 4, 2, 1):
+        check([(conv._convolution, (normal(n, 16, 6, 6), w, None, (4, 4), (1, 1), (0, 0), (1, 1), 1))])
+    assert calls == [True, True, False, False, True, True]
+
+
+RACE = """
+import threading, time
+import numpy as np
+from tinygrad_ja.compiler.native import target
+from tinygrad_ja.nn import functional as F
+begin = target._Compiler.__init__
+def slow(self):
+    begin(self)
+    time.sleep(0.2)
+target._Compiler.__init__ = slow
+x = [np.ones((8, 16, 32, 32 + k), np.float32) for k in range(4)]
+w = np.ones((16, 16, 3, 3), np.float32)
+threads = [threading.Thread(target=lambda a=a: [F.conv2d(a, w, padding=1) for _ in range(3)]) for a in x]
+for t in threads: t.start()
+for t in threads: t.join()
+assert len(target._made) == 1
+for a in x: assert F.conv2d(a, w, padding=1).max() == 144
+"""
+
+FORK = """
+import os, threading
+import numpy as np
+from tinygrad_ja.nn import functional as F
+w = np.ones((16, 16, 3, 3), np.float32)
+stop = []
+def compile_on():
+    k = 0
+    while not stop and k < 60:
+        k += 1
+        F.conv2d(np.ones((8, 16, 32, 20 + k), np.float32), w)
+thread = threading.Thread(target=compile_on)
+thread.start()
+for k in range(6):
+    child = os.fork()
+    if not child:
+        ok = F.conv2d(np.ones((8, 16, 24, 90 + k), np.float32), w).max() == 144
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.append(1)
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "program", [RACE, pytest.param(FORK, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"))]
+)
+def test_threads_that_begin_together_and_children_of_a_process_that_compiles(program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_gradients_of_every_order() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.errors import ShapeError
+from tinygrad_ja.errors import ArgumentError, ShapeError
 from tinygrad_ja.training import linear_probe
 
 
@@ -24,6 +24,15 @@ def test_a_direction_is_found_and_moving_and_scaling_features_changes_nothing() 
     assert found.accuracy == pytest.approx(right)
     moved = linear_probe(parts(1000 * x + [3, 1, 4, 1, 5]), parts(y))
     np.testing.assert_allclose(moved.outputs, found.outputs, atol=1e-2)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1.1, 1 / 3])
+def test_a_feature_that_is_constant_in_the_training_data_says_nothing(constant: float) -> None:
+    rng = np.random.default_rng(3)
+    x = np.column_stack([rng.standard_normal((300, 2)), np.full(300, constant)])
+    x[100:, 2] += 0.01 * rng.standard_normal(200)
+    found, without = linear_probe(parts(x), parts(x[:, 0] > 0)), linear_probe(parts(x[:, :2]), parts(x[:, 0] > 0))
+    np.testing.assert_allclose(found.outputs, without.outputs, rtol=1e-3, atol=1e-2)
 
 
 def test_the_penalty_is_chosen_on_the_validation_part() -> None:
@@ -58,3 +67,5 @@ def test_wrong_shapes_are_refused() -> None:
     ):
         with pytest.raises(ShapeError, match="linear_probe"):
             linear_probe(features, labels)
+    with pytest.raises(ArgumentError, match="penalties"):
+        linear_probe([x, x, x], [y, y, y], [])

@@ -107,7 +107,7 @@ class Compiled(Replayable):
                 return entry.replay(call)
             if call.key in self._eager or self._is_passing(call.key):
                 return self.__wrapped__(*args, **kwargs)
-            with _uncollected():
+            with _recording, _uncollected():
                 return self._record(args, kwargs, call)
 
     def _is_passing(self, key: Any) -> bool:
@@ -152,8 +152,7 @@ class Compiled(Replayable):
     # -- recording
 
     def _record(self, args: Any, kwargs: Any, call: Call) -> Any:
-        with _recording:
-            made, run = record(self.__wrapped__, args, kwargs, call)
+        made, run = record(self.__wrapped__, args, kwargs, call)
         self.recordings += 1
         before = self._candidates.pop(call.key, None)
         if run.refusal is not None:

@@ -193,13 +193,13 @@ class Entry:
     ) -> None:
         started = time.perf_counter()
         recording = run.recording
-        self.key, self.structure, self.run = run.call.key, run.structure, run
+        self.key, self.structure, self.run = run.key, run.structure, run
         self.used = 0
         self._readers = [reader for _, reader in arguments]
         changing = {id(value) for value, _ in arguments}
         self._gradient_writes: list[tuple[Value, Value]] = []
         self._leaves = [self._gradient_of(leaf, value) for leaf, value in recording.gradients]
-        brought = recording.inputs[: len(run.call.arrays)]
+        brought = recording.inputs[: run.brought]
         inputs = [*brought, *(value for value, _ in arguments)]
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]

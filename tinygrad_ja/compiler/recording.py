@@ -363,11 +363,13 @@ class Recording(Trace):
         return [*(traced._elements for *_, traced in self._draws), *self._overwritten]
 
     def let_go(self, gradients: Iterable[Tensor]) -> set[int]:
-        """When the caller has its results: keep shapes and names of what was traced, not the elements; and neither those of the ``gradients``
-        from before nor scratch arrays that no step reads. Returns the ids of those gradients."""
+        """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
+        nor scratch arrays that no step reads. Returns the ids of those gradients."""
         self._overwritten.clear()
         self._held.clear()
-        for traced in (*(traced for traced, _, _ in self._arrays), *(traced for *_, traced in self._draws)):
+        for traced, array, _ in self._arrays:
+            traced._elements = array
+        for *_, traced in self._draws:
             traced.forget()
         before = set(map(id, gradients))
         watched = {id(h.traced_value) for h in self.held if id(h.tensor) not in before}

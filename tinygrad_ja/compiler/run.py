@@ -48,7 +48,8 @@ class Run:
     """
 
     def __init__(self, call: Call, reach: Reach, recording: Recording) -> None:
-        self.call, self.reach, self.recording = call, reach, recording
+        self.key, self.brought = call.key, len(call.arrays)
+        self.reach, self.recording = reach, recording
         self.refusal: Phrase | None = None
         self.eager = False
         self.stores: list[Store] = []

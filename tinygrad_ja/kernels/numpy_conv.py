@@ -369,7 +369,7 @@ def _at_once() -> Any:
 
 
 def _machine_code(groups: int, products: int) -> Any:
-    """That module, for so many multiplications; None where NumPy's way is quicker."""
+    """That module, for so many multiplications; None where it does not pay."""
     return _at_once() if groups == 1 and products >= MACHINE_CODE else None
 
 
@@ -446,9 +446,10 @@ def conv_weight_numpy(
     if not input.size or not other.size:
         return np.zeros(shape, input.dtype)
     machine = _machine_code(groups, math.prod(shape) * batch * math.prod(size))
-    gradient = np.empty(shape, input.dtype)
-    if machine is not None and machine.gradient_of_weight(input, other, gradient, stride, before, dilation):
-        return gradient
+    if machine is not None:
+        gradient = np.empty(shape, input.dtype)
+        if machine.gradient_of_weight(input, other, gradient, stride, before, dilation):
+            return gradient
     dtype = np.dtype(np.float32) if input.dtype == np.float16 else input.dtype
     if _pointwise(kernel, size, input.shape[2:], stride, before, dilation):
         return _mixed_channels(input, other, groups, dtype).reshape(shape).astype(input.dtype, copy=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..core.tensor import Tensor
-from ..errors import error
+from ..errors import error, refusal
 from ..nn import functional as F
 from ..ops import creation
 from ..optim import LBFGS
@@ -30,7 +30,7 @@ def linear_probe(
     0 or 1 for each row. penalties: λ in λ/2 ‖w‖² beside the mean cross-entropy.
     (Alain and Bengio, Understanding intermediate layers using linear classifier probes, 2016.)
 
-    Raises ShapeError unless there are three matrices of one width and a label for each row.
+    Raises ShapeError unless there are three matrices of one width and a label for each row, ArgumentError without a penalty.
 
     >>> import tinygrad_ja as tg
     >>> _ = tg.manual_seed(0)
@@ -48,9 +48,13 @@ def linear_probe(
             "訓練、検証、テストの特徴とラベルを渡してください。",
         )
         raise error("TG-S002", op="linear_probe", rule=(rule, rule), shapes=" ".join(map(str, shapes)), fix=fix)
+    if not penalties:
+        fix = ("pass [0.0] for none.", "罰則なしなら [0.0] を渡してください。")
+        raise refusal("linear_probe", "penalties", "[]", ("at least one number", "1 つ以上の数"), fix)
     train = features[0].detach()
-    centre, spread = train.mean(0), train.std(0, correction=0) + 1e-8
-    x = [(part.detach() - centre) / spread for part in features]
+    centre, spread = train.mean(0), train.std(0, correction=0)
+    varies = spread > 1e-6 * train.abs().amax(0)  # the spread of a constant is what rounding left of it
+    x = [((part.detach() - centre) / spread.where(varies, 1.0)) * varies for part in features]
     y = [part.detach().to(x[0].dtype) for part in labels]
     made = [_fitted(x, y, penalty) for penalty in penalties]
     return max(made, key=lambda probe: probe.valid_accuracy)

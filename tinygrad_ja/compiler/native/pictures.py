@@ -144,9 +144,10 @@ class Bordered:
         begin = code.moved(room, self.begin)
         low: str | int = 0
         high: str | int = self.height
-        if self.banded:  # rows from -top to rows - top, of which some may not exist
-            low = larger(code, code.whole("sub", 0, first), -self.top)
-            high = smaller(code, code.whole("sub", self.height, first), self.rows - self.top)
+        if self.banded:  # rows from -top to rows - top, of which some, or all, may not exist
+            end = self.rows - self.top
+            low = smaller(code, larger(code, code.whole("sub", 0, first), -self.top), end)
+            high = larger(code, smaller(code, code.whole("sub", self.height, first), end), low)
         with code.loop(0, self.channels) as c:
             source = code.moved(image, code.whole("mul", c, self.picture.channel))
             target = code.moved(begin, code.whole("mul", c, self.channel))

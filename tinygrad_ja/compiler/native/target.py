@@ -60,11 +60,10 @@ class _Compiler:
         self.engines: list[Any] = []
         self.addresses: dict[str, int] = {}
         self.seconds = 0.0
-        self.lock = threading.Lock()
 
     def addresses_of(self, texts: dict[str, str], common: str) -> dict[str, int]:
         """Address of each function: ``texts`` maps a name to the definition of the function of that name."""
-        with self.lock:
+        with _lock:
             missing = {name: text for name, text in texts.items() if name not in self.addresses}
             if missing:
                 start = time.perf_counter()
@@ -90,9 +89,18 @@ class _Compiler:
             self.addresses[name] = engine.get_function_address(name)
 
 
-@functools.cache
+_lock = threading.RLock()
+"""Held while something is compiled: one compiler for all threads, and no fork in the middle, whose child could never compile again."""
+_made: list[_Compiler] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
 def _compiler() -> _Compiler:
-    return _Compiler()
+    with _lock:
+        if not _made:
+            _made.append(_Compiler())
+        return _made[0]
 
 
 def compiled(texts: dict[str, str], common: str = "") -> dict[str, int]:

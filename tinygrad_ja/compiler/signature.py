@@ -67,6 +67,7 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     if kwargs:
         key.append(tuple([(name, visit(value)) for name, value in kwargs.items()]))
     key.append(_modes())
+    del visit  # a function that refers to itself would hold the arguments until the next garbage collection
     return Call(tuple(key), arrays, leaves, histories, constants)
 
 

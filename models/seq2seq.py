@@ -283,7 +283,7 @@ def show_samples(run: Experiment, model: Seq2seq, task: Task, count: int = 4) ->
     pairs, device = task.test[:count], run.options.device
     greedy, source = write(model, task, pairs, device), tg.Generator(device).manual_seed(run.options.seed)
     drawn = write(model, task, pairs, device, sample, temperature=0.8, top_p=0.95, generator=source)
-    best = write(model, task, pairs, device, beam_search, beams=run.options.beams)
+    best = write(model, task, pairs, device, beam_search, beams=run.options.beams, length_penalty=1.0)
     names = ("source", "原文"), ("right", "正解"), ("greedy", "貪欲法"), ("sampled", "サンプリング"), ("beams", "ビームサーチ")
     samples = []
     for (x, y), *ways in zip(pairs, greedy, drawn, best):

@@ -242,7 +242,7 @@ def draw_latent(run: Experiment, model: VHRED, corpus: Corpus) -> None:
         height = np.sort(tg.cat(kls).mean(0).cpu().numpy())[::-1]
         right.bar(np.arange(1, len(height) + 1), height, color="#08519c")
         right.set_title(
-            run.words("What each element of z is used for: its KL", "z の各成分がどれだけ使われるか: 成分ごとの KL")
+            run.words("How much each element of z is used: its KL", "z の各成分がどれだけ使われるか: 成分ごとの KL")
         )
         right.set(
             xlabel=run.words("elements of z, sorted", "z の成分 (大きい順)"),

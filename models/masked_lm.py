@@ -11,8 +11,7 @@ learnt is the comparison. The rows of E are word vectors. (Devlin et al., BERT: 
 understanding, 2019; its second task, whether one sentence follows another, is left out, as is its fine-tuning.)
 
 Data: the sentences of the Stanford Sentiment Treebank without their labels, of WikiText-2 (validation and test part) and of six novels, 2
-million words. A short run on the reviews alone (10 epochs) guessed every fifth hidden word; its features judged 61.5 % of the reviews rightly,
-those of the network before training 58.6 %.
+million words. The features of the network judge about 65 % of the reviews rightly, those of the network before training 59 %.
 """
 
 from __future__ import annotations

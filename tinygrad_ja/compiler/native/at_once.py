@@ -23,6 +23,9 @@ from .team import team
 KEPT = 256
 """Shapes that are compiled in a process, at most."""
 
+PATIENCE = 1000
+"""How often a thread looks for more work before it sleeps: what comes next is NumPy's and wants the processors for threads of its own."""
+
 TAPS, OUTPUTS = 128, 1024
 """The largest kernel and the longest side of an image: texts of larger ones take long to write."""
 
@@ -81,7 +84,7 @@ def _run(kind: tuple[Any, ...], arrays: list[np.ndarray], launches: Callable[[],
     words[way.rebased] += _address(scratch) + 63 & ~63
     records[:, 1] = records[:, 1] * 8 + _address(words)
     own = team()
-    own.run(_address(records), len(records), own.address, own.ready() if way.shared else 1, _address(_NO_PROBLEM))
+    own.run(_address(records), len(records), own.address, own.ready(PATIENCE) if way.shared else 1, _address(_NO_PROBLEM))
     return True
 
 

@@ -33,9 +33,9 @@ MOST = min(64, max(8, 2 * (os.cpu_count() or 1)))
 """The most threads, the caller's included."""
 
 # Words of a team, each in a cache line of its own: ticket; chunks done by workers; function, words and chunks of the job; owned;
-# stop; workers that may work; workers asleep; number of the last wake-up; mutex; condition.
-_TICKET, _DONE, _JOB, _OWNED, _STOP, _LIMIT, _ASLEEP, _CALLS, _MUTEX, _CONDITION = range(0, 160, 16)
-_WORDS = 192
+# stop; workers that may work; workers asleep; number of the last wake-up; mutex; condition; how often a worker looks before it sleeps.
+_TICKET, _DONE, _JOB, _OWNED, _STOP, _LIMIT, _ASLEEP, _CALLS, _MUTEX, _CONDITION, _PATIENCE = range(0, 176, 16)
+_WORDS = 208
 
 
 def _pause() -> tuple[str, str]:
@@ -161,6 +161,7 @@ entry:
   %calls = getelementptr i64, ptr %team, i64 {_CALLS}
   %mutex = getelementptr i64, ptr %team, i64 {_MUTEX}
   %condition = getelementptr i64, ptr %team, i64 {_CONDITION}
+  %patience = getelementptr i64, ptr %team, i64 {_PATIENCE}
   br label %look
 look:
   %spins = phi i64 [ 0, %entry ], [ 0, %work ], [ 0, %awake ], [ %spins, %try ], [ %spins1, %idle ]
@@ -187,7 +188,8 @@ work:
 idle:
   {pause}
   %spins1 = add i64 %spins, 1
-  %tired = icmp sgt i64 %spins1, {SPINS}
+  %enough = load atomic i64, ptr %patience monotonic, align 8
+  %tired = icmp sgt i64 %spins1, %enough
   br i1 %tired, label %sleep, label %look
 sleep:
   %l = call i32 inttoptr (i64 {lock} to ptr)(ptr %mutex)
@@ -235,6 +237,7 @@ class Team:
         self.process = os.getpid()
         self.count = 0
         self._asleep = ctypes.c_int64.from_address(self.address + 8 * _ASLEEP)
+        self._patience = ctypes.c_int64.from_address(self.address + 8 * _PATIENCE)
         self.system: Any = None if sys.platform == "win32" else ctypes.CDLL(None)
         if self.system is not None:
             self.system.pthread_mutex_init(self._at(_MUTEX), None)
@@ -244,11 +247,12 @@ class Team:
     def _at(self, word: int) -> ctypes.c_void_p:
         return ctypes.c_void_p(self.address + 8 * word)
 
-    def ready(self) -> int:
-        """Threads that may share work now, the caller's included; wakes the others."""
+    def ready(self, patience: int = SPINS) -> int:
+        """Threads that may share work now, the caller's included; wakes the others. patience: how often they look for more before they sleep."""
         count = threads.get_num_threads()
         if count < 2 or self.system is None or threads.undivided():
             return 1
+        self._patience.value = patience
         if count != self.count:
             self._grow(count)
         if self._asleep.value:

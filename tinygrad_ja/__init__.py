@@ -91,6 +91,16 @@ bool = _np.dtype(_np.bool_)
 
 _keep_freed_memory()
 
+
+def _load_machine_code() -> object:
+    from importlib import import_module
+
+    native = import_module(".compiler.native", __name__)
+    return import_module(".compiler.native.at_once", __name__) if native.available()[0] else None
+
+
+kernels.numpy_conv.load_machine_code = _load_machine_code
+
 # What only some programs need is loaded when it is first asked for: name -> the part that holds it, or that it is.
 _LATER = {
     "blame": "diagnosis",

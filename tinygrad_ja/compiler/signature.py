@@ -25,50 +25,46 @@ class Call(NamedTuple):
 
 def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     """The description of a call."""
-    arrays: list[Any] = []
-    leaves: list[Tensor] = []
-    histories: list[tuple[int, Tensor]] = []
-    constants: list[Tensor] = []
-    key: list[Any] = []
-
-    def visit(value: Any) -> Any:
-        kind = type(value)
-        if kind is Tensor:
-            array, node = value.array, value.node
-            if node is None:
-                arrays.append(array)
-                return array.shape, array.dtype, type(array), _place(array)
-            if node.operator is LEAF:
-                leaves.append(value)
-                return "leaf", id(value), array.shape, array.dtype
-            arrays.append(array)
-            histories.append((len(arrays) - 1, value))
-            return "history", array.shape, array.dtype, type(array), _place(array)
-        if kind in BY_TYPE:
-            arrays.append(value)
-            return "array", value.shape, value.dtype, _place(value)
-        if kind in _PLAIN:
-            if kind is float and (value == 0.0 or value != value):  # 0.0 is not -0.0, and NaN is itself
-                return kind, repr(value)
-            return kind, value
-        if isinstance(value, (tuple, list)):
-            fixed = getattr(kind, "read_by_python", None)
-            if fixed is not None:
-                constants.extend([getattr(value, name) for name in fixed])
-                values = tuple([getattr(value, name).array.tobytes() for name in fixed])
-                return kind, values, tuple([visit(part) for name, part in zip(kind._fields, value) if name not in fixed])
-            return kind, tuple([visit(part) for part in value])
-        if isinstance(value, dict):
-            return kind, tuple([(name, visit(part)) for name, part in value.items()])
-        return "object", _Same(value)
-
-    for value in args:
-        key.append(visit(value))
+    call = Call((), [], [], [], [])
+    key = [_part(value, call) for value in args]
     if kwargs:
-        key.append(tuple([(name, visit(value)) for name, value in kwargs.items()]))
+        key.append(tuple([(name, _part(value, call)) for name, value in kwargs.items()]))
     key.append(_modes())
-    del visit  # a function that refers to itself would hold the arguments until the next garbage collection
-    return Call(tuple(key), arrays, leaves, histories, constants)
+    return call._replace(key=tuple(key))
+
+
+def _part(value: Any, call: Call) -> Any:
+    """What stands in the key for a part of the arguments; Tensors and arrays go into ``call``. (A function inside of ``describe`` that calls
+    itself would hold them until the next garbage collection.)"""
+    kind = type(value)
+    if kind is Tensor:
+        array, node = value.array, value.node
+        if node is None:
+            call.arrays.append(array)
+            return array.shape, array.dtype, type(array), _place(array)
+        if node.operator is LEAF:
+            call.leaves.append(value)
+            return "leaf", id(value), array.shape, array.dtype
+        call.arrays.append(array)
+        call.histories.append((len(call.arrays) - 1, value))
+        return "history", array.shape, array.dtype, type(array), _place(array)
+    if kind in BY_TYPE:
+        call.arrays.append(value)
+        return "array", value.shape, value.dtype, _place(value)
+    if kind in _PLAIN:
+        if kind is float and (value == 0.0 or value != value):  # 0.0 is not -0.0, and NaN is itself
+            return kind, repr(value)
+        return kind, value
+    if isinstance(value, (tuple, list)):
+        fixed = getattr(kind, "read_by_python", None)
+        if fixed is not None:
+            call.constants.extend([getattr(value, name) for name in fixed])
+            values = tuple([getattr(value, name).array.tobytes() for name in fixed])
+            return kind, values, tuple([_part(part, call) for part, name in zip(value, kind._fields) if name not in fixed])
+        return kind, tuple([_part(part, call) for part in value])
+    if isinstance(value, dict):
+        return kind, tuple([(name, _part(part, call)) for name, part in value.items()])
+    return "object", _Same(value)
 
 
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None)))

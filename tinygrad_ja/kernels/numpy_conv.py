@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -356,21 +356,13 @@ def _taps_first(weight: np.ndarray, work: Work) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(weight[used], 3, 2))
 
 
-@functools.cache
-def _at_once() -> Any:
-    """The module that has convolutions as machine code; None where llvmlite is not installed."""
-    from ..compiler.native import available
-
-    if not available()[0]:
-        return None
-    from ..compiler.native import at_once
-
-    return at_once
+load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
+"""Gives the module that has convolutions as machine code, or None; the package sets it, since that module stands above this one."""
 
 
 def _machine_code(groups: int, products: int) -> Any:
     """That module, for so many multiplications; None where it does not pay."""
-    return _at_once() if groups == 1 and products >= MACHINE_CODE else None
+    return load_machine_code() if groups == 1 and products >= MACHINE_CODE else None
 
 
 def _by_machine_code(

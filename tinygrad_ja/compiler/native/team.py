@@ -248,7 +248,7 @@ class Team:
         return ctypes.c_void_p(self.address + 8 * word)
 
     def ready(self, patience: int = SPINS) -> int:
-        """Threads that may share work now, the caller's included; wakes the others. patience: how often they look for more before they sleep."""
+        """Threads that may share work now, the caller's included; wakes the others. patience: how often they look for more, then they sleep."""
         count = threads.get_num_threads()
         if count < 2 or self.system is None or threads.undivided():
             return 1

@@ -37,7 +37,9 @@ def test_a_feature_that_is_constant_in_the_training_data_says_nothing(constant: 
 
 def test_the_penalty_is_chosen_on_the_validation_part() -> None:
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((300, 200))  # twice as many directions as training rows: without a penalty noise is learned by heart
+    x = rng.standard_normal(
+        (300, 200)
+    )  # twice as many directions as training rows: without a penalty noise is learned by heart
     y = x[:, 0] + x[:, 1] > 0
     penalties = (1e-6, 1e-2, 1.0)
     each = [linear_probe(parts(x), parts(y), [penalty]) for penalty in penalties]

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.errors import ArgumentError, DtypeError, ShapeError, StateError, UsageError
-from tinygrad_ja.kernels import numpy_conv, numpy_rows, numpy_winograd
+from tinygrad_ja.kernels import machine_code, numpy_conv, numpy_rows, numpy_winograd
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.ops import conv
 
@@ -221,7 +221,7 @@ def test_products_at_points_are_a_convolution(tile, taps):
 def test_fewer_multiplications_round_about_as_little(kernel, padding, monkeypatch):
     x, w = normal(4, 64, 16, 16, dtype=np.float32), normal(64, 64, kernel, kernel, seed=1, dtype=np.float32)
     exact = F.conv2d(x.astype(np.float64), w.astype(np.float64), padding=padding)
-    monkeypatch.setattr(numpy_conv, "load_machine_code", lambda: None)
+    monkeypatch.setattr(machine_code, "load_machine_code", lambda: None)
     monkeypatch.setattr(numpy_rows, "plan", lambda *args: None)
     fewer = np.abs(F.conv2d(x, w, padding=padding) - exact).max()
     monkeypatch.setattr(numpy_winograd, "plan", lambda *args: None)

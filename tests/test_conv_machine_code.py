@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.compiler.native import available
-from tinygrad_ja.kernels import numpy_conv
+from tinygrad_ja.kernels import machine_code, numpy_conv
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.ops import conv
 
@@ -27,14 +27,14 @@ from tinygrad_ja.compiler.native import at_once
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Small convolutions go the way of large ones; whether there was machine code for them, call by call."""
     found: list[bool] = []
-    run = at_once._run
+    run = at_once._fill
 
     def watched(*args: Any) -> bool:
         found.append(run(*args))
         return found[-1]
 
     monkeypatch.setattr(numpy_conv, "MACHINE_CODE", 0)
-    monkeypatch.setattr(at_once, "_run", watched)
+    monkeypatch.setattr(at_once, "_fill", watched)
     return found
 
 
@@ -147,7 +147,7 @@ def test_small_convolutions_stay_with_numpy(monkeypatch: pytest.MonkeyPatch, cal
     monkeypatch.setattr(numpy_conv, "MACHINE_CODE", 0)
     made = F.conv2d(x, w)
     assert calls == [True, True]
-    monkeypatch.setattr(numpy_conv, "load_machine_code", lambda: None)  # without llvmlite
+    monkeypatch.setattr(machine_code, "load_machine_code", lambda: None)  # without llvmlite
     np.testing.assert_allclose(F.conv2d(x, w), made, atol=1e-4)
     assert len(calls) == 2
 

@@ -8,6 +8,7 @@
 tensor([2., 4., 6.])
 """
 
+from functools import cache as _cache
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import numpy as _np
@@ -92,6 +93,7 @@ bool = _np.dtype(_np.bool_)
 _keep_freed_memory()
 
 
+@_cache
 def _load_machine_code() -> object:
     from importlib import import_module
 
@@ -99,7 +101,7 @@ def _load_machine_code() -> object:
     return import_module(".compiler.native.at_once", __name__) if native.available()[0] else None
 
 
-kernels.numpy_conv.load_machine_code = _load_machine_code
+kernels.machine_code.load_machine_code = _load_machine_code
 
 # What only some programs need is loaded when it is first asked for: name -> the part that holds it, or that it is.
 _LATER = {

@@ -18,6 +18,7 @@ import numpy as np
 from ..backend.threads import in_parts
 from ..core.operator import kernel
 from ..ops.attention import _attention, attend, attend_backward, widened
+from .machine_code import with_machine_code
 
 BLOCK = 131_072
 """Scores of a block: 512 KiB in single precision; the backward has two such arrays."""
@@ -184,3 +185,6 @@ def _backward(
 
     batch.in_blocks(work)
     return tuple(made) if needs_bias else (*made, None)
+
+
+with_machine_code(_attention)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..backend.threads import in_parts
 from ..core.operator import kernel
 from ..ops.conv import _conv_transpose, _conv_weight, _convolution
 from ..ops.unfold import Sizes
+from . import machine_code
 from . import numpy_rows as by_rows
 from . import numpy_winograd as winograd
 from .conv_plan import Axis, Job, Taps, axes_of, held_parts
@@ -356,13 +357,9 @@ def _taps_first(weight: np.ndarray, work: Work) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(weight[used], 3, 2))
 
 
-load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
-"""Gives the module that has convolutions as machine code, or None; the package sets it, since that module stands above this one."""
-
-
 def _machine_code(groups: int, products: int) -> Any:
     """That module, for so many multiplications; None where it does not pay."""
-    return load_machine_code() if groups == 1 and products >= MACHINE_CODE else None
+    return machine_code.load_machine_code() if groups == 1 and products >= MACHINE_CODE else None
 
 
 def _by_machine_code(

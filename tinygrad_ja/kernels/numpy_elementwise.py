@@ -21,6 +21,7 @@ from ..ops.activation import _relu, _silu, gelu
 from ..ops.comparison import keep
 from ..ops.exponential import _LARGEST_EXPONENT, sigmoid
 from ..ops.special import erf
+from .machine_code import with_machine_code
 
 _LARGE = 8192
 _BLOCK = 131_072
@@ -215,3 +216,5 @@ for _operator in (
     erf,
 ):
     in_blocks(_operator)
+
+with_machine_code(gelu, _silu, activation._mish, activation._elu)

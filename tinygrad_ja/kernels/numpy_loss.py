@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from ..core.operator import OPERATORS, backward_kernel, kernel
 from ..ops.loss import _cross_entropy, _cross_entropy_backward, check_classes
+from .machine_code import run, with_machine_code
 from .numpy_reduce import ones
 from .numpy_softmax import LARGE, _largest, exponentials, in_blocks_of_rows, row_sums
 
@@ -23,9 +25,25 @@ def cross_entropy_numpy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
-    """Rows of moderate logits without weights: no maximum is subtracted, and nothing is masked."""
+    """Machine code for large ones, else NumPy's."""
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     ignored = check_classes("cross_entropy", target, classes, ignore_index, input.shape)
+
+    usual = functools.partial(_by_numpy, ignored)
+    return run(OPERATORS["cross_entropy"], usual, input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _by_numpy(
+    ignored: bool,
+    input: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Any:
+    """Rows of moderate logits without weights: no maximum is subtracted, and nothing is masked."""
+    classes = input.shape[-1]
     plain = input.ndim == 2 and weight is None and not label_smoothing and not ignored
     if not plain or not input.size or input.dtype.char not in "fd" or not input.flags.c_contiguous:
         return _general(input, target, weight, ignore_index, reduction, label_smoothing)
@@ -88,3 +106,6 @@ def cross_entropy_backward_numpy(
 def _row_starts(shape: tuple[int, ...]) -> np.ndarray:
     """Flat position of the first element of each row."""
     return np.arange(0, shape[0] * shape[1], shape[1])
+
+
+with_machine_code(_cross_entropy, forward=False)

@@ -18,6 +18,7 @@ from ..backend.threads import in_parts
 from ..core.operator import OPERATORS, backward_kernel, kernel
 from ..ops.layer_norm import _layer_norm, _layer_norm_backward, _rms_norm, _rms_norm_backward, as_rows
 from ..ops.normalization import _batch_norm, _batch_norm_backward, _group_norm, _group_norm_backward, by_channel
+from .machine_code import with_machine_code
 
 _BLOCK = 1 << 20
 """Elements of a block. Smaller ones would stay nearer to the processor, but a thread that has to wait for the interpreter's lock sleeps
@@ -428,3 +429,6 @@ def group_norm_backward_numpy(
         made = shape.scaled((dy, a.astype(dtype)), (x, q.astype(dtype)), summand=p.astype(dtype))
     by_weight, by_bias = [_sums(each, 0).reshape(-1).astype(dtype) for each in (along, total)]
     return made, by_weight if needs[1] else None, by_bias if needs[2] else None
+
+
+with_machine_code(_layer_norm, _rms_norm, _batch_norm, _group_norm)

@@ -17,6 +17,7 @@ from ..backend.threads import in_parts
 from ..core.operator import OPERATORS, kernel
 from ..ops.pool import _from_taps, _window_max
 from ..ops.window import Window, reaches
+from .machine_code import with_machine_code
 
 _BLOCK = 65_536
 """Windows of a block."""
@@ -93,3 +94,6 @@ def from_taps_numpy(input: np.ndarray, taps: np.ndarray, size: tuple[int, ...], 
 
     in_parts(work, pictures, input.size * len(plan), max(1, _BLOCK // max(math.prod(counts), 1)))
     return made
+
+
+with_machine_code(_window_max, _from_taps)

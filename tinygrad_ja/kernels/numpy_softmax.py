@@ -15,6 +15,7 @@ from ..backend.threads import WORTH, in_parts
 from ..core.operator import kernel
 from ..ops.reduce import present
 from ..ops.softmax import _log_softmax, _softmax, log_softmax_backward, softmax_backward
+from .machine_code import with_machine_code
 
 _SHORT = 160
 """Rows up to this length: repeating a column costs less than broadcasting it, which runs one loop per row."""
@@ -194,3 +195,6 @@ def log_softmax_backward_numpy(gradient: np.ndarray, output: np.ndarray, dim: in
     else:
         made *= _add(gradient, present(dim, gradient.ndim), None, None, True)
     return np.subtract(gradient, made, made if made.ndim else None)
+
+
+with_machine_code(_softmax, softmax_backward, _log_softmax, log_softmax_backward)

@@ -153,6 +153,20 @@ class Code:
         self.jump(head)
         self.label(after)
 
+    def vectors(self, low: str | int, high: str | int, body: Callable[[str, str | None], None], once: bool = False) -> None:
+        """``body(i, mask)`` for the elements from ``low`` below ``high``, a vector at a time; of the last one ``mask`` says which lanes exist.
+        once: write the body once, with a mask for all, which a long one pays for with time to run only."""
+        if once:
+            with self.loop(low, high, self.lanes) as i:
+                body(i, self.mask_below(self.whole("sub", high, i)))
+            return
+        rest = self.plain(f"srem i64 {self.whole('sub', high, low)}, {self.lanes}")
+        whole = self.whole("sub", high, rest)
+        with self.loop(low, whole, self.lanes) as i:
+            body(i, None)
+        with self.when(self.plain(f"icmp sgt i64 {rest}, 0")):
+            body(whole, self.mask_below(rest))
+
     @contextmanager
     def when(self, condition: str) -> Iterator[None]:
         """Do what is written inside if the condition, an ``i1``, holds."""

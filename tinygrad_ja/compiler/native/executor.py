@@ -58,19 +58,38 @@ class NativeExecutor(BoundExecutor):
         self._factors = Counter(
             [self._identity(x, k) for i in program.instructions if i.kind == "matmul" for k, x in enumerate(i.inputs)]
         )
-        parts: list[tuple[Instruction, list[Launch] | list[Call]]] = []
+        self._parts: list[tuple[Instruction, list[Launch] | list[Call]]] = []
         for number, instruction in enumerate(program.instructions):
             self._number = number + 1
-            parts.append((instruction, self._part(instruction)))
+            self._parts.append((instruction, self._part(instruction)))
         self._results = [build.reader(a) for a in program.results]
         self._writes = build.writes()
-        self._table = _Table([part for _, part in parts], self._problem, self._refuse, pool or Pool())
+        self._table = _Table([part for _, part in self._parts], self._problem, self._refuse, pool or Pool())
         self.segments = self._table.segments
-        self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(parts)]
+        self.steps = [(instruction, self._table.calls(k)) for k, (instruction, _) in enumerate(self._parts)]
         self.nbytes = self.layout.nbytes + sum([room.nbytes for room in build.rooms]) + self._table.nbytes
         self.nbytes += sum([panels.nbytes for panels in self._panels.values()])
         self.peak = self.layout.peak
         self.compile_seconds = compile_seconds() - before
+
+    @property
+    def launches(self) -> list[Launch] | None:
+        """All that a step runs, where that is machine code alone and no step reads what it writes."""
+        calls = [call for _, part in self._parts for call in part]
+        launches = [call for call in calls if isinstance(call, Launch)]
+        if len(launches) < len(calls):
+            return None
+        for old, new in self.program.writes:
+            if (old, new) not in self.layout.done_writes:
+                launches += self._copy(self._build.array(new), self._build.array(old))
+        return launches
+
+    @property
+    def memory(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Arrays whose addresses the launches know: those that hold nothing between two runs, and those that are only read."""
+        build = self._build
+        fixed = [build.array(a) for a in self.program.constants] + self._zeros
+        return [build.arena, self._problem], fixed
 
     def _refuse(self) -> None:
         """Raise for an index that does not exist."""

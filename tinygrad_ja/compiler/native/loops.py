@@ -336,15 +336,7 @@ class _Writer:
                 body(str(whole), code.mask_below(str(rest)))
             return
         heavy = any([i.function in expressions.HEAVY for i in self.plan.body])
-        if not heavy:
-            whole_text = code.plain(f"and i64 {size}, -{lanes}")
-            with code.loop(0, whole_text, lanes) as i:
-                body(i, None)
-            with code.when(code.plain(f"icmp slt i64 {whole_text}, {size}")):
-                body(whole_text, code.mask_below(code.whole("sub", size, whole_text)))
-            return
-        with code.loop(0, size, lanes) as i:
-            body(i, code.mask_below(code.whole("sub", size, i)))
+        code.vectors(0, size, body, once=heavy and processor().masks)
 
     def _vector(
         self,

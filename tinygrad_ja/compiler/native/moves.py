@@ -124,8 +124,8 @@ class _Axes:
                 with code.when(exists):
                     there = code.moved(wide, code.whole("mul", index, word["wide_step"]))
                     here = code.moved(narrow, code.whole("mul", k, word["narrow_step"]))
-                    with code.loop(left, right, lanes) as i:
-                        mask = code.mask_below(code.whole("sub", right, i))
+
+                    def move(i: str, mask: str | None, there: str = there, here: str = here) -> None:
                         offset = code.whole("mul", i, itemsize)
                         a, b = code.moved(there, offset), code.moved(here, offset)
                         if adding:
@@ -133,6 +133,8 @@ class _Axes:
                             code.store(total, a, itemsize, mask)
                         else:
                             code.store(code.load(a, dtype, itemsize, mask), b, itemsize, mask)
+
+                    code.vectors(left, right, move)
         code.line("ret void")
         name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "rows")
         bytes_all = self.outer * self.count * self.inner * itemsize

@@ -49,8 +49,8 @@ def added_up(instruction: Instruction, address: int, scratch: int, size: int, ch
     count, step, elements = [code.word("%words", k) for k in (2, 3, 4)]
     kind, itemsize = code.type(y.dtype), y.dtype.itemsize
     slot = code.stack(kind)
-    with code.loop(0, elements, lanes) as i:
-        mask = code.mask_below(code.whole("sub", elements, i))
+
+    def add(i: str, mask: str | None) -> None:
         offset = code.whole("mul", i, itemsize)
         code.line(f"store {kind} {code.load(code.moved(base, offset), y.dtype, itemsize, mask).text}, ptr {slot}, align 64")
         with code.loop(1, count) as k:
@@ -59,6 +59,8 @@ def added_up(instruction: Instruction, address: int, scratch: int, size: int, ch
             after = combine(code, instruction, before, code.load(place, y.dtype, itemsize, mask))
             code.line(f"store {kind} {after.text}, ptr {slot}, align 64")
         code.store(code.value(y.dtype, f"load {kind}, ptr {slot}, align 64"), code.moved(target, offset), itemsize, mask)
+
+    code.vectors(0, elements, add)
     code.line("ret void")
     name, text = named(code.definition("void @NAME(ptr noalias %words, i64 %chunk, i64 %worker)"), "sums")
     return Launch(name, text, tuple(code.declared), [scratch, address, chunks, size, y.size], 1, (0,))

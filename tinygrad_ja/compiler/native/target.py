@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 
 class Processor(NamedTuple):
-    """What code is made for: the bytes of a vector register, the number of those registers, and the names that LLVM knows."""
+    """What code is made for: the names that LLVM knows, the bytes of a vector register, the number of those registers, and whether a store
+    of some lanes costs no more than that of all (without AVX-512 one costs up to 20 cycles)."""
 
     name: str
     features: str
     vector: int
     registers: int
+    masks: bool
 
 
 @functools.cache
@@ -36,10 +38,11 @@ def processor() -> Processor:
         vector, registers = 64, 32
     elif flags.get("avx2") and flags.get("fma"):
         vector = 32
+    masks = vector == 64
     limit = os.environ.get("TINYGRAD_JA_VECTOR", "")
     if limit.isdigit() and 16 <= int(limit) < vector:
         vector, registers = int(limit), 16
-    return Processor(name, features, vector, registers)
+    return Processor(name, features, vector, registers, masks)
 
 
 class _Compiler:

@@ -1,0 +1,235 @@
+"""Operators as machine code outside of compiled programs: they return what their NumPy kernels return, in the same layout, and what is
+done for one call never depends on the elements of another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_ja as tg
+from tinygrad_ja.compiler.native import available
+from tinygrad_ja.core.operator import OPERATORS
+from tinygrad_ja.kernels import machine_code
+
+if not available()[0]:
+    pytest.skip(available()[1], allow_module_level=True)
+
+from tinygrad_ja.compiler.native import at_once
+
+F = tg.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def ways(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Any, Any]]:
+    """Every array is large, the second call is machine code already, and nothing is known at the beginning."""
+    monkeypatch.setattr(machine_code, "LARGE", 1)
+    monkeypatch.setattr(at_once, "SEEN", 0)
+    monkeypatch.setattr(at_once, "_ways", {})
+    monkeypatch.setattr(at_once, "_seen", {})
+    yield at_once._ways
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def both_ways(function: Callable[..., Any], *arrays: np.ndarray, calls: int = 2) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The value and the gradients by NumPy, and by the last of some calls as machine code."""
+
+    def run() -> list[np.ndarray]:
+        tensors = [tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+        y = function(*tensors)
+        y.backward(tg.tensor(normal(*y.shape, seed=9)))
+        return [y.detach().numpy(), *[t.grad.numpy() for t in tensors if t.grad is not None]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine_code, "LARGE", math.inf)
+        usual = run()
+    for _ in range(calls):
+        made = run()
+    return usual, made
+
+
+def check(function: Callable[..., Any], *arrays: np.ndarray, tolerance: float = 1e-5) -> None:
+    for usual, made in zip(*both_ways(function, *arrays), strict=True):
+        assert usual.shape == made.shape and usual.dtype == made.dtype and usual.strides == made.strides
+        np.testing.assert_allclose(made, usual, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(usual).max())))
+
+
+SHAPES = [(5, 7), (3, 4, 33), (2, 3, 4, 8), (1, 1)]
+
+CASES: dict[str, Callable[[Any], Any]] = {
+    "gelu": F.gelu,
+    "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "mish": F.mish,
+    "elu": lambda x: F.elu(x, 0.7),
+    "softmax": lambda x: F.softmax(x, -1),
+    "softmax of columns": lambda x: F.softmax(x, 0),
+    "log_softmax": lambda x: F.log_softmax(x, -1),
+    "log_softmax of columns": lambda x: F.log_softmax(x, 0),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "rms_norm": lambda x: F.rms_norm(x, x.shape[-1:]),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True) if x.numel() > x.shape[1] else x * 1.0,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients(name: str, shape: tuple[int, ...]) -> None:
+    check(CASES[name], normal(*shape) * 2)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_there_is_machine_code_for_it(name: str, ways: dict[Any, Any]) -> None:
+    both_ways(CASES[name], normal(3, 4, 33))
+    assert ways and None not in ways.values()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_array_whose_axes_lie_in_another_order(name: str) -> None:
+    check(lambda x: CASES[name](x.permute(2, 0, 1)), normal(4, 33, 3))
+
+
+def test_weights_of_norms() -> None:
+    x, w, b = normal(6, 5, 12), normal(12, seed=1), normal(12, seed=2)
+    check(lambda x, w, b: F.layer_norm(x, (12,), w, b), x, w, b)
+    check(lambda x, w: F.rms_norm(x, (12,), w), x, w)
+    x, w, b = normal(6, 4, 5, 5), normal(4, seed=1), normal(4, seed=2)
+    check(lambda x, w, b: F.batch_norm(x, None, None, w, b, True), x, w, b)
+    check(lambda x, w, b: F.group_norm(x, 2, w, b), x, w, b)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (2, 1, 0)])
+def test_max_pooling(size: int, stride: int, padding: int) -> None:
+    check(lambda x: F.max_pool2d(x, size, stride, padding), normal(2, 3, 9, 9))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_heads_that_were_computed_together(causal: bool, ways: dict[Any, Any]) -> None:
+    """Queries, keys and values lie in one array, and the heads of the result lie as those of the queries."""
+
+    def attend(x: Any) -> Any:
+        q, k, v = [part.reshape(3, 10, 2, 8).permute(0, 2, 1, 3) for part in tg.split(x, 16, -1)]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal).permute(0, 2, 1, 3).reshape(3, 10, 16)
+
+    check(attend, normal(3, 10, 48))
+    made = [way for key, way in ways.items() if key[0] == "attention"]
+    assert len(made) == 2 and None not in made
+
+
+def test_attention_goes_in_blocks_where_its_scores_are_many(monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
+    monkeypatch.setattr(at_once, "BETWEEN", 1000)
+    q, k, v = normal(2, 64, 4), normal(2, 64, 4, seed=1), normal(2, 64, 4, seed=2)
+    check(F.scaled_dot_product_attention, q, k, v)
+    assert next(way for key, way in ways.items() if key[0] == "attention") is None
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy(reduction: str, smoothing: float, weighted: bool) -> None:
+    weight = tg.tensor(np.linspace(0.5, 1.5, 9, dtype=np.float32)) if weighted else None
+    targets = np.arange(20) * 7 % 9
+    check(lambda x, t: F.cross_entropy(x, t, weight, label_smoothing=smoothing, reduction=reduction), normal(20, 9), targets)
+    targets[3:6] = -100
+    check(lambda x, t: F.cross_entropy(x, t, weight, label_smoothing=smoothing, reduction=reduction), normal(20, 9), targets)
+
+
+def test_what_is_ignored_differs_from_call_to_call() -> None:
+    """NumPy's kernel keeps no weights of rows where nothing is ignored; the program always does."""
+    x, all_count, some_count = normal(20, 9), np.arange(20) % 9, np.arange(20) % 9
+    some_count[::2] = -100
+    for targets in (all_count, some_count, all_count):
+        check(F.cross_entropy, x, targets)
+
+
+def test_classes_out_of_range_are_refused_in_every_call() -> None:
+    x, good, bad = tg.tensor(normal(20, 9)), tg.tensor(np.arange(20) % 9), tg.tensor(np.arange(20))
+    for _ in range(3):
+        F.cross_entropy(x, good)
+        with pytest.raises(IndexError, match="TG-I002"):
+            F.cross_entropy(x, bad)
+
+
+def test_classes_all_ignored_give_nan_and_no_gradient() -> None:
+    for _ in range(3):
+        x = tg.tensor(normal(20, 9), requires_grad=True)
+        loss = F.cross_entropy(x, tg.full((20,), -100))
+        loss.backward()
+        assert math.isnan(loss.item()) and not x.grad.any()
+
+
+def test_gradients_that_are_not_wanted() -> None:
+    x, w, b = normal(6, 5, 12), normal(12, seed=1), normal(12, seed=2)
+    check(lambda x: F.layer_norm(x, (12,), tg.tensor(w), tg.tensor(b)), x)
+    check(lambda w: F.layer_norm(tg.tensor(x), (12,), w, tg.tensor(b)), w)
+    check(lambda b: F.layer_norm(tg.tensor(x), (12,), tg.tensor(w), b), b)
+
+
+def test_one_array_for_two_arguments_and_then_two() -> None:
+    operator = OPERATORS["softmax_backward"]
+    g, y = normal(4, 6), normal(4, 6, seed=1)
+    same = [operator.kernels[np.ndarray](g, g, -1) for _ in range(3)][-1]
+    np.testing.assert_allclose(same, operator.forward(np, g, g, -1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(operator.kernels[np.ndarray](g, y, -1), operator.forward(np, g, y, -1), rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_calls_are_numpys(monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
+    monkeypatch.setattr(at_once, "SEEN", 2)
+    x = tg.tensor(normal(40, 10))
+    for number in range(1, 5):
+        F.softmax(x, -1)
+        assert len(ways) == (number > 2)
+
+
+def test_what_never_comes_again_takes_no_room(monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
+    monkeypatch.setattr(at_once, "SEEN", 2)
+    monkeypatch.setattr(at_once, "KEPT", 4)
+    for n in range(2, 100):
+        F.softmax(tg.tensor(normal(3, n)), -1)
+        assert len(at_once._seen) <= 8 * 4 + 1
+    for n in range(2, 10):
+        for _ in range(4):
+            F.softmax(tg.tensor(normal(3, n)), -1)
+    assert len(ways) == 4
+
+
+def test_no_array_of_a_call_is_kept(ways: dict[Any, Any]) -> None:
+    import gc
+    import weakref
+
+    array = normal(50, 20)
+    alive = weakref.ref(array)
+    for _ in range(3):
+        OPERATORS["softmax"].kernels[np.ndarray](array, -1)
+    assert len(ways) == 1
+    del array
+    gc.collect()
+    assert alive() is None
+
+
+def test_higher_orders_and_other_dtypes() -> None:
+    x = normal(4, 6)
+    for _ in range(3):
+        t = tg.tensor(x, requires_grad=True)
+        (first,) = tg.autograd.grad(F.gelu(t).sum(), t, create_graph=True)
+        (second,) = tg.autograd.grad(first.sum(), t)
+        density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+        np.testing.assert_allclose(second.numpy(), density * (2 - x**2), rtol=1e-4, atol=1e-5)
+    wide = x.astype(np.float64)
+    exact = np.exp(wide) / np.exp(wide).sum(-1, keepdims=True)
+    for _ in range(3):
+        np.testing.assert_allclose(F.softmax(tg.tensor(wide), -1).numpy(), exact, rtol=1e-12)
+        assert F.softmax(tg.tensor(x.astype(np.float16)), -1).dtype == np.float16
+
+
+def test_without_llvmlite_all_is_numpys(monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
+    monkeypatch.setattr(machine_code, "load_machine_code", lambda: None)
+    for _ in range(3):
+        F.gelu(tg.tensor(normal(4, 6)))
+    assert not ways

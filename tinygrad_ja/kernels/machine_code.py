@@ -1,0 +1,56 @@
+"""Operators whose large calls are machine code, where llvmlite is installed: the kernel and the first-order backward of an operator are
+handed over as they are, and run while there is no machine code for a call yet (``compiler/native/at_once.py``)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+LARGE = 1 << 15
+"""Elements of the first array from which on there is machine code. It takes some 10 µs to find it and to call it."""
+
+load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
+"""Gives the module that has machine code, or None; the package sets it, since that module stands above this one."""
+
+
+def run(operator: Any, usual: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What ``usual(*args, **kwargs)`` returns, a kernel of ``operator``, by machine code where that pays."""
+    own = load_machine_code() if args[0].size >= LARGE else None
+    return usual(*args, **kwargs) if own is None else own.forward(operator, usual, args, kwargs)
+
+
+def with_machine_code(*functions: Any, forward: bool = True) -> None:
+    """Let operators run as machine code: their forward (unless their kernel sees to it), and where they are fused their backward. After
+    their kernels have been registered."""
+    for function in functions:
+        if forward:
+            _forward(function.operator)
+        if function.operator.kind == "fused":
+            _backward(function.operator)
+
+
+def _forward(operator: Any) -> None:
+    usual = operator.kernels[np.ndarray]
+    operator.kernels[np.ndarray] = functools.partial(run, operator, usual)
+
+
+def _backward(operator: Any) -> None:
+    before = operator.backward_kernels.get(np.ndarray, lambda usual: usual)
+
+    def made(text: Callable[..., Any]) -> Callable[..., Any]:
+        usual = before(text)
+
+        def backward(saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
+            own = load_machine_code() if any([_large(x) for x in (g, *saved)]) else None
+            return usual(saved, parents, g) if own is None else own.backward(operator, usual, saved, parents, g)
+
+        return backward
+
+    operator.backward_kernels[np.ndarray] = made
+
+
+def _large(x: Any) -> bool:
+    return type(x) is np.ndarray and x.size >= LARGE

@@ -233,3 +233,54 @@ def test_without_llvmlite_all_is_numpys(monkeypatch: pytest.MonkeyPatch, ways: d
     for _ in range(3):
         F.gelu(tg.tensor(normal(4, 6)))
     assert not ways
+
+
+# ---- texts in place ------------------------------------------------------------------------------
+
+
+def _both_changed(xp: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return a + b, a - b, a * b
+
+
+def test_a_text_may_overwrite_what_it_reads() -> None:
+    product = np.empty((4, 6), np.float32)
+    for seed in range(4):
+        a, b = normal(4, 6, seed=seed), normal(4, 6, seed=seed + 10)
+        expected = a + b, a - b, a * b
+        run = at_once.in_place(_both_changed, [a, b], [a, b, product])
+        assert run is not None and run([a, b, a, b, product])
+        for made, wanted in zip((a, b, product), expected):
+            np.testing.assert_allclose(made, wanted, rtol=1e-6)
+
+
+def _kept_and_changed(xp: Any, a: Any) -> tuple[Any, ...]:
+    return a.reshape(-1), a * 2.0
+
+
+def test_a_text_that_would_read_what_is_gone_is_left_to_numpy(ways: dict[Any, Any]) -> None:
+    a, kept = normal(4, 6), np.empty(24, np.float32)
+    assert at_once.in_place(_kept_and_changed, [a], [kept, a]) is None
+    assert list(ways.values()) == [None]
+
+
+@pytest.mark.parametrize("sizes", [(64, 64, 64), (64, 40, 7), (64, 64, 33, 33)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_gates_of_a_recurrent_layer(
+    sizes: tuple[int, ...], reverse: bool, ways: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_code, "FEW", 100)
+    width, features = 24, 5
+    arrays = [normal(sum(sizes), features), normal(sizes[0], width, seed=1), normal(sizes[0], width, seed=2)]
+    arrays += [normal(4 * width, features, seed=3), normal(4 * width, width, seed=4) * 0.2, normal(4 * width, seed=5)]
+
+    def layer(*tensors: Any) -> Any:
+        output, h, c = OPERATORS["lstm_layer"].public(*tensors, batch_sizes=sizes, reverse=reverse)
+        return tg.cat([output, h, c])
+
+    def numpys(*tensors: Any) -> Any:
+        monkeypatch.setattr(machine_code, "FEW", math.inf if math.inf == machine_code.LARGE else 100)
+        return layer(*tensors)
+
+    for usual, made in zip(*both_ways(numpys, *arrays), strict=True):
+        np.testing.assert_allclose(made, usual, rtol=1e-4, atol=1e-5 * float(np.abs(usual).max()))
+    assert len([key for key in ways if callable(key[0])]) >= 2 and None not in ways.values()

@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..ops import recurrent_layer
+
 LARGE = 1 << 15
 """Elements of the first array from which on there is machine code. It takes some 10 µs to find it and to call it."""
+
+FEW = 1 << 10
+"""Elements of each array from which on the gates of one time step are machine code."""
 
 load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
 """Gives the module that has machine code, or None; the package sets it, since that module stands above this one."""
@@ -35,6 +40,18 @@ def with_machine_code(*functions: Any, forward: bool = True) -> None:
 def _forward(operator: Any) -> None:
     usual = operator.kernels[np.ndarray]
     operator.kernels[np.ndarray] = functools.partial(run, operator, usual)
+
+
+def _in_place(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """``recurrent_layer.in_place`` for arrays of NumPy that are not too small."""
+    last = outputs[-1]
+    if last.size < FEW or type(last) is not np.ndarray or last.dtype != np.float32:
+        return None
+    own = load_machine_code()
+    return own and own.in_place(text, inputs, outputs)
+
+
+recurrent_layer.in_place = _in_place
 
 
 def _backward(operator: Any) -> None:

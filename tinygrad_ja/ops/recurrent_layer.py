@@ -28,6 +28,10 @@ from .rnn import activate, activation_backward, column_sum, lstm_step, maybe, rn
 
 __all__ = ["gru_layer", "gru_steps", "lstm_layer", "lstm_steps", "rnn_layer", "rnn_steps"]
 
+in_place: Callable[..., Any] = lambda text, inputs, outputs: None  # noqa: E731
+"""``in_place(text, inputs, outputs)`` may give a function of arrays that are laid out like these, which lets the outputs be what
+``text(xp, *inputs)`` returns; kernels set it."""
+
 AT_ONCE = 128
 """Rows of which the input's part of the gates is made by one product."""
 
@@ -302,6 +306,22 @@ def rnn_layer(
 # ---- LSTM ----------------------------------------------------------------------------------------
 
 
+def _lstm_gates(xp: Any, i: Any, f: Any, g: Any, o: Any, c: Any) -> tuple[Any, ...]:
+    """From the sums of input and state (see ``halved``): the gates, c', tanh(c') and h'."""
+    i, f, o = [xp.tanh(x) * 0.5 + 0.5 for x in (i, f, o)]
+    g = xp.tanh(g)
+    c = f * c + i * g
+    squashed = xp.tanh(c)
+    return i, f, g, o, c, squashed, o * squashed
+
+
+def _lstm_gates_backward(xp: Any, i: Any, f: Any, g: Any, o: Any, c: Any, squashed: Any, dh: Any, dc: Any) -> tuple[Any, ...]:
+    """The derivatives of the four sums and of c."""
+    through_o = dh * squashed
+    dc = dc + o * (dh - through_o * squashed)
+    return dc * (g * (i - i * i)), dc * (c * (f - f * f)), dc * (i - i * (g * g)), through_o * (o - o * o), dc * f
+
+
 def _lstm_layer_backward(
     xp: Any,
     g: Any,
@@ -321,6 +341,7 @@ def _lstm_layer_backward(
     gy, gh, gc, input, hx, w_ih, w_hh, output = widened(*g, input, hx, w_ih, w_hh, output)
     dh, dc = gh.T.copy(), gc.T.copy()
     dz = xp.empty_like(dh, shape=(4 * width, input.shape[0]))
+    ways: dict[int, Any] = {}
     for start, stop in reversed(spans_of(batch_sizes, reverse)):
         n = stop - start
         i, f, candidate, o = block_of(block, 4 * width, start, stop).reshape(4, width, n)
@@ -328,13 +349,17 @@ def _lstm_layer_backward(
         dh_n, dc_n = dh[:, :n], dc[:, :n]
         dh_n += gy[start:stop].T
         made = xp.empty_like(dh, shape=(4, width, n))
-        through_o = dh_n * tanh_c
-        xp.multiply(through_o, o - o * o, out=made[3])
-        dc_n += o * (dh_n - through_o * tanh_c)
-        xp.multiply(dc_n, candidate * (i - i * i), out=made[0])
-        xp.multiply(dc_n, c * (f - f * f), out=made[1])
-        xp.multiply(dc_n, i - i * (candidate * candidate), out=made[2])
-        dc_n *= f
+        parts, gradients = [i, f, candidate, o, c, tanh_c, dh_n, dc_n], [*made, dc_n]
+        if n not in ways:
+            ways[n] = in_place(_lstm_gates_backward, parts, gradients)
+        if ways[n] is None or not ways[n]([*parts, *gradients]):
+            through_o = dh_n * tanh_c
+            xp.multiply(through_o, o - o * o, out=made[3])
+            dc_n += o * (dh_n - through_o * tanh_c)
+            xp.multiply(dc_n, candidate * (i - i * i), out=made[0])
+            xp.multiply(dc_n, c * (f - f * f), out=made[1])
+            xp.multiply(dc_n, i - i * (candidate * candidate), out=made[2])
+            dc_n *= f
         dz_n = made.reshape(4 * width, n)
         dh_n[...] = xp.dot(w_hh.T, dz_n)
         dz[:, start:stop] = dz_n
@@ -380,6 +405,7 @@ def lstm_layer(
     block = xp.empty(4 * width * rows, dtype=input.dtype)
     before, squashed = xp.empty(width * rows, dtype=input.dtype), xp.empty(width * rows, dtype=input.dtype)
     output = xp.empty((input.shape[0], width), dtype=input.dtype)
+    ways: dict[int, Any] = {}
     for (start, stop), given in zip(spans, gates):
         n = stop - start
         at = start if rows == input.shape[0] else 0
@@ -388,17 +414,21 @@ def lstm_layer(
         h_n, c_n = h[:, :n], c[:, :n]
         xp.dot(w_hh, h_n, out=z)
         z += given
-        xp.tanh(z, out=z)
-        for part in (z[: 2 * width], z[3 * width :]):
-            part *= 0.5
-            part += 0.5
-        i, f, candidate, o = z.reshape(4, width, n)
         was[...] = c_n
-        c_n *= f
-        xp.multiply(i, candidate, out=tanh_c)
-        c_n += tanh_c
-        xp.tanh(c_n, out=tanh_c)
-        xp.multiply(o, tanh_c, out=h_n)
+        i, f, candidate, o = z.reshape(4, width, n)
+        parts, made = [i, f, candidate, o, was], [i, f, candidate, o, c_n, tanh_c, h_n]
+        if n not in ways:
+            ways[n] = in_place(_lstm_gates, parts, made)
+        if ways[n] is None or not ways[n]([*parts, *made]):
+            xp.tanh(z, out=z)
+            for part in (z[: 2 * width], z[3 * width :]):
+                part *= 0.5
+                part += 0.5
+            c_n *= f
+            xp.multiply(i, candidate, out=tanh_c)
+            c_n += tanh_c
+            xp.tanh(c_n, out=tanh_c)
+            xp.multiply(o, tanh_c, out=h_n)
         output[start:stop] = h_n.T
     (output,) = narrowed(dtype, output)
     return (output, *narrowed(dtype, h.T.copy(), c.T.copy())), output, block, before, squashed

@@ -11,6 +11,7 @@ derivative, as a program of one step: element-wise parts and reductions over row
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import math
 import sys
@@ -24,6 +25,8 @@ from ...core.trace import Step, Value
 from ..lower import lower
 from ..marks import BackwardOf
 from ..passes import optimised
+from ..symbolic import Symbol
+from ..symbolic_numpy import XP
 from .code import F32
 from .conv_weight import weight_gradient
 from .convolution import correlation
@@ -53,45 +56,59 @@ _NO_PROBLEM = np.zeros(1, np.int64)
 class _Way:
     """Launches that can be run with other arrays than those for which they were written.
 
-    memory: arrays of the launches' own, for what is in between; each run has new ones.
+    memory: arrays of the launches' own, for what is in between; each run has new ones. fixed: those that they read, which are kept.
+    problem: where the launches leave what went wrong.
     """
 
-    def __init__(self, launches: Sequence[Launch], arrays: Sequence[np.ndarray], memory: Sequence[np.ndarray] = ()) -> None:
-        self._words, self._records, rebased = tabulated(launches)
-        self._records[:, 1] *= self._words.itemsize
+    def __init__(
+        self,
+        launches: Sequence[Launch],
+        arrays: Sequence[np.ndarray],
+        memory: Sequence[np.ndarray] = (),
+        fixed: Sequence[np.ndarray] = (),
+        problem: np.ndarray = _NO_PROBLEM,
+    ) -> None:
+        words, records, rebased = tabulated(launches)
+        self._fixed, self._count = fixed, len(records)
         self._shared = any([launch.chunks > 1 for launch in launches])
-        places, which = list(rebased), [len(arrays)] * len(rebased)
+        self._table = np.concatenate([records.reshape(-1), words])
+        """Records, then words. What has to be added to each: nothing, an array's address, that of the room, or that of the table."""
+        self._added = np.zeros(len(self._table), np.intp)
+        first = records.size
+        self._table[1:first:3] = (self._table[1:first:3] + first) * words.itemsize
+        room = len(arrays) + 1
+        self._added[1:first:3] = room + 1
+        self._added[[first + place for place in rebased]] = room
         self._room = max([launch.scratch for launch in launches])
         for array in memory:  # behind the launches' scratch memory
             self._room += -self._room % 64
-            within = self._within(array)
-            self._words[within] += self._room
-            places, which = places + within, which + [len(arrays)] * len(within)
+            self._move(array, first, room, self._room)
             self._room += array.nbytes
         for k, array in enumerate(arrays):
-            within = self._within(array)
-            places, which = places + within, which + [k] * len(within)
-        self._places, self._which = np.array(places, np.intp), np.array(which, np.intp)
+            self._move(array, first, k + 1)
+        self._asks = self._move(problem, first, room + 2)
 
-    def _within(self, array: np.ndarray) -> list[int]:
-        """Words that are addresses within an array, which become distances from its first element."""
-        low, high = _bounds(array)
-        within: list[int] = np.flatnonzero((low <= self._words) & (self._words < high)).tolist()
-        self._words[within] -= _address(array)
-        return within
+    def _move(self, array: np.ndarray, first: int, added: int, offset: int = 0) -> bool:
+        """Make words that are addresses within an array distances from something else; whether there are any."""
+        (low, high), words = _bounds(array), self._table[first:]
+        within = np.flatnonzero((low <= words) & (words < high))
+        words[within] += offset - _address(array)
+        self._added[first:][within] = added
+        return bool(within.size)
 
-    def run(self, arrays: Sequence[np.ndarray]) -> bool:
+    def run_alone(self, arrays: Sequence[np.ndarray]) -> bool:
+        """``run`` in the caller's thread."""
+        return self.run(arrays, alone=True)
+
+    def run(self, arrays: Sequence[np.ndarray], alone: bool = False) -> bool:
         """Whether all went well; not so where an index does not exist."""
-        words, records = self._words.copy(), self._records.copy()
-        addresses = [*map(_address, arrays)]
-        if self._room:
-            room = np.empty(self._room + 64, np.uint8)
-            addresses.append(_address(room) + 63 & ~63)
-        words[self._places] += np.array(addresses)[self._which]
-        records[:, 1] += _address(words)
+        room, table = np.empty(self._room + 64, np.uint8), np.empty(len(self._table), np.int64)
+        problem = np.zeros(2, np.int64) if self._asks else _NO_PROBLEM
+        addresses = [0, *map(_address, arrays), _address(room) + 63 & ~63, _address(table), _address(problem)]
+        np.add(self._table, np.array(addresses).take(self._added), table)
         own = team()
-        ready = own.ready(PATIENCE) if self._shared else 1
-        return not own.run(_address(records), len(records), own.address, ready, _address(_NO_PROBLEM))
+        ready = own.ready(PATIENCE) if self._shared and not alone else 1
+        return not own.run(_address(table), self._count, own.address, ready, addresses[-1])
 
 
 def _asked(array: np.ndarray) -> int:
@@ -165,13 +182,10 @@ def _overlap(arrays: Sequence[np.ndarray]) -> bool:
 
 
 class _Program:
-    """A step as a way, with what it gives.
+    """A step as a way, with what it gives: ``results`` as the operator's kernel returned them, with a ``_Result`` in place of each array."""
 
-    results: as the operator's kernel returned them, with a ``_Result`` in place of each array. fixed: arrays that the step reads.
-    """
-
-    def __init__(self, way: _Way, results: Any, fixed: list[np.ndarray]) -> None:
-        self.way, self.results, self.fixed = way, results, fixed
+    def __init__(self, way: _Way, results: Any) -> None:
+        self.way, self.results = way, results
         self._made = list(found(results, _Result))
 
     def run(self, arrays: list[np.ndarray]) -> Any:
@@ -271,7 +285,7 @@ def _run(
 
 
 def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None:
-    """The program of one step that returns arrays like ``made``; None where it has no machine code, or needs much memory in between."""
+    """The program of one step that returns arrays like ``made``; None where it has no machine code."""
     results = mapped(made, lambda part: type(part) is np.ndarray, _Result.like)
     outputs = [result.empty() for result in found(results, _Result)]
     arrays: list[np.ndarray] = []
@@ -283,14 +297,21 @@ def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None
 
     step = Step(mark, mapped(arguments, lambda part: type(part) is np.ndarray, stand_in), None)
     step.result = mapped(results, lambda part: type(part) is _Result, lambda part: Value("y", part.empty()))
-    values = [_live(array) for array in (*arrays, *outputs)]
+    way = _way_of(step, [*arrays, *outputs], outputs)
+    return way and _Program(way, results)
+
+
+def _way_of(step: Step, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> _Way | None:
+    """How a step computes with these arrays, with its results in ``outputs``; None where it needs more than machine code, or much memory."""
+    values = {id(array): _live(array) for array in arrays}
+    writes = [(values[id(array)], made) for array, made in zip(outputs, found(step.result, Value))]
     try:
-        program, _ = lower(_Recording(values, step, list(zip(values[len(arrays) :], found(step.result, Value)))))
+        program, _ = lower(_Recording(list(values.values()), step, writes))
         executor = NativeExecutor(optimised(program))
-        launches, (memory, fixed) = executor.launches, executor.memory
-        if not launches or executor.layout.nbytes > max(BETWEEN, sum([a.nbytes for a in (*arrays, *outputs)])):
+        launches, (arena, fixed, problem) = executor.launches, executor.memory
+        if not launches or executor.layout.nbytes > max(BETWEEN, sum([a.nbytes for a in arrays])):
             return None
-        return _Program(_Way(launches, [*arrays, *outputs], memory), results, fixed)
+        return _Way(launches, arrays, [arena], fixed, problem)
     except Unsupported:
         return None
 
@@ -324,3 +345,40 @@ class _Recording:
         self.captured, self.steps, self.writes = captured, [step], writes
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
+
+
+# ---- other texts ---------------------------------------------------------------------------------
+
+
+class _Text:
+    """Stands for an operator in a step that runs ``text(xp, *arrays)``."""
+
+    def __init__(self, text: Callable[..., Any]) -> None:
+        self.name = text.__name__
+        self.kernels = {Symbol: functools.partial(text, XP)}
+
+    def apply(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return function(*arguments["arrays"])
+
+
+def in_place(
+    text: Callable[..., Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> Callable[..., bool] | None:
+    """A function of arrays that are laid out like these, one list with the inputs and then the outputs, which lets the outputs be what
+    ``text(xp, *inputs)`` returns. An output may be one of the inputs, and then has to be in later calls. It runs in one thread. None where
+    there is none yet: as with operators, the first calls go NumPy's way."""
+    given = [*inputs, *outputs]
+    places = [(_address(array), array.shape, array.strides) for array in given]
+    first = [places.index(place) for place in places]
+    key = (text, tuple(first), *map(_layout, given))
+    if key not in _ways:
+        times = _seen[key] = _seen.get(key, 0) + 1
+        if times <= SEEN or len(_ways) >= KEPT:
+            return None
+        made = [_like(array) for array in given]
+        made = [made[k] for k in first]
+        step = Step(_Text(text), {"arrays": tuple(made[: len(inputs)])}, None)  # type: ignore[arg-type]
+        step.result = tuple([Value("y", array) for array in outputs])
+        _ways[key] = _way_of(step, made, made[len(inputs) :])
+    way = _ways[key]
+    return way and way.run_alone

@@ -79,17 +79,21 @@ class NativeExecutor(BoundExecutor):
         launches = [call for call in calls if isinstance(call, Launch)]
         if len(launches) < len(calls):
             return None
+        changed = {old for old, _ in self.program.writes}
         for old, new in self.program.writes:
+            if self._base(new) in changed - {old}:  # an old value, which may be gone by now
+                return None
             if (old, new) not in self.layout.done_writes:
                 launches += self._copy(self._build.array(new), self._build.array(old))
         return launches
 
     @property
-    def memory(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Arrays whose addresses the launches know: those that hold nothing between two runs, and those that are only read."""
+    def memory(self) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Arrays whose addresses the launches know: one that holds nothing between two runs, those that are only read, and the one in which
+        a launch leaves what went wrong."""
         build = self._build
         fixed = [build.array(a) for a in self.program.constants] + self._zeros
-        return [build.arena, self._problem], fixed
+        return build.arena, fixed, self._problem
 
     def _refuse(self) -> None:
         """Raise for an index that does not exist."""
@@ -165,10 +169,14 @@ class NativeExecutor(BoundExecutor):
         return key if self._factors[key] > 1 else None
 
     def _identity(self, x: Array, side: int) -> Any:
-        array, base = self._build.array(x), x
-        while base in self._views:
-            base = self._views[base]
-        return base, side, array.__array_interface__["data"][0], array.shape, array.strides
+        array = self._build.array(x)
+        return self._base(x), side, array.__array_interface__["data"][0], array.shape, array.strides
+
+    def _base(self, x: Array) -> Array:
+        """The array that a view is a view of."""
+        while x in self._views:
+            x = self._views[x]
+        return x
 
     def _operand(self, a: Array) -> Operand:
         return _operand(self._build.array(a))

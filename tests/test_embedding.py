@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -92,3 +95,69 @@ W, N = tg.ones(3, 2), tg.tensor([0, 1])
 def test_arguments_that_do_not_fit_are_explained(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+# ---- one table that is looked up several times ---------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", [None, 0, -1])
+@pytest.mark.parametrize("count", [3, 400])
+def test_gradients_of_several_looks_into_one_table_add_up(count: int, padding: int | None) -> None:
+    """The rows of the later ones are added to the gradient of the first: many rows and few, some of them the same, some of padding."""
+    rng = np.random.default_rng(0)
+    table = tg.tensor(rng.normal(size=(50, 20)).astype(np.float32), requires_grad=True)
+    looks = [rng.integers(0, 50, (count, 2)) for _ in range(3)]
+    cotangents = [rng.normal(size=(count, 2, 20)).astype(np.float32) for _ in range(3)]
+    loss = sum(
+        [(F.embedding(tg.tensor(i), table, padding_idx=padding) * tg.tensor(g)).sum() for i, g in zip(looks, cotangents)]
+    )
+    loss.backward()
+    expected = np.zeros((50, 20))
+    for index, g in zip(looks, cotangents):
+        np.add.at(expected, index, g)
+    if padding is not None:
+        expected[padding] = 0
+    np.testing.assert_allclose(table.grad.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_from_the_end_are_the_same_rows() -> None:
+    table = tg.tensor(np.zeros((50, 20), np.float32), requires_grad=True)
+    index = np.arange(400) % 50
+    (table[tg.tensor(index)] + table[tg.tensor(np.where(index % 2 == 0, index - 50, index))]).sum().backward()
+    np.testing.assert_array_equal(table.grad.numpy(), np.full((50, 20), 16.0))
+
+
+def test_a_table_that_is_used_otherwise_as_well() -> None:
+    """Whoever comes first: a gradient that somebody else holds is never added to."""
+    rng = np.random.default_rng(0)
+    values, index = rng.normal(size=(50, 20)).astype(np.float32), np.arange(400) % 50
+    for order in itertools.permutations(range(3)):
+        table = tg.tensor(values, requires_grad=True)
+        other = tg.tensor(values, requires_grad=True)
+        uses = [table[tg.tensor(index)].sum() * 2, (table + other).sum(), table[tg.tensor(index)].sum() * 3]
+        (uses[order[0]] + uses[order[1]] + uses[order[2]]).backward()
+        np.testing.assert_array_equal(table.grad.numpy(), np.full((50, 20), 41.0))
+        np.testing.assert_array_equal(other.grad.numpy(), np.ones((50, 20)))
+
+
+def test_hooks_keep_what_they_were_given() -> None:
+    table = tg.tensor(np.zeros((50, 20), np.float32), requires_grad=True)
+    seen: list[Any] = []
+    table.register_hook(lambda g: seen.append(g.numpy().copy()))
+    index = tg.tensor(np.arange(400) % 50)
+    rows, again = table[index], table[index]
+    rows.retain_grad()
+    (rows + again * 2.0).sum().backward()
+    np.testing.assert_array_equal(rows.grad.numpy(), np.ones((400, 20)))
+    np.testing.assert_array_equal(seen, [np.full((50, 20), 24.0)])
+
+
+def test_a_second_backward_through_the_same_graph() -> None:
+    table = tg.tensor(np.zeros((50, 20), np.float32), requires_grad=True)
+    index = tg.tensor(np.arange(400) % 50)
+    y = (table[index] + table[index]).sum()
+    (first,) = tg.autograd.grad(y, table, retain_graph=True)
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_array_equal(first.numpy(), np.full((50, 20), 16.0))
+    np.testing.assert_array_equal(table.grad.numpy(), np.full((50, 20), 32.0))

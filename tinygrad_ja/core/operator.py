@@ -138,6 +138,7 @@ class Operator:
         self.syncs = syncs
         self.kernels = Kernels(self)
         self.backward_kernels: dict[type, Callable[[Callable[..., Any]], Callable[..., Any]]] = {}
+        self.adders: dict[type, Callable[..., None]] = {}
         self.derivatives = self.own_derivatives = tuple(derivatives)
         self._read_signature()
         self._check()
@@ -527,6 +528,17 @@ def backward_kernel(function: Callable[..., Any], array_type: type) -> Callable[
         operator = function.operator  # type: ignore[attr-defined]
         operator.backward_kernels[array_type] = lambda usual: build_backward(operator, (fast,), True)
         return fast
+
+    return register
+
+
+def adder(function: Callable[..., Any], array_type: type) -> Callable[..., Any]:
+    """Register how the gradient of an operator's only input is added to one that is there, where making it first costs much more:
+    ``add(saved, g, total)`` changes ``total`` in place. The operator's backward must return arrays that nobody else holds."""
+
+    def register(add: Callable[..., None]) -> Callable[..., None]:
+        function.operator.adders[array_type] = add  # type: ignore[attr-defined]
+        return add
 
     return register
 

@@ -440,6 +440,16 @@ def run_backward(
             continue
         if recording is not None:
             recording.node = node
+        add = operator.adders.get(type(g)) if operator.adders else None
+        if add is not None and not create_graph and node.hooks is None:
+            number = parents[0].number  # type: ignore[union-attr]
+            if number in fresh and not anomaly:
+                add(saved, g, cotangents[number])
+                if not retain_graph and operator.saves_arrays:
+                    node.saved = None
+                continue
+            if number not in cotangents:
+                fresh.add(number)
         if create_graph:
             gradients = operator.differentiate(operator.lift(saved, node), parents, g)
         else:

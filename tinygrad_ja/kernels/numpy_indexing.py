@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.operator import kernel
+from ..core.operator import adder, kernel
 from ..ops.indexing import _add_at_zeros, _getitem, index_error, repeats
 from ..ops.selection import _add_slices, _grid, _index_select, _scatter_zeros
 
@@ -143,6 +143,22 @@ def add_slices_numpy(
     if padding is not None:
         made[(slice(None),) * dim + (padding,)] = 0
     return made
+
+
+@adder(_index_select, np.ndarray)
+def add_to_slices(saved: tuple[Any, ...], g: np.ndarray, total: np.ndarray) -> None:
+    """Rows are added where they belong: zeros for all the others would be written and read for nothing."""
+    dim, index, padding = saved
+    if dim or g.size <= _FEW or not total.flags.c_contiguous:
+        total += add_slices_numpy(g, total.shape, dim, index, padding)
+        return
+    count = len(total)
+    places, each = np.unique(index.reshape(-1) % count, return_inverse=True)
+    rows = np.zeros((len(places), total.size // count), g.dtype)
+    add_rows(rows, each.reshape(index.shape), g, len(places))
+    if padding is not None:
+        rows[places == padding % count] = 0
+    total.reshape(count, -1)[places] += rows
 
 
 @kernel(_scatter_zeros, np.ndarray)

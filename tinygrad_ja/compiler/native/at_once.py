@@ -298,7 +298,7 @@ def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None
     step = Step(mark, mapped(arguments, lambda part: type(part) is np.ndarray, stand_in), None)
     step.result = mapped(results, lambda part: type(part) is _Result, lambda part: Value("y", part.empty()))
     way = _way_of(step, [*arrays, *outputs], outputs)
-    return way and _Program(way, results)
+    return None if way is None else _Program(way, results)
 
 
 def _way_of(step: Step, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> _Way | None:

@@ -341,7 +341,7 @@ def _lstm_layer_backward(
     gy, gh, gc, input, hx, w_ih, w_hh, output = widened(*g, input, hx, w_ih, w_hh, output)
     dh, dc = gh.T.copy(), gc.T.copy()
     dz = xp.empty_like(dh, shape=(4 * width, input.shape[0]))
-    ways: dict[int, Any] = {}
+    at_once: Any = None
     for start, stop in reversed(spans_of(batch_sizes, reverse)):
         n = stop - start
         i, f, candidate, o = block_of(block, 4 * width, start, stop).reshape(4, width, n)
@@ -350,9 +350,9 @@ def _lstm_layer_backward(
         dh_n += gy[start:stop].T
         made = xp.empty_like(dh, shape=(4, width, n))
         parts, gradients = [i, f, candidate, o, c, tanh_c, dh_n, dc_n], [*made, dc_n]
-        if n not in ways:
-            ways[n] = in_place(_lstm_gates_backward, parts, gradients)
-        if ways[n] is None or not ways[n]([*parts, *gradients]):
+        if n == len(hx) and at_once is None:
+            at_once = in_place(_lstm_gates_backward, parts, gradients) or False
+        if n < len(hx) or not at_once or not at_once([*parts, *gradients]):
             through_o = dh_n * tanh_c
             xp.multiply(through_o, o - o * o, out=made[3])
             dc_n += o * (dh_n - through_o * tanh_c)
@@ -405,7 +405,7 @@ def lstm_layer(
     block = xp.empty(4 * width * rows, dtype=input.dtype)
     before, squashed = xp.empty(width * rows, dtype=input.dtype), xp.empty(width * rows, dtype=input.dtype)
     output = xp.empty((input.shape[0], width), dtype=input.dtype)
-    ways: dict[int, Any] = {}
+    at_once: Any = None
     for (start, stop), given in zip(spans, gates):
         n = stop - start
         at = start if rows == input.shape[0] else 0
@@ -417,9 +417,9 @@ def lstm_layer(
         was[...] = c_n
         i, f, candidate, o = z.reshape(4, width, n)
         parts, made = [i, f, candidate, o, was], [i, f, candidate, o, c_n, tanh_c, h_n]
-        if n not in ways:
-            ways[n] = in_place(_lstm_gates, parts, made)
-        if ways[n] is None or not ways[n]([*parts, *made]):
+        if n == len(hx) and at_once is None:  # other counts of rows may be many
+            at_once = in_place(_lstm_gates, parts, made) or False
+        if n < len(hx) or not at_once or not at_once([*parts, *made]):
             xp.tanh(z, out=z)
             for part in (z[: 2 * width], z[3 * width :]):
                 part *= 0.5

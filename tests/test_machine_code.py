@@ -14,6 +14,7 @@ import tinygrad_ja as tg
 from tinygrad_ja.compiler.native import available
 from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.kernels import machine_code
+from tinygrad_ja.optim import optimizer as optimizer_module
 
 if not available()[0]:
     pytest.skip(available()[1], allow_module_level=True)
@@ -284,3 +285,58 @@ def test_the_gates_of_a_recurrent_layer(
     for usual, made in zip(*both_ways(numpys, *arrays), strict=True):
         np.testing.assert_allclose(made, usual, rtol=1e-4, atol=1e-5 * float(np.abs(usual).max()))
     assert len([key for key in ways if callable(key[0])]) >= 2 and None not in ways.values()
+
+
+# ---- optimizers ----------------------------------------------------------------------------------
+
+RULES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "sgd": (tg.optim.SGD, {"lr": 0.1}),
+    "sgd upwards": (tg.optim.SGD, {"lr": 0.1, "maximize": True}),
+    "sgd with momentum": (tg.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "sgd with momentum, dampened and upwards": (
+        tg.optim.SGD,
+        {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "maximize": True},
+    ),
+    "sgd by nesterov": (tg.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "sgd with decay": (tg.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
+    "adam": (tg.optim.Adam, {"lr": 0.1}),
+    "adam upwards": (tg.optim.Adam, {"lr": 0.1, "maximize": True}),
+    "adam with decay": (tg.optim.Adam, {"lr": 0.1, "weight_decay": 0.1}),
+    "amsgrad": (tg.optim.Adam, {"lr": 0.1, "amsgrad": True}),
+    "adamw": (tg.optim.AdamW, {"lr": 0.1, "weight_decay": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_steps_of_optimizers_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule, options = RULES[name]
+
+    def run(few: float) -> tuple[np.ndarray, list[np.ndarray]]:
+        monkeypatch.setattr(machine_code, "FEW", few)
+        w = tg.tensor(normal(40, 50), requires_grad=True)
+        optimizer = rule([w], **options)
+        for seed in range(6):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + seed)
+            w.grad = tg.tensor(normal(40, 50, seed=seed + 1))
+            before = w.grad.numpy().copy()
+            optimizer.step()
+            np.testing.assert_array_equal(w.grad.numpy(), before)
+        return w.detach().numpy(), [v for v in optimizer.state[w].values() if isinstance(v, np.ndarray)]
+
+    monkeypatch.setattr(optimizer_module, "ONE_PASS", 1)
+    usual, state = run(math.inf)
+    made, own = run(1)
+    for one, other in zip([usual, *state], [made, *own], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "sgd with momentum", "adam", "adamw"])
+def test_there_is_one_pass_for_them(name: str, monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
+    monkeypatch.setattr(optimizer_module, "ONE_PASS", 1)
+    rule, options = RULES[name]
+    w = tg.tensor(normal(40, 50), requires_grad=True)
+    optimizer = rule([w], **options)
+    for _ in range(3):
+        w.grad = tg.tensor(normal(40, 50, seed=1))
+        optimizer.step()
+    assert [way is not None for way in ways.values()] == [True]

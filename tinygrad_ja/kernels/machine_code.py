@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import recurrent_layer
+from ..backend import in_place
 
 LARGE = 1 << 15
 """Elements of the first array from which on there is machine code. It takes some 10 µs to find it and to call it."""
 
 FEW = 1 << 10
-"""Elements of each array from which on the gates of one time step are machine code."""
+"""Elements of the last result from which on a text that works in place is machine code."""
 
 load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
 """Gives the module that has machine code, or None; the package sets it, since that module stands above this one."""
@@ -42,16 +42,16 @@ def _forward(operator: Any) -> None:
     operator.kernels[np.ndarray] = functools.partial(run, operator, usual)
 
 
-def _in_place(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """``recurrent_layer.in_place`` for arrays of NumPy that are not too small."""
+def _find(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """``in_place`` for arrays of NumPy that are not too small."""
     last = outputs[-1]
-    if last.size < FEW or type(last) is not np.ndarray or last.dtype != np.float32:
+    if type(last) is not np.ndarray or last.size < FEW or last.dtype != np.float32:
         return None
     own = load_machine_code()
     return own and own.in_place(text, inputs, outputs)
 
 
-recurrent_layer.in_place = _in_place
+in_place.find = _find
 
 
 def _backward(operator: Any) -> None:

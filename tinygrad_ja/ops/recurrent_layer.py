@@ -19,6 +19,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..backend.in_place import in_place
 from ..core.modes import modes
 from ..core.operator import Array, fused
 from .gru import gru_step
@@ -27,10 +28,6 @@ from .linalg import linear
 from .rnn import activate, activation_backward, column_sum, lstm_step, maybe, rnn_step
 
 __all__ = ["gru_layer", "gru_steps", "lstm_layer", "lstm_steps", "rnn_layer", "rnn_steps"]
-
-in_place: Callable[..., Any] = lambda text, inputs, outputs: None  # noqa: E731
-"""``in_place(text, inputs, outputs)`` may give a function of arrays that are laid out like these, which lets the outputs be what
-``text(xp, *inputs)`` returns; kernels set it."""
 
 AT_ONCE = 128
 """Rows of which the input's part of the gates is made by one product."""

@@ -8,6 +8,16 @@ from ..backend.arrays import ARRAY_MODULES
 from .optimizer import Optimizer, Params
 
 
+def _descend(
+    xp: Any, g: Any, p: Any, m: Any, v: Any, kept: Any, beta1: Any, share1: Any, beta2: Any, root2: Any, eps: Any, rate: Any
+) -> tuple[Any, Any, Any]:
+    """As ``update``; ``root2`` is √(1 - β₂)."""
+    m = m * beta1 + g * share1
+    root = g * root2
+    v = v * beta2 + root * root
+    return p * kept - m / (xp.sqrt(v) + eps) * rate, m, v
+
+
 class Adam(Optimizer):
     """p ← p - lr·m̂ / (√v̂ + ε) with running means of the gradient and of its square (Kingma and Ba 2015):
 
@@ -61,9 +71,15 @@ class Adam(Optimizer):
         scratch = self.scratch(p)
         lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         sign = -1.0 if group["maximize"] else 1.0
+        c = (1 - beta2**t) ** 0.5
+        kept = 1 - lr * decay if self._decoupled else 1.0
+        if not group["amsgrad"] and (self._decoupled or not decay):
+            shares = beta1, sign * (1 - beta1), beta2, (1 - beta2) ** 0.5
+            if self.in_one_pass(_descend, g, [p, m, v], kept, *shares, group["eps"] * c, lr * c / (1 - beta1**t)):
+                return
 
         if decay and self._decoupled:
-            p *= 1 - lr * decay
+            p *= kept
         elif decay:
             g = xp.multiply(p, sign * decay) + g  # up to the sign, which m takes below and v does not see
 
@@ -81,7 +97,6 @@ class Adam(Optimizer):
             v = xp.maximum(largest, v, out=largest)
 
         # m̂ / (√v̂ + ε) = (m / (√v + ε c)) · c / (1 - β₁ᵗ) with c = √(1 - β₂ᵗ): two passes fewer
-        c = (1 - beta2**t) ** 0.5
         xp.sqrt(v, out=scratch)
         scratch += group["eps"] * c
         xp.divide(m, scratch, out=scratch)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array
 from ..backend.devices import device_of, move
+from ..backend.in_place import run_in_place
 from ..core.modes import enable_grad, modes
 from ..core.tensor import Tensor
 from ..errors import Phrase, error, refusal
 
 Params = Iterable[Any]
 """What an optimizer is made from: Tensors, pairs of name and Tensor, or dicts (groups)."""
+
+ONE_PASS = 1 << 17
+"""Elements of a parameter and its state from which on one pass of machine code is sought: finding and calling it costs some 20 µs."""
 
 
 class Optimizer:
@@ -175,6 +181,14 @@ class Optimizer:
     def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Change the array ``p`` in place by its gradient ``g``."""
         raise NotImplementedError
+
+    def in_one_pass(self, text: Callable[..., Any], g: Any, arrays: Sequence[Any], *numbers: float) -> bool:
+        """Let large ``arrays``, the parameter and its state, be what ``text(xp, g, *arrays, *numbers)`` returns, if there is machine code for
+        it. The numbers differ from step to step, so they are given as arrays."""
+        p = arrays[0]
+        if type(p) is not np.ndarray or p.size * len(arrays) < ONE_PASS or g.dtype != p.dtype:
+            return False
+        return run_in_place(text, [g, *arrays, *[np.array(number, p.dtype) for number in numbers]], arrays)
 
     def penalized(self, p: Any, g: Any, group: dict[str, Any], decay: float | None = None) -> Any:
         """The gradient to descend along: -g under ``maximize``, plus ``weight_decay``·p. Either ``g`` itself or the second scratch."""

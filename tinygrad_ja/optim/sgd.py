@@ -8,6 +8,15 @@ from ..backend.arrays import ARRAY_MODULES, as_array
 from .optimizer import Optimizer, Params
 
 
+def _descend(xp: Any, g: Any, p: Any, rate: Any) -> tuple[Any]:
+    return (p - g * rate,)
+
+
+def _descend_on_average(xp: Any, g: Any, p: Any, v: Any, rate: Any, momentum: Any, share: Any) -> tuple[Any, Any]:
+    v = v * momentum + g * share
+    return p - v * rate, v
+
+
 class SGD(Optimizer):
     """p ← p - lr·d, where d is the gradient g, or with momentum μ the running v ← μ v + (1 - dampening) g (at first v = g).
 
@@ -61,6 +70,12 @@ class SGD(Optimizer):
         # the sign of `maximize` goes into the factors, so that the gradient is read and never copied for it
         sign = -1.0 if group["maximize"] else 1.0
 
+        if not decay and not momentum and self.in_one_pass(_descend, g, [p], sign * lr):
+            return
+        if not decay and not group["nesterov"] and state:
+            share = sign * (1 - group["dampening"])
+            if self.in_one_pass(_descend_on_average, g, [p, state["momentum_buffer"]], lr, momentum, share):
+                return
         if decay:
             xp.multiply(p, sign * decay, out=scratch)
             scratch += g

@@ -41,6 +41,9 @@ KEPT = 256
 SEEN = 2
 """How often an operator goes NumPy's way first: what is computed once need not be compiled."""
 
+SHARED = 1 << 15
+"""Elements from which on a text that works in place is shared out among threads: waking them takes as long as some thousand."""
+
 PATIENCE = 1000
 """How often a thread looks for more work before it sleeps: what comes next is NumPy's and wants the processors for threads of its own."""
 
@@ -365,8 +368,8 @@ def in_place(
     text: Callable[..., Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> Callable[..., bool] | None:
     """A function of arrays that are laid out like these, one list with the inputs and then the outputs, which lets the outputs be what
-    ``text(xp, *inputs)`` returns. An output may be one of the inputs, and then has to be in later calls. It runs in one thread. None where
-    there is none yet: as with operators, the first calls go NumPy's way."""
+    ``text(xp, *inputs)`` returns. An output may be one of the inputs, and then has to be in later calls. None where there is none yet: as
+    with operators, the first calls go NumPy's way."""
     given = [*inputs, *outputs]
     places = [(_address(array), array.shape, array.strides) for array in given]
     first = [places.index(place) for place in places]
@@ -381,4 +384,6 @@ def in_place(
         step.result = tuple([Value("y", array) for array in outputs])
         _ways[key] = _way_of(step, made, made[len(inputs) :])
     way = _ways[key]
-    return way and way.run_alone
+    if way is None:
+        return None
+    return way.run if outputs[-1].size >= SHARED else way.run_alone

@@ -370,6 +370,35 @@ def test_hooks_run_as_part_of_the_step(backend: str) -> None:
     assert_same_run(make, batches(7, (4, 3)), backend)
 
 
+def test_gradients_that_the_caller_puts_there_may_be_clipped_in_place(backend: str) -> None:
+    """Others at each call, as those that replicas have averaged; one of them for two parameters now and then."""
+    runs = []
+    for wrap in (lambda f: f, functools.partial(tg.compile, backend=backend)):
+        tg.manual_seed(0)
+        model = nn.Linear(4, 4)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+
+        def update() -> None:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+
+        update = wrap(update)
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(7):
+            for p in model.parameters():
+                p.grad = tg.tensor(rng.normal(size=p.shape).astype(np.float32))
+            update()
+            found += [t.detach().numpy().copy() for p in model.parameters() for t in (p, p.grad)]
+        shared = tg.tensor(np.ones((4, 4), np.float32))
+        model.weight.grad, model.bias.grad = shared, shared[0]
+        update()
+        runs.append([*found, *[p.detach().numpy() for p in model.parameters()], shared.numpy()])
+    assert update.replays >= 4
+    for plain, compiled in zip(*runs, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6)
+
+
 # ---- results that want gradients ------------------------------------------------------------------
 
 

@@ -204,8 +204,11 @@ class Entry:
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]
-        self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(recording.argument_writes)]
-        outputs += [value for _, value in recording.argument_writes]
+        place_of = {id(value): place for place, value in enumerate(inputs)}
+        changed = [*recording.argument_writes, *[(place_of[id(v)], new) for v, new in recording.writes if id(v) in changing]]
+        writes = [(value, new) for value, new in recording.writes if id(value) not in changing]
+        self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(changed)]
+        outputs += [value for _, value in changed]
         self._written = {id(owner_of(value.array)) for value, _ in recording.writes}
         self._kept = len(outputs)
         derivation = self.derivation = recording.derivation
@@ -213,7 +216,7 @@ class Entry:
         captured = [value for value in recording.captured if id(value) not in changing]
         captured += [place for place, _ in self._gradient_writes]
         steps = recording.steps if derivation is None else recording.steps[: derivation.start]
-        self.recorded = Recorded(inputs, captured, steps, outputs, recording.writes + self._gradient_writes)
+        self.recorded = Recorded(inputs, captured, steps, outputs, writes + self._gradient_writes)
         self.program, numbers = lower(self.recorded)
         self._before = recording.numbers.function([n.source for n in numbers], actions=True)
         self.executor, self.optimised, self.counts = executor_for(self.program, recording.array_type, disable, backend, pool)
@@ -286,7 +289,7 @@ class Entry:
     def replay(self, call: Call) -> Any:
         """Run the program: what the function would return."""
         self.used = next_number()
-        given = call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
+        given = self._given(call)
         values = self._of_backward() if self.derivation is not None else ()
         kept = [gradient for gradient in self._leaves if gradient.is_kept()]
         for gradient in kept:
@@ -309,7 +312,7 @@ class Entry:
         for function, index in self._later:
             function(results[index])
         for place, index in self._argument_writes:
-            call.arrays[place][...] = results[index]
+            given[place][...] = results[index]
         if self.derivation is not None:
             saved = ([*given, *results[self._kept :]], values)
             tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
@@ -320,6 +323,10 @@ class Entry:
             return Tensor(results[0])
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
 
+    def _given(self, call: Call) -> Sequence[Any]:
+        """The arrays of a call's arguments, and those of Tensors that are others at each call."""
+        return call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
+
     def meets(self, call: Call) -> bool:
         """Whether an argument of this call shares memory with state that the program changes, or with an argument that it changes."""
         written = self._written
@@ -328,7 +335,7 @@ class Entry:
                 return True
         if not self._argument_writes:
             return False
-        owners = [id(owner_of(array)) for array in call.arrays]
+        owners = [id(owner_of(array)) for array in self._given(call)]
         return any([owners.count(owners[place]) > 1 for place, _ in self._argument_writes])
 
     def plan(self) -> Any:

@@ -378,11 +378,11 @@ def test_gradients_that_the_caller_puts_there_may_be_clipped_in_place(backend: s
         model = nn.Linear(4, 4)
         optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
 
-        def update() -> None:
+        def clip_and_step(model: Any = model, optimizer: Any = optimizer) -> None:
             nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
 
-        update = wrap(update)
+        update = wrap(clip_and_step)
         rng = np.random.default_rng(0)
         found = []
         for _ in range(7):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.core.tape import nodes_below
+from tinygrad_ja.core.below import nodes_below
 from tinygrad_ja.errors import ArgumentError, AxisError, DtypeError, GradientError, ShapeError, UsageError
 from tinygrad_ja.ops import join
 from tinygrad_ja.ops.padding import pad

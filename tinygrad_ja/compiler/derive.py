@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES
+from ..core.below import nodes_below
 from ..core.modes import modes
-from ..core.tape import LEAF, Leaf, Node, Output, Outputs, next_number, nodes_below, run_backward
+from ..core.tape import LEAF, Leaf, Node, Output, Outputs, next_number, run_backward
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import error
@@ -79,6 +80,7 @@ class CompiledOperator:
     """Stands as the operator of a compiled function on the tape: its backward runs the second program."""
 
     expands = False
+    adders: dict[type, Callable[..., None]] = {}  # noqa: RUF012 - never changed
     saves_arrays = True
     kind = "compiled"
     saved_inputs: tuple[Any, ...] = ()

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import BY_TYPE
+from ..core.below import nodes_below
 from ..core.nested import found, mapped
-from ..core.tape import Leaf, nodes_below
+from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..core.traced import Traced

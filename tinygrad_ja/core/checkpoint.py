@@ -7,8 +7,9 @@ from typing import Any
 
 from ..backend import random
 from ..errors import Phrase
+from .below import nodes_below
 from .modes import enable_grad, modes
-from .tape import Output, Outputs, next_number, nodes_below
+from .tape import Output, Outputs, next_number
 from .tensor import Tensor
 
 

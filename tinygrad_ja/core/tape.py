@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array, is_sole_owner
 from ..errors import error
+from .below import on_path
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -364,7 +365,7 @@ def run_backward(
     State lives in local dictionaries, so a failure leaves no trace and threads may share leaves.
     """
     roots = list(roots)
-    wanted = None if targets is None else _on_path([node for node, _ in roots], targets)
+    wanted = None if targets is None else on_path([node for node, _ in roots], targets)
     totals: list[tuple[Leaf, Any]] = []
     cotangents: dict[int, Any] = {}
     waiting: dict[int, Node] = {}
@@ -433,7 +434,7 @@ def run_backward(
         if operator.expands:  # a checkpoint: run its forward again; the walk goes on through what that recorded
             for again, part in operator.expand(saved, g):
                 if wanted is not None:
-                    wanted |= _on_path([again], targets or {})
+                    wanted |= on_path([again], targets or {})
                 send(again, part)
             if not retain_graph:
                 node.saved = None
@@ -503,28 +504,6 @@ def _fill(parts: list[Any], shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...
         return Tensor(made) if type(some) is Tensor else made
 
     return tuple([zeros(shape) if part is None else part for part, shape in zip(parts, shapes)])
-
-
-def nodes_below(roots: Iterable[Node | None]) -> dict[int, Node]:
-    """Every node that the roots were made from, themselves included, by number."""
-    seen: dict[int, Node] = {}
-    stack = [node for node in roots if node is not None]
-    while stack:
-        node = stack.pop()
-        if node.number not in seen:
-            seen[node.number] = node
-            stack.extend([p for p in node.parents if p is not None])
-    return seen
-
-
-def _on_path(roots: Iterable[Node], targets: dict[int, Any]) -> set[int]:
-    """Numbers of the nodes through which a target can be reached from the roots, targets included."""
-    below = nodes_below(roots)
-    path: set[int] = set()
-    for number in sorted(below):  # parents come before their users
-        if number in targets or any(p is not None and p.number in path for p in below[number].parents):
-            path.add(number)
-    return path
 
 
 _accumulating = threading.Lock()  # threads may share leaves

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES, is_array, is_sole_owner, meet
 from ..errors import error, joined
+from .below import nodes_below
 from .modes import enable_grad, modes
-from .tape import LEAF, accumulate, nodes_below, run_backward
+from .tape import LEAF, accumulate, run_backward
 from .tensor import Tensor
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.below import nodes_below
 from ..core.modes import recording
 from ..core.operator import OPERATORS
-from ..core.tape import LEAF, OUTPUT, Node, Outputs, nodes_below
+from ..core.tape import LEAF, OUTPUT, Node, Outputs
 from ..core.tensor import Tensor
 
 Edit = Callable[["Step", Any, Any], Any]

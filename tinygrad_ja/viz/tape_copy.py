@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES
+from ..core.below import nodes_below
 from ..core.modes import enable_grad, modes
-from ..core.tape import LEAF, OUTPUT, Leaf, Node, Output, next_number, nodes_below, refuse_changed, run_backward
+from ..core.tape import LEAF, OUTPUT, Leaf, Node, Output, next_number, refuse_changed, run_backward
 from ..core.tensor import Tensor
 from ..errors import error
 from ..ops.gru import gru_cell

@@ -44,14 +44,17 @@ def in_turn(
 
 
 def hardware() -> str:
-    """Processor name and number of cores."""
-    name = platform.processor() or platform.machine()
+    """Processor name, its vectors where they are known (processors of one name may differ in that), and number of cores."""
+    name, vectors = platform.processor() or platform.machine(), ""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
+            lines = dict(reversed([line.split(":", 1) for line in file if ":" in line]))
+        lines = {key.strip(): value.strip() for key, value in lines.items()}
+        name, flags = lines.get("model name", name), lines.get("flags", "").split()
+        vectors = " with AVX-512" if "avx512f" in flags else " with AVX2" if "avx2" in flags else ""
     except OSError:
         pass
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}{vectors}, {os.cpu_count()} cores"
 
 
 def accelerator(device: str) -> str:

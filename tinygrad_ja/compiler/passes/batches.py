@@ -36,8 +36,9 @@ def batched(program: Program, gathers: bool) -> tuple[Program, int]:
     if any([0 in array.shape for i in program.instructions for array in i.outputs]):
         return program, 0
     alone: set[Instruction] = set()
+    signatures: dict[Instruction, Any] = {}
     for _ in range(_ATTEMPTS):
-        batches = Batches(program, gathers, alone)
+        batches = Batches(program, gathers, alone, signatures)
         made = batches.run()
         useless = batches.useless()
         if not useless or (gathers and not batches.stacks.gathered):
@@ -96,9 +97,16 @@ class _Written:
 
 
 class Batches:
-    """Writes a program anew with batches. ``alone``: instructions that may not be batched."""
+    """Writes a program anew with batches. ``alone``: instructions that may not be batched. ``signatures``: those that are known of others."""
 
-    def __init__(self, program: Program, gathers: bool, alone: Collection[Instruction] = ()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        gathers: bool,
+        alone: Collection[Instruction] = (),
+        signatures: dict[Instruction, Any] | None = None,
+    ) -> None:
+        self.signatures = {} if signatures is None else signatures
         self.program = program
         self.alone = set(alone)
         self.writer = Writer(program)
@@ -193,7 +201,15 @@ class Batches:
 
     def signature(self, i: Instruction) -> Any:
         """Instructions with equal signatures may run together."""
-        if i.kind in _ALONE or i in self.alone or not i.output.size or any([not a.size for a in i.inputs]):
+        if i in self.alone:
+            return i
+        found = self.signatures.get(i)
+        if found is None:
+            found = self.signatures[i] = self._signature(i)
+        return found
+
+    def _signature(self, i: Instruction) -> Any:
+        if i.kind in _ALONE or not i.output.size or any([not a.size for a in i.inputs]):
             return i
         if i.kind == "matmul" and (i.inputs[0].ndim != 2 or i.inputs[1].ndim != 2):
             return i

@@ -110,26 +110,27 @@ class Stacks:
 
     def _plan_of_parts(self, arrays: Sequence[Array], size: int) -> Plan:
         """A plan that knows no more than where the arrays lie, each of them as parts of one size."""
-        parts = []
+        runs: list[list[Any]] = []  # root, where it starts, how many parts
         for array in arrays:
             root, offset = self.at(array)
-            parts += [(root, offset + k * size) for k in range(array.size // size)]
-        runs: list[list[Any]] = []  # root, where it starts, how many parts
-        for root, offset in parts:
             if runs and runs[-1][0] is root and runs[-1][1] + runs[-1][2] * size == offset:
-                runs[-1][2] += 1
+                runs[-1][2] += array.size // size
             else:
-                runs.append([root, offset, 1])
+                runs.append([root, offset, array.size // size])
         if len(runs) == 1:
             return Plan("block", 0, (runs[0], size))
         item = arrays[0].dtype.itemsize
         cost = sum([self._copied(root) if root.size == n * size else n * size * item + RUN for root, _, n in runs])
-        roots = dict.fromkeys([root for root, _ in parts])
-        scattered = self.gathers and 1 < 2 * len(roots) <= len(parts)  # parts of a few arrays
+        if not self.gathers:
+            return Plan("join", cost, (runs, size))
+        roots = dict.fromkeys([root for root, _, _ in runs])
+        count = sum([n for _, _, n in runs])
+        scattered = 1 < 2 * len(roots) <= count  # parts of a few arrays
         if scattered and all([o % size == 0 and r.size % size == 0 for r, o, _ in runs]):
             new = [r for r in roots if r not in self._chain(size, arrays[0].dtype)[1]] if len(roots) > 1 else []
-            gather = len(parts) * size * item + 3 * RUN + sum([self._copied(r) for r in new])
+            gather = count * size * item + 3 * RUN + sum([self._copied(r) for r in new])
             if gather < cost:
+                parts = [(root, offset + k * size) for root, offset, n in runs for k in range(n)]
                 return Plan("take", gather, (parts, size))
         return Plan("join", cost, (runs, size))
 

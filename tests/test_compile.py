@@ -393,6 +393,8 @@ def test_gradients_that_the_caller_puts_there_may_be_clipped_in_place(backend: s
         shared = tg.tensor(np.ones((4, 4), np.float32))
         model.weight.grad, model.bias.grad = shared, shared[0]
         update()
+        model.weight.grad, model.bias.grad = model.weight.detach(), tg.ones(4)  # a gradient that the step changes twice
+        update()
         runs.append([*found, *[p.detach().numpy() for p in model.parameters()], shared.numpy()])
     assert update.replays >= 4
     for plain, compiled in zip(*runs, strict=True):

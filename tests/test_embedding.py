@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_ja as tg
 import tinygrad_ja.testing.strict  # registers the stand-in for CuPy
+from tinygrad_ja.core.operator import OPERATORS
 from tinygrad_ja.errors import ArgumentError, AxisError, DtypeError, ShapeError
 
 F = tg.nn.functional
@@ -161,3 +162,28 @@ def test_a_second_backward_through_the_same_graph() -> None:
     y.backward()
     np.testing.assert_array_equal(first.numpy(), np.full((50, 20), 16.0))
     np.testing.assert_array_equal(table.grad.numpy(), np.full((50, 20), 32.0))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32"])
+def test_numbers_of_few_bits(dtype: str) -> None:
+    """Their products with the width of a row would not fit."""
+    limit = min(int(np.iinfo(dtype).max), 399)
+    index = tg.tensor((np.arange(400) * 7 % (limit + 1)).astype(dtype))
+    for count in (3, 400):
+        table = tg.tensor(np.zeros((400, 700), np.float32), requires_grad=True)
+        (table[index[:count]] + table[index[:count]]).sum().backward()
+        expected = np.bincount(index.numpy()[:count], minlength=400) * 2.0
+        np.testing.assert_array_equal(table.grad.numpy(), np.repeat(expected[:, None], 700, 1))
+
+
+def test_a_derivative_that_replaces_the_operators_own_is_asked_each_time() -> None:
+    operator = OPERATORS["index_select"]
+    own = operator.derivatives
+    index = tg.tensor(np.arange(400) % 50)
+    try:
+        operator.replace_derivatives([lambda g, shape, dim, index, padding: own[0](g, shape, dim, index, padding) * 10.0])
+        table = tg.tensor(np.zeros((50, 20), np.float32), requires_grad=True)
+        (table[index] + table[index] + table[index]).sum().backward()
+    finally:
+        operator.replace_derivatives(own)
+    np.testing.assert_array_equal(table.grad.numpy(), np.full((50, 20), 240.0))

@@ -236,6 +236,38 @@ def test_without_llvmlite_all_is_numpys(monkeypatch: pytest.MonkeyPatch, ways: d
     assert not ways
 
 
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("reduced", ["sum", "mean"])
+def test_cotangents_that_are_one_number(name: str, reduced: str) -> None:
+    """All elements lie in one place: a sum over them counts each."""
+    check(lambda x: getattr(CASES[name](x), reduced)() * 2.0, normal(6, 9))
+    check(lambda x: (getattr(CASES[name](x), reduced)(-1) * tg.arange(6.0)).sum(), normal(6, 9))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_inputs_whose_elements_lie_in_one_place(name: str) -> None:
+    check(lambda x: CASES[name](x.expand(6, 9)), normal(6, 1))
+    check(lambda x: CASES[name](x.expand(6, 9)), normal(1, 9))
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True), (True, False, True)])
+def test_attention_of_which_not_all_is_differentiated(wanted: tuple[bool, ...], ways: dict[Any, Any]) -> None:
+    arrays = [normal(2, 3, 8, 4, seed=seed) for seed in range(3)]
+
+    def attend(*moving: Any) -> Any:
+        given = iter(moving)
+        return F.scaled_dot_product_attention(*[next(given) if w else tg.tensor(a) for w, a in zip(wanted, arrays)])
+
+    check(attend, *[a for w, a in zip(wanted, arrays) if w])
+    assert None not in ways.values()
+
+
+def test_a_number_of_numpy_stays_one() -> None:
+    kernel = OPERATORS["cross_entropy"].kernels[np.ndarray]
+    kinds = {type(kernel(normal(20, 9), np.arange(20) % 9)[0]) for _ in range(4)}
+    assert kinds == {np.float32}
+
+
 # ---- texts in place ------------------------------------------------------------------------------
 
 
@@ -327,6 +359,42 @@ def test_steps_of_optimizers_in_one_pass(name: str, monkeypatch: pytest.MonkeyPa
     usual, state = run(math.inf)
     made, own = run(1)
     for one, other in zip([usual, *state], [made, *own], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_in_the_memory_of_its_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "ONE_PASS", 1)
+    found = []
+    for few in (math.inf, 1):
+        monkeypatch.setattr(machine_code, "FEW", few)
+        w = tg.tensor(normal(30, 30), requires_grad=True)
+        optimizer = tg.optim.SGD([w], lr=0.1)
+        for _ in range(4):
+            w.grad = tg.Tensor(w.array.T)
+            optimizer.step()
+        found.append(w.detach().numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_momentum_that_is_given_up_and_states_of_other_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "ONE_PASS", 1)
+
+    class Counting(tg.optim.SGD):
+        def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
+            state["count"] = state.get("count", 0) + 1
+            super().update(p, g, group, state)
+
+    found = []
+    for few in (math.inf, 1):
+        monkeypatch.setattr(machine_code, "FEW", few)
+        w = tg.tensor(normal(30, 30), requires_grad=True)
+        optimizer = Counting([w], lr=0.1, momentum=0.9, dampening=0.5)
+        for step in range(6):
+            optimizer.param_groups[0]["momentum"] = 0.9 if step < 3 else 0
+            w.grad = tg.tensor(normal(30, 30, seed=step))
+            optimizer.step()
+        found.append((w.detach().numpy(), optimizer.state[w]["momentum_buffer"]))
+    for one, other in zip(*found):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 

@@ -209,7 +209,7 @@ class Entry:
         writes = [(value, new) for value, new in recording.writes if id(value) not in changing]
         self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(changed)]
         outputs += [value for _, value in changed]
-        self._written = {id(owner_of(value.array)) for value, _ in recording.writes}
+        self._written = {id(owner_of(value.array)) for value, _ in writes}
         self._kept = len(outputs)
         derivation = self.derivation = recording.derivation
         outputs += derivation.kept(recording) if derivation is not None else []
@@ -328,14 +328,15 @@ class Entry:
         return call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
 
     def meets(self, call: Call) -> bool:
-        """Whether an argument of this call shares memory with state that the program changes, or with an argument that it changes."""
-        written = self._written
-        for array in call.arrays:
+        """Whether an array that this call brings, or that is read anew, shares memory with state that the program changes, or with another
+        such array that it changes."""
+        written, given = self._written, self._given(call)
+        for array in given:
             if id(array) in written or (array.base is not None and id(owner_of(array)) in written):
                 return True
         if not self._argument_writes:
             return False
-        owners = [id(owner_of(array)) for array in self._given(call)]
+        owners = [id(owner_of(array)) for array in given]
         return any([owners.count(owners[place]) > 1 for place, _ in self._argument_writes])
 
     def plan(self) -> Any:

@@ -139,6 +139,7 @@ class Operator:
         self.kernels = Kernels(self)
         self.backward_kernels: dict[type, Callable[[Callable[..., Any]], Callable[..., Any]]] = {}
         self.adders: dict[type, Callable[..., None]] = {}
+        self.own_adders = self.adders
         self.derivatives = self.own_derivatives = tuple(derivatives)
         self._read_signature()
         self._check()
@@ -412,6 +413,7 @@ class Operator:
     def replace_derivatives(self, derivatives: Sequence[Callable[..., Any] | None]) -> None:
         """Put other derivatives in place of the operator's own (the mutation tool plants wrong ones)."""
         self.derivatives = tuple(derivatives)
+        self.adders = self.own_adders if self.derivatives == self.own_derivatives else {}
         self._plan_saving()
         self.__dict__.pop("backward", None)
         self.public.build()
@@ -534,10 +536,11 @@ def backward_kernel(function: Callable[..., Any], array_type: type) -> Callable[
 
 def adder(function: Callable[..., Any], array_type: type) -> Callable[..., Any]:
     """Register how the gradient of an operator's only input is added to one that is there, where making it first costs much more:
-    ``add(saved, g, total)`` changes ``total`` in place. The operator's backward must return arrays that nobody else holds."""
+    ``add(saved, g, total)`` changes ``total`` in place. The operator's backward must return arrays that nobody else holds. Derivatives that
+    replace the operator's own, hooks, ``create_graph`` and the detection of anomalies go without it."""
 
     def register(add: Callable[..., None]) -> Callable[..., None]:
-        function.operator.adders[array_type] = add  # type: ignore[attr-defined]
+        function.operator.own_adders[array_type] = add  # type: ignore[attr-defined]
         return add
 
     return register

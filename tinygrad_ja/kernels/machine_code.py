@@ -12,7 +12,7 @@ import numpy as np
 from ..backend import in_place
 
 LARGE = 1 << 15
-"""Elements of the first array from which on there is machine code. It takes some 10 µs to find it and to call it."""
+"""Elements of the first array, or for a backward of any, from which on there is machine code. It takes some 10 µs to find and to call it."""
 
 FEW = 1 << 10
 """Elements of the last result from which on a text that works in place is machine code."""

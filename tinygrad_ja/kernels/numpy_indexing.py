@@ -48,7 +48,7 @@ def add_at_zeros_numpy(input: np.ndarray, size: tuple[int, ...], index: Any) -> 
 def add_rows(made: np.ndarray, index: np.ndarray, g: np.ndarray, count: int) -> None:
     """``made.reshape(count, -1)[index] += g``, also for an index that repeats. ``made`` is C-ordered zeros."""
     width = made.size // count if count else 0
-    flat = index.reshape(-1)
+    flat = index.reshape(-1).astype(np.intp, copy=False)  # products with the width need not fit small integers
     if width >= _WIDE and flat.size * width >= _MUCH:
         _add_wide_rows(made.reshape(count, width), flat, np.ascontiguousarray(g).reshape(-1, width))
         return
@@ -153,7 +153,7 @@ def add_to_slices(saved: tuple[Any, ...], g: np.ndarray, total: np.ndarray) -> N
         total += add_slices_numpy(g, total.shape, dim, index, padding)
         return
     count = len(total)
-    places, each = np.unique(index.reshape(-1) % count, return_inverse=True)
+    places, each = np.unique(index.reshape(-1).astype(np.intp) % count, return_inverse=True)
     rows = np.zeros((len(places), total.size // count), g.dtype)
     add_rows(rows, each.reshape(index.shape), g, len(places))
     if padding is not None:

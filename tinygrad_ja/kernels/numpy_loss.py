@@ -25,7 +25,7 @@ def cross_entropy_numpy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
-    """Machine code for large ones, else NumPy's."""
+    """Machine code for many logits, else NumPy's."""
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     ignored = check_classes("cross_entropy", target, classes, ignore_index, input.shape)
 
@@ -42,7 +42,7 @@ def _by_numpy(
     reduction: str,
     label_smoothing: float,
 ) -> Any:
-    """Rows of moderate logits without weights: no maximum is subtracted, and nothing is masked."""
+    """``ignored``: whether some targets are. Rows of moderate logits without weights: no maximum is subtracted, and nothing is masked."""
     classes = input.shape[-1]
     plain = input.ndim == 2 and weight is None and not label_smoothing and not ignored
     if not plain or not input.size or input.dtype.char not in "fd" or not input.flags.c_contiguous:

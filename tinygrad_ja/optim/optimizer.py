@@ -188,6 +188,8 @@ class Optimizer:
         p = arrays[0]
         if type(p) is not np.ndarray or p.size * len(arrays) < ONE_PASS or g.dtype != p.dtype:
             return False
+        if any([np.may_share_memory(g, array) for array in arrays]):
+            return False
         return run_in_place(text, [g, *arrays, *[np.array(number, p.dtype) for number in numbers]], arrays)
 
     def penalized(self, p: Any, g: Any, group: dict[str, Any], decay: float | None = None) -> Any:

@@ -72,9 +72,10 @@ class SGD(Optimizer):
 
         if not decay and not momentum and self.in_one_pass(_descend, g, [p], sign * lr):
             return
-        if not decay and not group["nesterov"] and state:
+        velocity = state.get("momentum_buffer")
+        if momentum and velocity is not None and not decay and not group["nesterov"]:
             share = sign * (1 - group["dampening"])
-            if self.in_one_pass(_descend_on_average, g, [p, state["momentum_buffer"]], lr, momentum, share):
+            if self.in_one_pass(_descend_on_average, g, [p, velocity], lr, momentum, share):
                 return
         if decay:
             xp.multiply(p, sign * decay, out=scratch)
@@ -82,7 +83,6 @@ class SGD(Optimizer):
             g = scratch  # sign·g is now the gradient of the loss with its penalty
 
         if momentum:
-            velocity = state.get("momentum_buffer")
             factor = sign * (1 - group["dampening"])
             if velocity is None:
                 velocity = state["momentum_buffer"] = as_array(xp.multiply(g, sign))

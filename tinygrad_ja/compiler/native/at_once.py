@@ -36,7 +36,7 @@ from .target import processor
 from .team import team
 
 KEPT = 256
-"""Calls that are made ready in a process, at most."""
+"""Kinds of calls that are made ready in a process, at most; of kinds for which that cannot be done, eight times as many are known."""
 
 SEEN = 2
 """How often an operator goes NumPy's way first: what is computed once need not be compiled."""
@@ -75,16 +75,17 @@ class _Way:
         self._fixed, self._count = fixed, len(records)
         self._shared = any([launch.chunks > 1 for launch in launches])
         self._table = np.concatenate([records.reshape(-1), words])
-        """Records, then words. What has to be added to each: nothing, an array's address, that of the room, or that of the table."""
+        """Records, then words."""
         self._added = np.zeros(len(self._table), np.intp)
+        """What has to be added to each of them: nothing, an array's address, that of the room, of the table or of the problem."""
         first = records.size
         self._table[1:first:3] = (self._table[1:first:3] + first) * words.itemsize
         room = len(arrays) + 1
         self._added[1:first:3] = room + 1
         self._added[[first + place for place in rebased]] = room
         self._room = max([launch.scratch for launch in launches])
-        for array in memory:  # behind the launches' scratch memory
-            self._room += -self._room % 64
+        for array in memory:  # behind the launches' scratch memory, and as far from the begin of a cache line as it was
+            self._room += (_address(array) - self._room) % 64
             self._move(array, first, room, self._room)
             self._room += array.nbytes
         for k, array in enumerate(arrays):
@@ -134,6 +135,10 @@ _ways: dict[Any, Any] = {}
 """What a call is known by -> how to do it, or None where there is no machine code for it."""
 
 
+def _is_room() -> bool:
+    return len(_ways) < KEPT or (len(_ways) < 8 * KEPT and sum([way is not None for way in _ways.values()]) < KEPT)
+
+
 # ---- convolutions --------------------------------------------------------------------------------
 
 
@@ -162,7 +167,7 @@ def gradient_of_weight(x: np.ndarray, g: np.ndarray, w: np.ndarray, *geometry: t
 def _fill(kind: tuple[Any, ...], arrays: list[np.ndarray], launches: Callable[[], list[Launch]]) -> bool:
     key = (kind, *map(_layout, arrays))
     if key not in _ways:
-        if len(_ways) >= KEPT or _overlap(arrays):
+        if not _is_room() or _overlap(arrays):
             return False
         try:
             _ways[key] = _Way(launches(), arrays)
@@ -196,21 +201,25 @@ class _Program:
         if not self.way.run([*arrays, *made]):
             return None
         each = iter(made)
-        return mapped(self.results, lambda part: type(part) is _Result, lambda part: next(each))
+        return mapped(
+            self.results, lambda part: type(part) is _Result, lambda part: next(each)[()] if part.scalar else next(each)
+        )
 
 
 class _Result(NamedTuple):
-    """An array of some shape whose axes lie in memory in the order ``axes``; None: in their own."""
+    """An array of some shape whose axes lie in memory in the order ``axes``; None: in their own. scalar: not an array but a number of NumPy."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     axes: tuple[int, ...] | None
+    scalar: bool
 
     @classmethod
-    def like(cls, array: np.ndarray) -> _Result:
+    def like(cls, made: Any) -> _Result:
+        array = np.asarray(made)
         axes = tuple(sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], axis)))
         dense = array.transpose(axes).flags.c_contiguous and not array.flags.c_contiguous
-        return cls(array.shape, array.dtype, axes if dense else None)
+        return cls(array.shape, array.dtype, axes if dense else None, made is not array)
 
     def empty(self) -> np.ndarray:
         if self.axes is None:
@@ -233,7 +242,7 @@ def forward(operator: Any, usual: Callable[..., Any], args: tuple[Any, ...], kwa
 
     def template(made: Any) -> Any:
         # a faster kernel may leave out what it does not need for these elements
-        return made if _is_steady(made) else mapped(operator.kernel_for(np)(*args, **kwargs), _is_scalar, np.asarray)
+        return made if _is_steady(made) else operator.kernel_for(np)(*args, **kwargs)
 
     return _run(key, [*args, *kwargs.values()], lambda: usual(*args, **kwargs), operator, arguments, template)
 
@@ -246,7 +255,10 @@ def backward(operator: Any, usual: Callable[..., Any], saved: tuple[Any, ...], p
     def arguments() -> dict[str, Any]:
         return {"saved": saved, "g": g, "needs": needs, "shapes": tuple([p and p.shape for p in parents])}
 
-    return _run(key, [*saved, g], lambda: usual(saved, parents, g), BackwardOf(operator), arguments, list)
+    def template(made: Any) -> Any:
+        return [gradient if need else None for gradient, need in zip(made, needs)]
+
+    return _run(key, [*saved, g], lambda: usual(saved, parents, g), BackwardOf(operator), arguments, template)
 
 
 def _known(value: Any) -> Any:
@@ -255,6 +267,8 @@ def _known(value: Any) -> Any:
         return value.shape, value.strides, value.dtype, value.flags.aligned
     if type(value) is tuple:
         return tuple([_known(part) for part in value])
+    if callable(value):  # what a forward says of its backward, which is another object at each call
+        return type(value)
     return type(value), repr(value) if type(value) is float else value
 
 
@@ -279,8 +293,8 @@ def _run(
         return usual() if made is None else made
     made = usual()
     times = _seen[key] = _seen.get(key, 0) + 1
-    if times > SEEN and len(_ways) < KEPT:
-        del _seen[key]
+    if times > SEEN and _is_room():
+        _seen.pop(key, None)
         _ways[key] = _program(mark, arguments(), template(made))
     elif len(_seen) > 8 * KEPT:
         _seen.clear()
@@ -289,7 +303,7 @@ def _run(
 
 def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None:
     """The program of one step that returns arrays like ``made``; None where it has no machine code."""
-    results = mapped(made, lambda part: type(part) is np.ndarray, _Result.like)
+    results = mapped(made, lambda part: isinstance(part, (np.ndarray, np.generic)), _Result.like)
     outputs = [result.empty() for result in found(results, _Result)]
     arrays: list[np.ndarray] = []
 
@@ -306,6 +320,8 @@ def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None
 
 def _way_of(step: Step, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> _Way | None:
     """How a step computes with these arrays, with its results in ``outputs``; None where it needs more than machine code, or much memory."""
+    if any([0 in array.strides and array.size > 1 for array in arrays]):  # reductions would take equal elements for one
+        return None
     values = {id(array): _live(array) for array in arrays}
     writes = [(values[id(array)], made) for array, made in zip(outputs, found(step.result, Value))]
     try:
@@ -315,17 +331,13 @@ def _way_of(step: Step, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarr
         if not launches or executor.layout.nbytes > max(BETWEEN, sum([a.nbytes for a in arrays])):
             return None
         return _Way(launches, arrays, [arena], fixed, problem)
-    except Unsupported:
+    except Exception:  # whatever a text may do with symbols: NumPy's way is always there
         return None
 
 
 def _is_steady(part: Any) -> bool:
     """Whether results are arrays, and a function may be among them: nothing that might be something else for other elements."""
     return type(part) is np.ndarray or callable(part) or (type(part) is tuple and all(map(_is_steady, part)))
-
-
-def _is_scalar(part: Any) -> bool:
-    return isinstance(part, np.generic)
 
 
 def _like(array: np.ndarray) -> np.ndarray:
@@ -368,16 +380,17 @@ def in_place(
     text: Callable[..., Any], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> Callable[..., bool] | None:
     """A function of arrays that are laid out like these, one list with the inputs and then the outputs, which lets the outputs be what
-    ``text(xp, *inputs)`` returns. An output may be one of the inputs, and then has to be in later calls. None where there is none yet: as
-    with operators, the first calls go NumPy's way."""
+    ``text(xp, *inputs)`` returns. An output may be one of the inputs, and then has to be in later calls; otherwise no output may lie in the
+    memory of another array. None where there is none yet: as with operators, the first calls go NumPy's way."""
     given = [*inputs, *outputs]
     places = [(_address(array), array.shape, array.strides) for array in given]
     first = [places.index(place) for place in places]
     key = (text, tuple(first), *map(_layout, given))
     if key not in _ways:
         times = _seen[key] = _seen.get(key, 0) + 1
-        if times <= SEEN or len(_ways) >= KEPT:
+        if times <= SEEN or not _is_room():
             return None
+        _seen.pop(key, None)
         made = [_like(array) for array in given]
         made = [made[k] for k in first]
         step = Step(_Text(text), {"arrays": tuple(made[: len(inputs)])}, None)  # type: ignore[arg-type]

@@ -74,10 +74,10 @@ class NativeExecutor(BoundExecutor):
 
     @property
     def launches(self) -> list[Launch] | None:
-        """All that a step runs, where that is machine code alone and no step reads what it writes."""
+        """All that a step runs, where that is machine code alone and no write takes the old value of another array that is written."""
         calls = [call for _, part in self._parts for call in part]
         launches = [call for call in calls if isinstance(call, Launch)]
-        if len(launches) < len(calls):
+        if len(launches) < len(calls) or self._panels:
             return None
         changed = {old for old, _ in self.program.writes}
         for old, new in self.program.writes:

@@ -11,6 +11,7 @@ arrays are written into the text, where they save time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -270,6 +271,8 @@ class _Writer:
             if y in plan.row_reductions:
                 if plan.is_full(i.inputs[0]):
                     continue  # the walk has made it
+                if i.function in ("sum", "prod") and math.prod([i.inputs[0].shape[axis] for axis in i.options["axes"]]) != 1:
+                    raise Unsupported("a sum of what is the same in several places")
                 self.rows[y] = self.code.convert(self.rows[i.inputs[0]], y.dtype)
             else:
                 self.rows[y] = expressions.write(self.code, i, [self.rows[x] for x in i.inputs])

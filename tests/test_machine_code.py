@@ -246,8 +246,9 @@ def test_cotangents_that_are_one_number(name: str, reduced: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_inputs_whose_elements_lie_in_one_place(name: str) -> None:
-    check(lambda x: CASES[name](x.expand(6, 9)), normal(6, 1))
-    check(lambda x: CASES[name](x.expand(6, 9)), normal(1, 9))
+    # rows of equal numbers are normalized to their rounding, which is large beside their deviation
+    check(lambda x: CASES[name](x.expand(6, 9)), normal(6, 1), tolerance=1e-3)
+    check(lambda x: CASES[name](x.expand(6, 9)), normal(1, 9), tolerance=1e-3)
 
 
 @pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True), (True, False, True)])

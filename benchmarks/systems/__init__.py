@@ -191,9 +191,8 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
             spread = max(max(values) - min(values) for values in (mine, theirs))
             worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1)
             if min(len(mine), len(theirs)) < 2:
-                lines.append(
-                    f"{metric.name}: worse than {system.against or 'PyTorch'}'s by {worse:.3g}, one seed, so no spread is known"
-                )
+                how = f"worse than {system.against or 'PyTorch'}'s by {worse:.3g}" if worse > 0 else "no worse"
+                lines.append(f"{metric.name}: {how}, one seed, so no spread is known")
                 continue
             verdict = "no worse" if worse <= spread else "worse"
             lines.append(f"{metric.name}: {verdict} than {system.against or 'PyTorch'}'s ({worse:+.3g}, spread {spread:.3g})")

@@ -267,7 +267,7 @@ def _known(value: Any) -> Any:
         return value.shape, value.strides, value.dtype, value.flags.aligned
     if type(value) is tuple:
         return tuple([_known(part) for part in value])
-    if callable(value):  # what a forward says of its backward, which is another object at each call
+    if isinstance(value, functools.partial):  # what a forward says of its backward, which is another object at each call
         return type(value)
     return type(value), repr(value) if type(value) is float else value
 

@@ -17,6 +17,23 @@ def in_place(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[
     return find(text, inputs, outputs)
 
 
+def repeated(text: Callable[..., Any], *, rows: int) -> Callable[[Sequence[Any], Sequence[Any]], bool]:
+    """``run_in_place(text, inputs, outputs)`` again and again on arrays that are laid out alike, which is seen to once: those that end in
+    ``rows``. Others, of which there may be many kinds, are left to the caller."""
+    run: Run | None = None
+    asked = False
+
+    def change(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
+        nonlocal run, asked
+        if outputs[-1].shape[-1] != rows:
+            return False
+        if not asked:
+            run, asked = in_place(text, inputs, outputs), True
+        return run is not None and run([*inputs, *outputs])
+
+    return change
+
+
 def run_in_place(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
     """Let ``outputs`` be what ``text(xp, *inputs)`` returns, if there is a function for it."""
     run = find(text, inputs, outputs)

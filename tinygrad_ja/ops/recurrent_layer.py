@@ -19,7 +19,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..backend.in_place import in_place
+from ..backend.in_place import repeated
 from ..core.modes import modes
 from ..core.operator import Array, fused
 from .gru import gru_step
@@ -338,7 +338,7 @@ def _lstm_layer_backward(
     gy, gh, gc, input, hx, w_ih, w_hh, output = widened(*g, input, hx, w_ih, w_hh, output)
     dh, dc = gh.T.copy(), gc.T.copy()
     dz = xp.empty_like(dh, shape=(4 * width, input.shape[0]))
-    at_once: Any = None
+    change = repeated(_lstm_gates_backward, rows=len(hx))
     for start, stop in reversed(spans_of(batch_sizes, reverse)):
         n = stop - start
         i, f, candidate, o = block_of(block, 4 * width, start, stop).reshape(4, width, n)
@@ -346,10 +346,7 @@ def _lstm_layer_backward(
         dh_n, dc_n = dh[:, :n], dc[:, :n]
         dh_n += gy[start:stop].T
         made = xp.empty_like(dh, shape=(4, width, n))
-        parts, gradients = [i, f, candidate, o, c, tanh_c, dh_n, dc_n], [*made, dc_n]
-        if n == len(hx) and at_once is None:
-            at_once = in_place(_lstm_gates_backward, parts, gradients) or False
-        if n < len(hx) or not at_once or not at_once([*parts, *gradients]):
+        if not change([i, f, candidate, o, c, tanh_c, dh_n, dc_n], [*made, dc_n]):
             through_o = dh_n * tanh_c
             xp.multiply(through_o, o - o * o, out=made[3])
             dc_n += o * (dh_n - through_o * tanh_c)
@@ -402,7 +399,7 @@ def lstm_layer(
     block = xp.empty(4 * width * rows, dtype=input.dtype)
     before, squashed = xp.empty(width * rows, dtype=input.dtype), xp.empty(width * rows, dtype=input.dtype)
     output = xp.empty((input.shape[0], width), dtype=input.dtype)
-    at_once: Any = None
+    change = repeated(_lstm_gates, rows=len(hx))
     for (start, stop), given in zip(spans, gates):
         n = stop - start
         at = start if rows == input.shape[0] else 0
@@ -413,10 +410,7 @@ def lstm_layer(
         z += given
         was[...] = c_n
         i, f, candidate, o = z.reshape(4, width, n)
-        parts, made = [i, f, candidate, o, was], [i, f, candidate, o, c_n, tanh_c, h_n]
-        if n == len(hx) and at_once is None:  # other counts of rows may be many
-            at_once = in_place(_lstm_gates, parts, made) or False
-        if n < len(hx) or not at_once or not at_once([*parts, *made]):
+        if not change([i, f, candidate, o, was], [i, f, candidate, o, c_n, tanh_c, h_n]):
             xp.tanh(z, out=z)
             for part in (z[: 2 * width], z[3 * width :]):
                 part *= 0.5

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import in_place
 from ..backend.devices import Device
 from ..core.operator import OPERATORS, Operator
 from ..core.tensor import Tensor
@@ -354,6 +355,35 @@ def _require_own_memory(trial: Trial, way: str, gradients: Sequence[Any], ys: Se
             require(not np.shares_memory(g, other), f"{what} shares memory with {name}")
 
 
+def check_in_place(trial: Trial) -> None:
+    """Texts that change arrays in one pass say what the operator does without them. NumPy runs them here, where machine code would."""
+    if not trial.moving or trial.case.operator.kind != "fused":
+        return
+    usual, in_place.find = in_place.find, _by_numpy
+    try:
+        tensors = trial.tensors(trial.inputs, trial.moving)
+        for index, (y, value) in enumerate(zip(trial.outputs(tensors), trial.values)):
+            require_close(f"output {index} in one pass", y.array, value, TOLERANCES["float64"])
+        for (what, g), h in zip(_named(trial, trial.first), trial.gradients()):
+            require_close(f"{what} in one pass", np.asarray(h), g, TOLERANCES["float64"])
+    finally:
+        in_place.find = usual
+
+
+def _by_numpy(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    layouts = [(a.shape, a.strides) for a in (*inputs, *outputs)]
+
+    def run(arrays: Sequence[Any]) -> bool:
+        require([(a.shape, a.strides) for a in arrays] == layouts, f"{text.__name__} meets arrays that are laid out otherwise")
+        made = [np.array(array) for array in text(np, *arrays[: len(inputs)])]
+        for array, value in zip(arrays[len(inputs) :], made, strict=True):
+            require(array.shape == value.shape, f"{text.__name__} gives an array {array.shape} the shape {value.shape}")
+            array[...] = value
+        return True
+
+    return run
+
+
 def check_layouts(trial: Trial) -> None:
     """Values and gradients do not depend on where in memory the elements lie. Every layout is tried for values, a drawn mixture of
     them for inputs and cotangents of the gradients."""
@@ -506,6 +536,7 @@ CHECKS: dict[str, Callable[[Trial], None]] = {
     "each input": check_each_input,
     "unchanged": check_unchanged,
     "aliasing": check_aliasing,
+    "in place": check_in_place,
     "layouts": check_layouts,
     "dtype": check_dtype,
     "numbers": check_numbers,

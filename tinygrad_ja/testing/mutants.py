@@ -178,17 +178,14 @@ def _rebuilt(function: Any, changes: dict[str, Any]) -> Any:
 
 
 def _helpers(node: Function, function: Any) -> dict[str, Any]:
-    """Private functions of the same module that the derivative calls by name."""
+    """Private functions of the same module that the derivative names, to call them or to have them called."""
     found = {}
     for part in ast.walk(node):
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id.startswith("_"):
-            helper = function.__globals__.get(part.func.id)
-            if (
-                isinstance(helper, FunctionType)
-                and not hasattr(helper, "operator")
-                and helper.__module__ == function.__module__
-            ):
-                found[part.func.id] = helper
+        if isinstance(part, ast.Name) and part.id.startswith("_"):
+            helper = function.__globals__.get(part.id)
+            own = isinstance(helper, FunctionType) and helper.__module__ == function.__module__
+            if own and not hasattr(helper, "operator"):
+                found[part.id] = helper
     return found
 
 

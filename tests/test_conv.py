@@ -70,6 +70,32 @@ def test_the_three_operators_are_one_trilinear_form(seed, scattering, monkeypatc
     np.testing.assert_allclose(totals, totals[0], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel", [(4,), (3, 2), (2, 1, 3), (1, 1)])
+def test_a_kernel_as_large_as_the_image_is_a_matrix(kernel, groups, dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, w, b = [
+        rng.normal(size=size).astype(dtype) for size in ((5, 2 * groups, *kernel), (3 * groups, 2, *kernel), (3 * groups,))
+    ]
+    one, none = (1,) * len(kernel), (0,) * len(kernel)
+    g = rng.normal(size=(5, 3 * groups, *one)).astype(dtype)
+    c = rng.normal(size=2 * groups).astype(dtype)
+
+    def run():
+        return (
+            conv._convolution(x, w, b, one, one, none, one, groups),
+            conv._conv_transpose(g, w, c, kernel, (2,) * len(kernel), none, one, groups),
+            conv._conv_weight(x, g, kernel, one, none, one, groups),
+        )
+
+    made = run()
+    monkeypatch.setattr(numpy_conv.one_place, "is_one_place", lambda *args: False)
+    for one_product, usual in zip(made, run(), strict=True):
+        assert one_product.dtype == dtype and one_product.flags.c_contiguous
+        np.testing.assert_allclose(one_product, usual, rtol=1e-2 if dtype == np.float16 else 1e-12, atol=1e-12)
+
+
 def test_convolution_with_a_single_one_moves_the_input():
     x, w = normal(2, 1, 6), np.zeros((1, 1, 3))
     w[0, 0, 2] = 1

@@ -3,7 +3,8 @@
 Some images at a time are laid out as (channels, phases, rows, ..., images); see ``conv_plan.py`` for the phases. With the images last each tap
 of the kernel reads long runs of memory, however small an image is. Where whole rows of a tap lie in the padding of a block, that block
 does without the tap. What has enough channels goes by fewer multiplications instead (``numpy_winograd.py``); images that are not split into
-groups go with fewer copies (``numpy_rows.py``). Where llvmlite is installed, large convolutions are machine code (``MACHINE_CODE``).
+groups go with fewer copies (``numpy_rows.py``), and a kernel as large as the image is a matrix (``numpy_one_place.py``). Where llvmlite is
+installed, large convolutions are machine code (``MACHINE_CODE``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..core.operator import kernel
 from ..ops.conv import _conv_transpose, _conv_weight, _convolution
 from ..ops.unfold import Sizes
 from . import machine_code
+from . import numpy_one_place as one_place
 from . import numpy_rows as by_rows
 from . import numpy_winograd as winograd
 from .conv_plan import Axis, Job, Taps, axes_of, held_parts
@@ -392,6 +394,8 @@ def convolution_numpy(
     groups: int,
 ) -> np.ndarray:
     """Convolution."""
+    if one_place.is_one_place(weight.shape[2:], input.shape[2:], size, stride, before, dilation):
+        return one_place.convolution(input, _grouped(weight, groups), bias, size)
     made = _by_machine_code(False, input, weight, bias, size, groups, stride, before, dilation)
     if made is None:
         made = _correlate(False, input, _grouped(weight, groups), bias, size, groups, stride, before, dilation)
@@ -410,6 +414,8 @@ def conv_transpose_numpy(
     groups: int,
 ) -> np.ndarray:
     """Transposed convolution."""
+    if one_place.is_one_place(weight.shape[2:], size, input.shape[2:], stride, before, dilation):
+        return one_place.transposed(input, _grouped(weight, groups), bias, size)
     made = _by_machine_code(True, input, weight, bias, size, groups, stride, before, dilation)
     if made is None:
         made = _correlate(True, input, _grouped(weight, groups).swapaxes(1, 2), bias, size, groups, stride, before, dilation)
@@ -434,12 +440,14 @@ def conv_weight_numpy(
     shape = (groups * outputs, channels, *kernel)
     if not input.size or not other.size:
         return np.zeros(shape, input.dtype)
+    dtype = np.dtype(np.float32) if input.dtype == np.float16 else input.dtype
+    if one_place.is_one_place(kernel, input.shape[2:], size, stride, before, dilation):
+        return one_place.gradient_of_weight(input, other, kernel, groups, dtype)
     machine = _machine_code(groups, math.prod(shape) * batch * math.prod(size))
     if machine is not None:
         gradient = np.empty(shape, input.dtype)
         if machine.gradient_of_weight(input, other, gradient, stride, before, dilation):
             return gradient
-    dtype = np.dtype(np.float32) if input.dtype == np.float16 else input.dtype
     if _pointwise(kernel, size, input.shape[2:], stride, before, dilation):
         return _mixed_channels(input, other, groups, dtype).reshape(shape).astype(input.dtype, copy=False)
     row = _row(size, (1,) * len(size))

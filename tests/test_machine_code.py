@@ -69,6 +69,16 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "silu": F.silu,
     "mish": F.mish,
     "elu": lambda x: F.elu(x, 0.7),
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "softplus": F.softplus,
+    "logsigmoid": F.logsigmoid,
+    "sigmoid": tg.sigmoid,
+    "erf": tg.erf,
+    "erfc": tg.erfc,
+    "expm1": tg.expm1,
+    "log1p": lambda x: tg.log1p(x * x),
+    "exp2": tg.exp2,
     "softmax": lambda x: F.softmax(x, -1),
     "softmax of columns": lambda x: F.softmax(x, 0),
     "log_softmax": lambda x: F.log_softmax(x, -1),
@@ -94,6 +104,64 @@ def test_there_is_machine_code_for_it(name: str, ways: dict[Any, Any]) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_an_array_whose_axes_lie_in_another_order(name: str) -> None:
     check(lambda x: CASES[name](x.permute(2, 0, 1)), normal(4, 33, 3))
+
+
+EDGES = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    math.inf,
+    -math.inf,
+    math.nan,
+    1e-30,
+    -1e-30,
+    1e30,
+    -1e30,
+    88.8,
+    -104.0,
+    6.0,
+    -6.0,
+    3.0,
+    -3.0,
+    20.0,
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.hardswish,
+        F.hardsigmoid,
+        F.softplus,
+        F.logsigmoid,
+        F.silu,
+        F.elu,
+        F.mish,
+        tg.sigmoid,
+        tg.erf,
+        tg.erfc,
+        tg.expm1,
+        tg.log1p,
+        tg.exp2,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_edges_of_element_wise_operators(function: Any, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = tg.tensor(np.array(EDGES, dtype))
+    with np.errstate(all="ignore"):
+        function(x)
+        made = function(x).numpy()
+        monkeypatch.setattr(machine_code, "LARGE", math.inf)
+        np.testing.assert_allclose(made, function(x).numpy(), rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+def test_gelu_of_large_numbers_in_double_precision() -> None:
+    """The distribution function is exactly 0 or 1 there: what is left over would be multiplied by the number."""
+    x = tg.tensor([-1e30, 1e30], dtype=tg.float64)
+    F.gelu(x)
+    assert F.gelu(x).tolist() == [0, 1e30]
 
 
 def test_weights_of_norms() -> None:

@@ -19,8 +19,8 @@ from ..core.operator import backward_kernel, kernel
 from ..ops import activation, approximations
 from ..ops.activation import _relu, _silu, gelu
 from ..ops.comparison import keep
-from ..ops.exponential import _LARGEST_EXPONENT, sigmoid
-from ..ops.special import erf
+from ..ops.exponential import _LARGEST_EXPONENT, exp2, expm1, log1p, sigmoid
+from ..ops.special import erf, erfc
 from .machine_code import with_machine_code
 
 _LARGE = 8192
@@ -217,4 +217,20 @@ for _operator in (
 ):
     in_blocks(_operator)
 
-with_machine_code(gelu, _silu, activation._mish, activation._elu)
+# NumPy takes several passes for these, or goes element by element. What it computes as fast, exp and tanh for example, stays with it.
+with_machine_code(
+    gelu,
+    _silu,
+    activation._mish,
+    activation._elu,
+    activation._hardswish,
+    activation._hardsigmoid,
+    activation.softplus,
+    activation.logsigmoid,
+    erf,
+    erfc,
+    expm1,
+    log1p,
+    exp2,
+    sigmoid,
+)

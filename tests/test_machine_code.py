@@ -69,6 +69,8 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "silu": F.silu,
     "mish": F.mish,
     "elu": lambda x: F.elu(x, 0.7),
+    "tanh": tg.tanh,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "hardswish": F.hardswish,
     "hardsigmoid": F.hardsigmoid,
     "softplus": F.softplus,

@@ -28,13 +28,12 @@ def run(operator: Any, usual: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def with_machine_code(*functions: Any, forward: bool = True) -> None:
-    """Let operators run as machine code: their forward (unless their kernel sees to it), and where they are fused their backward. After
-    their kernels have been registered."""
+    """Let operators run as machine code: their forward (``forward=False``: unless their kernel sees to it, or is as fast) and their
+    first-order backward. After their kernels have been registered."""
     for function in functions:
         if forward:
             _forward(function.operator)
-        if function.operator.kind == "fused":
-            _backward(function.operator)
+        _backward(function.operator)
 
 
 def _forward(operator: Any) -> None:

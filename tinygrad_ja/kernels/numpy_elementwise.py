@@ -19,7 +19,7 @@ from ..core.operator import backward_kernel, kernel
 from ..ops import activation, approximations
 from ..ops.activation import _relu, _silu, gelu
 from ..ops.comparison import keep
-from ..ops.exponential import _LARGEST_EXPONENT, exp2, expm1, log1p, sigmoid
+from ..ops.exponential import _LARGEST_EXPONENT, exp2, expm1, log1p, sigmoid, tanh
 from ..ops.special import erf, erfc
 from .machine_code import with_machine_code
 
@@ -223,6 +223,7 @@ with_machine_code(
     _silu,
     activation._mish,
     activation._elu,
+    activation._leaky_relu,
     activation._hardswish,
     activation._hardsigmoid,
     activation.softplus,
@@ -234,3 +235,4 @@ with_machine_code(
     exp2,
     sigmoid,
 )
+with_machine_code(tanh, _relu, forward=False)

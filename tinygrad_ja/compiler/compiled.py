@@ -37,7 +37,7 @@ from .entry import Entry, Run, build, owner_of
 from .planning import Pool
 from .reach import Reach, Replayable
 from .recording import Recording
-from .signature import Call, describe
+from .signature import Call, describe, recognizer
 
 _recording = threading.RLock()
 """One recording at a time: while it runs, parameters hold traced arrays."""
@@ -95,12 +95,15 @@ class Compiled(Replayable):
         if modes.recording is not None:  # inside of another recording its operators belong to that
             return self.__wrapped__(*args, **kwargs)
         with self._lock:
-            call = describe(args, kwargs)
             entry = self._last
+            known = None if entry is None or entry.recognize is None else entry.recognize(args, kwargs)
+            call = describe(args, kwargs) if known is None else known
             if entry is None or entry.key != call.key or not entry.holds():
                 entry = self._find(call)
             if entry is not None:
                 self._last = entry
+                if entry.recognize is None:
+                    entry.recognize = recognizer(args, kwargs, call)
                 if entry.meets(call):
                     return self.__wrapped__(*args, **kwargs)
                 self.replays += 1

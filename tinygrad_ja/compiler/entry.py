@@ -195,6 +195,8 @@ class Entry:
         recording = run.recording
         self.key, self.structure, self.run = run.key, run.structure, run
         self.used = 0
+        self.recognize: Callable[..., Call | None] | None = None
+        """What ``describe`` says of calls of this signature, in less time (``signature.recognizer``)."""
         self._readers = [reader for _, reader in arguments]
         changing = {id(value) for value, _ in arguments}
         self._gradient_writes: list[tuple[Value, Value]] = []

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..backend.arrays import BY_TYPE
 from ..backend.devices import get_default_device, get_default_dtype
 from ..core.modes import modes
@@ -38,26 +36,29 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 
 def recognizer(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Callable[..., Call | None]:
     """A function that gives what ``describe`` gives where arguments are like these, in a third of the time; None for others. For calls with
-    plain arrays of NumPy and plain values."""
+    Tensors that want no gradient and plain values."""
     if kwargs or call.leaves or call.histories or call.constants:
         return _unknown
     names = [f"a{i}" for i in range(len(args))]
-    space = {"Tensor": Tensor, "ndarray": np.ndarray, "Call": Call, "key": call.key, "modes": _modes, "known": call.key[-1]}
+    space = {"Tensor": Tensor, "Call": Call, "place": _place, "modes": _modes, "key": call.key, "known": call.key[-1]}
     arrays = []
     lines = [
         "def recognize(args, kwargs):",
         f"    if kwargs or len(args) != {len(args)}: return None",
         f"    [{', '.join(names)}] = args",
     ]
-    for name, value in zip(names, args):
-        if type(value) is Tensor and type(value.array) is np.ndarray:
-            space[f"s{name}"], space[f"d{name}"] = value.array.shape, value.array.dtype
+    for name, value, part in zip(names, args, call.key):
+        if type(value) is Tensor:
+            x = f"x{name}"
+            space[f"s{x}"], space[f"d{x}"], space[f"k{x}"], space[f"p{x}"] = part
             lines += [
                 f"    if type({name}) is not Tensor or {name}.node is not None: return None",
-                f"    x{name} = {name}.array",
-                f"    if type(x{name}) is not ndarray or x{name}.shape != s{name} or x{name}.dtype is not d{name}: return None",
+                f"    {x} = {name}.array",
+                f"    if type({x}) is not k{x} or {x}.shape != s{x} or {x}.dtype is not d{x}: return None",
             ]
-            arrays.append(f"x{name}")
+            if part[-1] is not None:
+                lines.append(f"    if place({x}) != p{x}: return None")
+            arrays.append(x)
         elif type(value) in _PLAIN and value == value and value != 0:
             space[f"t{name}"], space[f"v{name}"] = type(value), value
             lines.append(f"    if type({name}) is not t{name} or {name} != v{name}: return None")

@@ -96,6 +96,15 @@ def test_profile_prints_the_floor_and_a_table(capsys):
     assert "GFLOP/s" in printed and "linear" in printed and "ms a step" in printed
 
 
+def test_profile_of_a_recording_says_what_an_operator_costs(capsys):
+    seconds = profile.main(["addition", "--recording", "--quick", "--steps", "2", "--threads", "1", "--rows", "5"])
+    printed = capsys.readouterr().out
+    assert seconds > 0 and "eager steps" in printed and "operators recorded" in printed
+    lines = printed[printed.index("file") :].splitlines()
+    shares = [float(line.split()[-1].rstrip("%")) for line in lines[1:]]
+    assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100
+
+
 def test_systems_keep_what_was_measured_and_say_who_is_worse(tmp_path, monkeypatch, capsys):
     """Three stand-ins for the programs: one result a seed, the eager side as good as PyTorch's and slower, the compiled one faster."""
     speeds = {"eager": 30.0, "compiled": 12.0, "torch": 24.0}

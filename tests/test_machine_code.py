@@ -370,17 +370,24 @@ def test_a_text_that_would_read_what_is_gone_is_left_to_numpy(ways: dict[Any, An
 
 @pytest.mark.parametrize("sizes", [(64, 64, 64), (64, 40, 7), (64, 64, 33, 33)])
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("name", "gates", "states"), [("lstm_layer", 4, 2), ("gru_layer", 3, 1)])
 def test_the_gates_of_a_recurrent_layer(
-    sizes: tuple[int, ...], reverse: bool, ways: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    gates: int,
+    states: int,
+    sizes: tuple[int, ...],
+    reverse: bool,
+    ways: dict[Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine_code, "FEW", 100)
     width, features = 24, 5
-    arrays = [normal(sum(sizes), features), normal(sizes[0], width, seed=1), normal(sizes[0], width, seed=2)]
-    arrays += [normal(4 * width, features, seed=3), normal(4 * width, width, seed=4) * 0.2, normal(4 * width, seed=5)]
+    arrays = [normal(sum(sizes), features), *[normal(sizes[0], width, seed=1 + k) for k in range(states)]]
+    arrays += [normal(gates * width, features, seed=3), normal(gates * width, width, seed=4) * 0.2]
+    arrays += [normal(gates * width, seed=5), normal(gates * width, seed=6)]
 
     def layer(*tensors: Any) -> Any:
-        output, h, c = OPERATORS["lstm_layer"].public(*tensors, batch_sizes=sizes, reverse=reverse)
-        return tg.cat([output, h, c])
+        return tg.cat(OPERATORS[name].public(*tensors, batch_sizes=sizes, reverse=reverse))
 
     def numpys(*tensors: Any) -> Any:
         monkeypatch.setattr(machine_code, "FEW", math.inf if math.inf == machine_code.LARGE else 100)

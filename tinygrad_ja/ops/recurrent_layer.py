@@ -428,6 +428,19 @@ def lstm_layer(
 # ---- GRU -----------------------------------------------------------------------------------------
 
 
+def _gru_gates(xp: Any, r: Any, z: Any, n: Any, met: Any, h: Any) -> tuple[Any, ...]:
+    """From the sums (see ``halved``), of which that of n is the input's part and ``met`` the state's: the gates and h'."""
+    r, z = [xp.tanh(x) * 0.5 + 0.5 for x in (r, z)]
+    n = xp.tanh(n + r * met)
+    return r, z, n, n + z * (h - n)
+
+
+def _gru_gates_backward(xp: Any, r: Any, z: Any, n: Any, met: Any, h: Any, dh: Any) -> tuple[Any, ...]:
+    """The derivatives of the three sums' parts of the state, of the input's part of n's sum, and of h but for those parts."""
+    dn = dh * (1 - z) * (1 - n * n)
+    return dn * (met * (r - r * r)), dh * ((h - n) * (z - z * z)), dn * r, dn, dh * z
+
+
 def _gru_layer_backward(
     xp: Any,
     g: Any,
@@ -448,19 +461,22 @@ def _gru_layer_backward(
     dh = gh.T.copy()
     dz = xp.empty_like(dh, shape=(3 * width, input.shape[0]))
     dz_hh = xp.empty_like(dz)
+    change = repeated(_gru_gates_backward, rows=len(hx))
     for start, stop in reversed(spans_of(batch_sizes, reverse)):
         n = stop - start
         r, z, candidate = block_of(block, 3 * width, start, stop).reshape(3, width, n)
-        reset = block_of(met, width, start, stop)
+        reset, before = block_of(met, width, start, stop), states[start:stop].T.copy()
         dh_n = dh[:, :n]
         dh_n += gy[start:stop].T
-        made = xp.empty_like(dh, shape=(3, width, n))
-        xp.multiply(dh_n, (states[start:stop].T - candidate) * (z - z * z), out=made[1])
-        dcandidate = dh_n * (1 - z) * (1 - candidate * candidate)
-        xp.multiply(dcandidate, reset * (r - r * r), out=made[0])
-        xp.multiply(dcandidate, r, out=made[2])
-        dz_n = made.reshape(3 * width, n)
-        dh_n *= z
+        made = xp.empty_like(dh, shape=(4, width, n))
+        dcandidate = made[3]
+        if not change([r, z, candidate, reset, before, dh_n], [*made, dh_n]):
+            xp.multiply(dh_n, (before - candidate) * (z - z * z), out=made[1])
+            xp.multiply(dh_n * (1 - z), 1 - candidate * candidate, out=dcandidate)
+            xp.multiply(dcandidate, reset * (r - r * r), out=made[0])
+            xp.multiply(dcandidate, r, out=made[2])
+            dh_n *= z
+        dz_n = made[:3].reshape(3 * width, n)
         dh_n += xp.dot(w_hh.T, dz_n)
         dz_hh[:, start:stop] = dz_n
         dz[: 2 * width, start:stop] = dz_n[: 2 * width]
@@ -504,6 +520,7 @@ def gru_layer(
     rows = kept_rows(input, batch_sizes)
     block, met = xp.empty(3 * width * rows, dtype=input.dtype), xp.empty(width * rows, dtype=input.dtype)
     output = xp.empty((input.shape[0], width), dtype=input.dtype)
+    change = repeated(_gru_gates, rows=len(hx))
     for (start, stop), given in zip(spans, gates):
         n = stop - start
         at = start if rows == input.shape[0] else 0
@@ -514,17 +531,19 @@ def gru_layer(
             sums += b_hh
         gate, candidate = sums[: 2 * width], sums[2 * width :]
         reset[...] = candidate
+        candidate[...] = given[2 * width :]
         gate += given[: 2 * width]
-        xp.tanh(gate, out=gate)
-        gate *= 0.5
-        gate += 0.5
-        xp.multiply(gate[:width], reset, out=candidate)
-        candidate += given[2 * width :]
-        xp.tanh(candidate, out=candidate)
-        # h' = n + z (h - n)
-        h_n -= candidate
-        h_n *= gate[width:]
-        h_n += candidate
+        r, z = gate.reshape(2, width, n)
+        if not change([r, z, candidate, reset, h_n], [r, z, candidate, h_n]):
+            xp.tanh(gate, out=gate)
+            gate *= 0.5
+            gate += 0.5
+            candidate += r * reset
+            xp.tanh(candidate, out=candidate)
+            # h' = n + z (h - n)
+            h_n -= candidate
+            h_n *= z
+            h_n += candidate
         output[start:stop] = h_n.T
     (output,) = narrowed(dtype, output)
     return (output, *narrowed(dtype, h.T.copy())), output, block, met

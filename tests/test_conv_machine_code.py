@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.compiler.native import available
-from tinygrad_ja.kernels import machine_code, numpy_conv
+from tinygrad_ja.kernels import machine_code, numpy_conv, numpy_depthwise
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.ops import conv
 
@@ -264,3 +264,73 @@ def test_gradients_of_every_order() -> None:
     for a, b in zip((x, w), wide):
         assert a.grad is not None and b.grad is not None
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-3, atol=1e-4 * np.abs(b.grad.numpy()).max())
+
+
+# ---- depthwise -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def depthwise(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Small ones go the way of large ones, from the first call; whether there was machine code, part by part."""
+    found: list[bool] = []
+    run = numpy_depthwise.run_in_place
+
+    def watched(*args: Any) -> bool:
+        found.append(run(*args))
+        return found[-1]
+
+    monkeypatch.setattr(numpy_depthwise, "WORTH", 0)
+    monkeypatch.setattr(numpy_depthwise, "run_in_place", watched)
+    monkeypatch.setattr(machine_code, "FEW", 0)
+    monkeypatch.setattr(at_once, "SEEN", 0)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_depthwise_values_for_random_geometry(seed: int, depthwise: list[bool]) -> None:
+    rng = np.random.default_rng(seed)
+    rank, channels = 1 + seed % 3, int(rng.integers(2, 9))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(int(n) for n in rng.integers(low, high, rank, endpoint=True))
+
+    geometry, kernel, size = (each(1, 3), each(0, 3), each(1, 2)), each(1, 4 if rank < 3 else 2), each(1, 6)
+    shape = tuple(
+        max(1, (n - 1) * s + (k - 1) * d + 1 - 2 * p + int(rng.integers(0, s)))
+        for n, s, k, d, p in zip(size, geometry[0], kernel, geometry[2], geometry[1])
+    )
+    x, g = normal(3, channels, *shape), normal(3, channels, *size, seed=1)
+    w, b, c = normal(channels, 1, *kernel, seed=2), normal(channels, seed=3), normal(channels, seed=4)
+    check(three(x, w, g, b if seed % 2 else None, c if seed % 4 else None, geometry, channels))
+    assert depthwise and all(depthwise)
+
+
+def test_depthwise_images_of_any_layout_twice_and_the_weight_changed(depthwise: list[bool]) -> None:
+    x, w, g = normal(4, 9, 8, 6).transpose(0, 3, 1, 2), normal(6, 1, 3, 3, seed=1), normal(4, 6, 9, 8, seed=2)[..., ::-1]
+    geometry = ((1, 1), (1, 1), (1, 1))
+    for factor in (1, -2):
+        w = w * np.float32(factor)
+        check(three(x, w, g, None, None, geometry, 6))
+    assert len(depthwise) == 6 and all(depthwise)
+
+
+def test_what_is_not_depthwise_goes_the_usual_way(depthwise: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two channels a group, two outputs a channel, double precision, a large kernel, no machine code."""
+    geometry = ((1, 1), (1, 1), (1, 1))
+    for channels, outputs in ((2, 1), (1, 2)):
+        x, w = normal(2, 3 * channels, 5, 5), normal(3 * outputs, channels, 3, 3, seed=1)
+        check(three(x, w, normal(2, 3 * outputs, 5, 5, seed=2), None, None, geometry, 3))
+    x, w, g = normal(2, 3, 5, 5), normal(3, 1, 3, 3, seed=1), normal(2, 3, 5, 5, seed=2)
+    check(
+        [
+            (f, tuple([a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]))
+            for f, args in three(x, w, g, None, None, geometry, 3)
+        ]
+    )
+    monkeypatch.setattr(numpy_depthwise, "TAPS", 8)
+    check(three(x, w, g, None, None, geometry, 3))
+    assert not depthwise
+    monkeypatch.setattr(numpy_depthwise, "TAPS", 9)
+    monkeypatch.setattr(machine_code, "FEW", 10**9)
+    check(three(x, w, g, None, None, geometry, 3))
+    assert depthwise == [False] * 3

@@ -15,7 +15,7 @@ LARGE = 1 << 15
 """Elements of the first array, or for a backward of any, from which on there is machine code. It takes some 10 µs to find and to call it."""
 
 FEW = 1 << 10
-"""Elements of the last result from which on a text that works in place is machine code."""
+"""Elements of the first array from which on a text that works in place is machine code."""
 
 load_machine_code: Callable[[], Any] = lambda: None  # noqa: E731
 """Gives the module that has machine code, or None; the package sets it, since that module stands above this one."""
@@ -43,8 +43,8 @@ def _forward(operator: Any) -> None:
 
 def _find(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
     """``in_place`` for arrays of NumPy that are not too small."""
-    last = outputs[-1]
-    if type(last) is not np.ndarray or last.size < FEW or last.dtype != np.float32:
+    first = inputs[0]
+    if type(first) is not np.ndarray or first.size < FEW or first.dtype != np.float32:
         return None
     own = load_machine_code()
     return own and own.in_place(text, inputs, outputs)

@@ -22,6 +22,7 @@ from ..core.operator import kernel
 from ..ops.conv import _conv_transpose, _conv_weight, _convolution
 from ..ops.unfold import Sizes
 from . import machine_code
+from . import numpy_depthwise as depthwise
 from . import numpy_one_place as one_place
 from . import numpy_rows as by_rows
 from . import numpy_winograd as winograd
@@ -359,17 +360,17 @@ def _taps_first(weight: np.ndarray, work: Work) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(weight[used], 3, 2))
 
 
-def _machine_code(groups: int, products: int) -> Any:
+def _machine_code(products: int) -> Any:
     """That module, for so many multiplications; None where it does not pay."""
-    return machine_code.load_machine_code() if groups == 1 and products >= MACHINE_CODE else None
+    return machine_code.load_machine_code() if products >= MACHINE_CODE else None
 
 
 def _by_machine_code(
-    transposed: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, size: Sizes, groups: int, *geometry: Sizes
+    transposed: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, size: Sizes, *geometry: Sizes
 ) -> np.ndarray | None:
     """The convolution or its transpose; None where there is no machine code for it, or it does not pay."""
     places = math.prod(x.shape[2:] if transposed else size)
-    machine = _machine_code(groups, weight.size * len(x) * places)
+    machine = _machine_code(weight.size * len(x) * places)
     if machine is None or 0 in size:
         return None
     made = np.empty((len(x), weight.shape[int(transposed)], *size), x.dtype)
@@ -396,7 +397,10 @@ def convolution_numpy(
     """Convolution."""
     if one_place.is_one_place(weight.shape[2:], input.shape[2:], size, stride, before, dilation):
         return one_place.convolution(input, _grouped(weight, groups), bias, size)
-    made = _by_machine_code(False, input, weight, bias, size, groups, stride, before, dilation)
+    if groups > 1:
+        made = depthwise.correlation(False, input, weight, bias, size, groups, stride, before, dilation)
+    else:
+        made = _by_machine_code(False, input, weight, bias, size, stride, before, dilation)
     if made is None:
         made = _correlate(False, input, _grouped(weight, groups), bias, size, groups, stride, before, dilation)
     return made
@@ -416,7 +420,10 @@ def conv_transpose_numpy(
     """Transposed convolution."""
     if one_place.is_one_place(weight.shape[2:], size, input.shape[2:], stride, before, dilation):
         return one_place.transposed(input, _grouped(weight, groups), bias, size)
-    made = _by_machine_code(True, input, weight, bias, size, groups, stride, before, dilation)
+    if groups > 1:
+        made = depthwise.correlation(True, input, weight, bias, size, groups, stride, before, dilation)
+    else:
+        made = _by_machine_code(True, input, weight, bias, size, stride, before, dilation)
     if made is None:
         made = _correlate(True, input, _grouped(weight, groups).swapaxes(1, 2), bias, size, groups, stride, before, dilation)
     return made
@@ -443,7 +450,13 @@ def conv_weight_numpy(
     dtype = np.dtype(np.float32) if input.dtype == np.float16 else input.dtype
     if one_place.is_one_place(kernel, input.shape[2:], size, stride, before, dilation):
         return one_place.gradient_of_weight(input, other, kernel, groups, dtype)
-    machine = _machine_code(groups, math.prod(shape) * batch * math.prod(size))
+    machine = None
+    if groups > 1:
+        gradient = depthwise.gradient_of_weight(input, other, kernel, groups, stride, before, dilation)
+        if gradient is not None:
+            return gradient
+    else:
+        machine = _machine_code(math.prod(shape) * batch * math.prod(size))
     if machine is not None:
         gradient = np.empty(shape, input.dtype)
         if machine.gradient_of_weight(input, other, gradient, stride, before, dilation):

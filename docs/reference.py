@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "optim": ("Optimizers", ["tinygrad_ja.optim", "tinygrad_ja.optim.swa_utils"]),
     "lr_scheduler": ("Schedules of the learning rate", ["tinygrad_ja.optim.lr_scheduler"]),
     "autograd": ("Derivatives", ["tinygrad_ja.autograd", "tinygrad_ja.func"]),
-    "amp": ("Mixed precision and GPUs", ["tinygrad_ja.amp", "tinygrad_ja.cuda"]),
+    "amp": ("Mixed precision and GPUs", ["tinygrad_ja.amp", "tinygrad_ja.cuda", "tinygrad_ja.backends"]),
     "textbook": ("The textbook's layers", ["tinygrad_ja.textbook", "tinygrad_ja.textbook.composite"]),
     "data": ("Data sets and loaders", ["tinygrad_ja.data", "tinygrad_ja.data.datasets", "tinygrad_ja.data.formats"]),
     "preprocessing": (

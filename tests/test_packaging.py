@@ -32,6 +32,7 @@ LEVELS = {
     "config": 4,
     "amp": 4,
     "cuda": 4,
+    "backends": 6,
     "func": 7,
     "autograd": 4,
     "ops": 4,
@@ -187,6 +188,7 @@ def test_the_package_imports_only_what_it_may(path: Path) -> None:
         "tensorboardX",
         "llvmlite",
         "cuda",
+        "cudnn",
     }
     outside = {name.partition(".")[0] for name in imports(path)} - allowed
     assert outside <= optional

@@ -73,7 +73,7 @@ from .ops.special import *
 from .ops.statistics import *
 from .ops.strided import *
 
-from . import autograd, cuda, func, io, kernels, linalg, nn, optim  # isort: skip
+from . import autograd, backends, cuda, func, io, kernels, linalg, nn, optim  # isort: skip
 from .config import show_config
 from .io import load, save
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import amp as amp
 from . import autograd as autograd
+from . import backends as backends
 from . import cuda as cuda
 from . import data as data
 from . import errors as errors

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import os
 import pstats
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 TITLE = {
@@ -66,6 +68,7 @@ def main(argv: list[str] | None = None) -> float:
 
 def _recording(options: argparse.Namespace) -> float:
     """The same of a recording, beside an eager step. cProfile makes small functions of Python look dearer than they are: shares are rough."""
+    import tinygrad_ja as tg
     from tinygrad_ja.table import aligned
 
     from .suite import ours
@@ -97,8 +100,10 @@ def _recording(options: argparse.Namespace) -> float:
         record()
     profile.disable()
     spent: Counter[str] = Counter()
+    root = str(Path(tg.__file__).parents[1]) + os.sep
     for (file, _, name), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        spent[f"tinygrad_ja{file.rpartition('tinygrad_ja')[2]}" if "tinygrad_ja" in file else _outside(file, name)] += own
+        ours_own = file.startswith(f"{root}tinygrad_ja{os.sep}")
+        spent[file.removeprefix(root) if ours_own else _outside(file, name)] += own
     whole = sum(spent.values())
     rows = [[name, f"{own / whole:.1%}"] for name, own in spent.most_common(options.rows)]
     print("\n".join(aligned([["file", "share"], *rows])))

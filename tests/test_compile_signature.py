@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.compiler.signature import describe, recognizer
+from tinygrad_ja.core.nested import mapped
 
 X, Y = tg.ones(2, 3), tg.ones(4, dtype=tg.float64)
 W = tg.ones(2, 3, requires_grad=True)
@@ -20,9 +23,27 @@ def known(args: tuple[Any, ...], others: tuple[Any, ...], **kwargs: Any) -> Any:
     return recognizer(args, {}, describe(args, {}))(others, kwargs)
 
 
-@pytest.mark.parametrize("args", [(X,), (X, Y), (X, 2, 0.5, "mean", True, None), ()])
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+
+OBJECT = object()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (X,),
+        (X, Y),
+        (X, 2, 0.5, "mean", True, None, 0, False),
+        (),
+        (OBJECT, X),
+        ((X, [Y, 3]), Pair(X, Pair((), 1))),
+    ],
+)
 def test_a_call_like_the_first_is_described_at_once(args: tuple[Any, ...]) -> None:
-    others = tuple([tg.zeros_like(a) if isinstance(a, tg.Tensor) else a for a in args])
+    others = mapped(args, lambda a: isinstance(a, tg.Tensor), tg.zeros_like)
     made, expected = known(args, others), describe(others, {})
     assert made == expected and [a is b for a, b in zip(made.arrays, expected.arrays, strict=True)] == [True] * len(made.arrays)
 
@@ -41,6 +62,14 @@ def test_a_call_like_the_first_is_described_at_once(args: tuple[Any, ...]) -> No
         ((X, 1), (X, True)),
         ((X, "a"), (X, "b")),
         ((X, 2), (2, X)),
+        ((X, 0), (X, False)),
+        ((X, 0), (X, 0.0)),
+        ((OBJECT,), (object(),)),
+        (((X, Y),), ([X, Y],)),
+        (((X, Y),), (Pair(X, Y),)),
+        (((X, Y),), ((X, Y, X),)),
+        (((X, Y),), ((X, X),)),
+        (((X, (Y,)),), ((X, Y),)),
     ],
 )
 def test_another_call_is_not(args: tuple[Any, ...], others: tuple[Any, ...]) -> None:
@@ -59,9 +88,9 @@ def test_neither_is_one_in_another_mode_or_with_names() -> None:
         assert recognize((X,), {}) is None
 
 
-@pytest.mark.parametrize("value", [W, W * 2, [X], {"x": X}, np.ones(2), 0.0, math.nan, 0, False])
+@pytest.mark.parametrize("value", [W, W * 2, [X, W], {"x": X}, np.ones(2), 0.0, -0.0, math.nan, (1, 0.0), 1j])
 def test_what_is_not_plain_is_described_at_length(value: Any) -> None:
-    """Leaves, histories, containers; and numbers of which some are equal to others, or not to themselves."""
+    """Leaves, histories, dicts; and numbers of which some are equal to others, or not to themselves."""
     assert known((value,), (value,)) is None
 
 
@@ -77,3 +106,18 @@ def test_each_program_knows_its_calls() -> None:
                 for _ in range(3):
                     assert double(x, times).tolist() == [2.0 * times] * shape[0]
     assert double.recordings == 8
+
+
+def test_arrays_of_a_call_are_let_go() -> None:
+    @tg.compile
+    def total(pair: Any) -> tg.Tensor:
+        return pair[0].sum() + pair[1].sum()
+
+    for _ in range(4):
+        pair = (tg.ones(3), tg.ones(3))
+        kept = [weakref.ref(x.array) for x in pair]
+        total(pair)
+    assert total.replays >= 2
+    del pair
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None]

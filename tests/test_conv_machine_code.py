@@ -62,7 +62,7 @@ def check(cases: list[Any]) -> None:
         expected = operator.operator.forward(np, *wide)
         made = operator(*args)
         assert made.dtype == args[0].dtype and made.shape == expected.shape
-        np.testing.assert_allclose(made, expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
+        np.testing.assert_allclose(made, expected, atol=1e-5 * max(1.0, np.abs(expected).max(initial=0)))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -271,16 +271,18 @@ def test_gradients_of_every_order() -> None:
 
 @pytest.fixture
 def depthwise(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Small ones go the way of large ones, from the first call; whether there was machine code, part by part."""
+    """Small ones go the way of large ones, a few images at a time, from the first call; whether there was machine code, part by part."""
     found: list[bool] = []
-    run = numpy_depthwise.run_in_place
+    ask = numpy_depthwise.in_place
 
-    def watched(*args: Any) -> bool:
-        found.append(run(*args))
-        return found[-1]
+    def watched(*args: Any) -> Any:
+        run = ask(*args)
+        found.append(run is not None)
+        return run
 
     monkeypatch.setattr(numpy_depthwise, "WORTH", 0)
-    monkeypatch.setattr(numpy_depthwise, "run_in_place", watched)
+    monkeypatch.setattr(numpy_depthwise, "ROOM", 500)
+    monkeypatch.setattr(numpy_depthwise, "in_place", watched)
     monkeypatch.setattr(machine_code, "FEW", 0)
     monkeypatch.setattr(at_once, "SEEN", 0)
     return found
@@ -299,7 +301,8 @@ def test_depthwise_values_for_random_geometry(seed: int, depthwise: list[bool]) 
         max(1, (n - 1) * s + (k - 1) * d + 1 - 2 * p + int(rng.integers(0, s)))
         for n, s, k, d, p in zip(size, geometry[0], kernel, geometry[2], geometry[1])
     )
-    x, g = normal(3, channels, *shape), normal(3, channels, *size, seed=1)
+    batch = int(rng.integers(1, 9))
+    x, g = normal(batch, channels, *shape), normal(batch, channels, *size, seed=1)
     w, b, c = normal(channels, 1, *kernel, seed=2), normal(channels, seed=3), normal(channels, seed=4)
     check(three(x, w, g, b if seed % 2 else None, c if seed % 4 else None, geometry, channels))
     assert depthwise and all(depthwise)
@@ -334,3 +337,34 @@ def test_what_is_not_depthwise_goes_the_usual_way(depthwise: list[bool], monkeyp
     monkeypatch.setattr(machine_code, "FEW", 10**9)
     check(three(x, w, g, None, None, geometry, 3))
     assert depthwise == [False] * 3
+
+
+def test_parts_of_a_strided_transpose_are_made_ready_together(depthwise: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_once, "SEEN", 2)
+    monkeypatch.setattr(at_once, "_ways", {})
+    monkeypatch.setattr(at_once, "_seen", {})
+    w, g = normal(3, 1, 3, 3), normal(2, 3, 4, 5, seed=1)
+    for _ in range(3):
+        del depthwise[:]
+        check([(conv._conv_transpose, (g, w, None, (8, 10), (2, 2), (1, 1), (1, 1), 3))])
+    assert depthwise == [True] * 4
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_empty_batches_in_groups(groups: int, dtype: Any, depthwise: list[bool]) -> None:
+    x, w, g = np.zeros((0, 4, 5, 5), dtype), np.ones((4, 4 // groups, 3, 3), dtype), np.zeros((0, 4, 5, 5), dtype)
+    check(three(x, w, g, None, None, ((1, 1), (1, 1), (1, 1)), groups))
+    assert not depthwise
+
+
+def test_without_room_for_stand_ins_it_is_numpys(depthwise: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(array: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(at_once, "_like", fails)
+    monkeypatch.setattr(at_once, "_ways", {})
+    x, w, g = normal(2, 3, 5, 5), normal(3, 1, 3, 3, seed=1), normal(2, 3, 5, 5, seed=2)
+    for _ in range(2):
+        check(three(x, w, g, None, None, ((1, 1), (1, 1), (1, 1)), 3))
+    assert depthwise == [False] * 6 and set(at_once._ways.values()) == {None}

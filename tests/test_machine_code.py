@@ -159,6 +159,24 @@ def test_edges_of_element_wise_operators(function: Any, dtype: Any, monkeypatch:
         np.testing.assert_allclose(made, function(x).numpy(), rtol=4 * np.finfo(dtype).eps, atol=0)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0, 1.5, -0.5])
+def test_gradients_of_leaky_relu_are_those_of_numpy_to_the_last_bit(slope: float) -> None:
+    x, g = tg.tensor([2.0, -2.0, 0.0, 3.0], requires_grad=True), [math.inf, 2.0, -1.0, 1 / 3]
+    for _ in range(4):
+        x.grad = None
+        F.leaky_relu(x, slope).backward(tg.tensor(g))
+        np.testing.assert_array_equal(x.grad.numpy(), np.array([math.inf, 2 * slope, -slope, 1 / 3], np.float32))
+
+
+def test_kinds_that_come_once_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_once, "KEPT", 4)
+    monkeypatch.setattr(at_once, "SEEN", 2)
+    for width in range(1, 100):
+        a = normal(2, width)
+        assert at_once.in_place(_both_changed, [a, a.copy()], [a, a.copy(), a.copy()]) is None
+    assert len(at_once._seen) <= 8 * 4 + 1
+
+
 def test_gelu_of_large_numbers_in_double_precision() -> None:
     """The distribution function is exactly 0 or 1 there: what is left over would be multiplied by the number."""
     x = tg.tensor([-1e30, 1e30], dtype=tg.float64)

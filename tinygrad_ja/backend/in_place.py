@@ -20,16 +20,14 @@ def in_place(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[
 def repeated(text: Callable[..., Any], *, rows: int) -> Callable[[Sequence[Any], Sequence[Any]], bool]:
     """``run_in_place(text, inputs, outputs)`` again and again on arrays that are laid out alike, which is seen to once: those that end in
     ``rows``. Others, of which there may be many kinds, are left to the caller."""
-    run: Run | None = None
-    asked = False
+    runs: list[Run | None] = []
 
     def change(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
-        nonlocal run, asked
         if outputs[-1].shape[-1] != rows:
             return False
-        if not asked:
-            run, asked = in_place(text, inputs, outputs), True
-        return run is not None and run([*inputs, *outputs])
+        if not runs:
+            runs.append(in_place(text, inputs, outputs))
+        return runs[0] is not None and runs[0]([*inputs, *outputs])
 
     return change
 

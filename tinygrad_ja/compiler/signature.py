@@ -35,38 +35,49 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 
 
 def recognizer(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Callable[..., Call | None]:
-    """A function that gives what ``describe`` gives where arguments are like these, in a third of the time; None for others. For calls with
-    Tensors that want no gradient and plain values."""
-    if kwargs or call.leaves or call.histories or call.constants:
-        return _unknown
-    names = [f"a{i}" for i in range(len(args))]
+    """A function that gives what ``describe`` gives where arguments are like these, in a third of the time; None for others. For calls of
+    Tensors that want no gradient, plain values and other objects, also in tuples and lists, without keywords."""
     space = {"Tensor": Tensor, "Call": Call, "place": _place, "modes": _modes, "key": call.key, "known": call.key[-1]}
-    arrays = []
-    lines = [
-        "def recognize(args, kwargs):",
-        f"    if kwargs or len(args) != {len(args)}: return None",
-        f"    [{', '.join(names)}] = args",
-    ]
-    for name, value, part in zip(names, args, call.key):
-        if type(value) is Tensor:
-            x = f"x{name}"
-            space[f"s{x}"], space[f"d{x}"], space[f"k{x}"], space[f"p{x}"] = part
-            lines += [
-                f"    if type({name}) is not Tensor or {name}.node is not None: return None",
-                f"    {x} = {name}.array",
-                f"    if type({x}) is not k{x} or {x}.shape != s{x} or {x}.dtype is not d{x}: return None",
-            ]
-            if part[-1] is not None:
-                lines.append(f"    if place({x}) != p{x}: return None")
-            arrays.append(x)
-        elif type(value) in _PLAIN and value == value and value != 0:
-            space[f"t{name}"], space[f"v{name}"] = type(value), value
-            lines.append(f"    if type({name}) is not t{name} or {name} != v{name}: return None")
-        else:
-            return _unknown
-    lines += ["    if modes() != known: return None", f"    return Call(key, [{', '.join(arrays)}], [], [], [])"]
-    exec("\n".join(lines), space)
+    lines: list[str] = []
+    arrays: list[str] = []
+    if kwargs or call.leaves or call.histories or call.constants or not _tests(args, "a", space, lines, arrays):
+        return _unknown
+    lines += ["if modes() != known: return None", f"return Call(key, [{', '.join(arrays)}], [], [], [])"]
+    exec("\n    ".join(["def recognize(a, kwargs):", "if kwargs: return None", *lines]), space)
     return space["recognize"]
+
+
+def _tests(value: Any, name: str, space: dict[str, Any], lines: list[str], arrays: list[str]) -> bool:
+    """Add statements that return None unless what has this name is like ``value``; False if no statement can say so."""
+    kind = space[f"kind_{name}"] = type(value)
+    differs = f"if type({name}) is not kind_{name}"
+    if kind is Tensor:
+        x = f"x{name}"
+        arrays.append(x)
+        made = value.array
+        space[f"kind_{x}"], space[f"shape_{x}"], space[f"dtype_{x}"] = type(made), made.shape, made.dtype
+        lines += [
+            f"{differs} or {name}.node is not None: return None",
+            f"{x} = {name}.array",
+            f"if type({x}) is not kind_{x} or {x}.shape != shape_{x} or {x}.dtype is not dtype_{x}: return None",
+        ]
+        space[f"place_{x}"] = _place(made)
+        if space[f"place_{x}"] is not None:
+            lines.append(f"if place({x}) != place_{x}: return None")
+        return True
+    if kind in _PLAIN:
+        space[f"value_{name}"] = value
+        lines.append(f"{differs} or {name} != value_{name}: return None")
+        return kind is not complex and not (kind is float and (value == 0.0 or value != value))
+    if isinstance(value, (tuple, list)):
+        parts = [f"{name}_{i}" for i in range(len(value))]
+        lines += [f"{differs} or len({name}) != {len(value)}: return None", f"[{', '.join(parts)}] = {name}"]
+        return all([_tests(part, n, space, lines, arrays) for part, n in zip(value, parts)])
+    if isinstance(value, dict) or kind in BY_TYPE:
+        return False
+    space[f"value_{name}"] = value  # as long as the key, which holds it too
+    lines.append(f"if {name} is not value_{name}: return None")
+    return True
 
 
 def _unknown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:

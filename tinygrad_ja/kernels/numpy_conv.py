@@ -360,21 +360,33 @@ def _taps_first(weight: np.ndarray, work: Work) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(weight[used], 3, 2))
 
 
-def _machine_code(products: int) -> Any:
-    """That module, for so many multiplications; None where it does not pay."""
-    return machine_code.load_machine_code() if products >= MACHINE_CODE else None
-
-
 def _by_machine_code(
-    transposed: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, size: Sizes, *geometry: Sizes
+    transposed: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, size: Sizes, groups: int, *geometry: Sizes
 ) -> np.ndarray | None:
     """The convolution or its transpose; None where there is no machine code for it, or it does not pay."""
+    if 0 in size or not x.size:
+        return None
+    if groups > 1:
+        one = groups == x.shape[1] == len(weight) and weight.shape[1] == 1
+        return depthwise.correlation(transposed, x, weight, bias, size, *geometry) if one else None
     places = math.prod(x.shape[2:] if transposed else size)
-    machine = _machine_code(weight.size * len(x) * places)
-    if machine is None or 0 in size:
+    machine = machine_code.load_machine_code() if weight.size * len(x) * places >= MACHINE_CODE else None
+    if machine is None:
         return None
     made = np.empty((len(x), weight.shape[int(transposed)], *size), x.dtype)
     return made if machine.convolution(transposed, x, weight, bias, made, *geometry) else None
+
+
+def _weight_by_machine_code(x: np.ndarray, g: np.ndarray, shape: Sizes, groups: int, *geometry: Sizes) -> np.ndarray | None:
+    """The gradient of the weight, of that shape; None where there is no machine code for it, or it does not pay."""
+    if groups > 1:
+        one = groups == x.shape[1] == g.shape[1]
+        return depthwise.gradient_of_weight(x, g, shape[2:], *geometry) if one else None
+    machine = machine_code.load_machine_code() if math.prod(shape) * g[:, 0].size >= MACHINE_CODE else None
+    if machine is None:
+        return None
+    made = np.empty(shape, x.dtype)
+    return made if machine.gradient_of_weight(x, g, made, *geometry) else None
 
 
 def _grouped(weight: np.ndarray, groups: int) -> np.ndarray:
@@ -397,10 +409,7 @@ def convolution_numpy(
     """Convolution."""
     if one_place.is_one_place(weight.shape[2:], input.shape[2:], size, stride, before, dilation):
         return one_place.convolution(input, _grouped(weight, groups), bias, size)
-    if groups > 1:
-        made = depthwise.correlation(False, input, weight, bias, size, groups, stride, before, dilation)
-    else:
-        made = _by_machine_code(False, input, weight, bias, size, stride, before, dilation)
+    made = _by_machine_code(False, input, weight, bias, size, groups, stride, before, dilation)
     if made is None:
         made = _correlate(False, input, _grouped(weight, groups), bias, size, groups, stride, before, dilation)
     return made
@@ -420,10 +429,7 @@ def conv_transpose_numpy(
     """Transposed convolution."""
     if one_place.is_one_place(weight.shape[2:], size, input.shape[2:], stride, before, dilation):
         return one_place.transposed(input, _grouped(weight, groups), bias, size)
-    if groups > 1:
-        made = depthwise.correlation(True, input, weight, bias, size, groups, stride, before, dilation)
-    else:
-        made = _by_machine_code(True, input, weight, bias, size, stride, before, dilation)
+    made = _by_machine_code(True, input, weight, bias, size, groups, stride, before, dilation)
     if made is None:
         made = _correlate(True, input, _grouped(weight, groups).swapaxes(1, 2), bias, size, groups, stride, before, dilation)
     return made
@@ -450,17 +456,9 @@ def conv_weight_numpy(
     dtype = np.dtype(np.float32) if input.dtype == np.float16 else input.dtype
     if one_place.is_one_place(kernel, input.shape[2:], size, stride, before, dilation):
         return one_place.gradient_of_weight(input, other, kernel, groups, dtype)
-    machine = None
-    if groups > 1:
-        gradient = depthwise.gradient_of_weight(input, other, kernel, groups, stride, before, dilation)
-        if gradient is not None:
-            return gradient
-    else:
-        machine = _machine_code(math.prod(shape) * batch * math.prod(size))
-    if machine is not None:
-        gradient = np.empty(shape, input.dtype)
-        if machine.gradient_of_weight(input, other, gradient, stride, before, dilation):
-            return gradient
+    made = _weight_by_machine_code(input, other, shape, groups, stride, before, dilation)
+    if made is not None:
+        return made
     if _pointwise(kernel, size, input.shape[2:], stride, before, dilation):
         return _mixed_channels(input, other, groups, dtype).reshape(shape).astype(input.dtype, copy=False)
     row = _row(size, (1,) * len(size))

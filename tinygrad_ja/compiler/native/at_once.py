@@ -10,6 +10,7 @@ derivative, as a program of one step: element-wise parts and reductions over row
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -292,13 +293,20 @@ def _run(
         made = program.run(arrays)
         return usual() if made is None else made
     made = usual()
-    times = _seen[key] = _seen.get(key, 0) + 1
+    if _is_due(key):
+        _ways[key] = _program(mark, arguments(), template(made))
+    return made
+
+
+def _is_due(key: Any) -> bool:
+    """Count a call of a kind that is not known yet; whether it is time to make it ready."""
+    _seen[key] = times = _seen.get(key, 0) + 1
     if times > SEEN and _is_room():
         _seen.pop(key, None)
-        _ways[key] = _program(mark, arguments(), template(made))
-    elif len(_seen) > 8 * KEPT:
+        return True
+    if len(_seen) > 8 * KEPT:
         _seen.clear()
-    return made
+    return False
 
 
 def _program(mark: Any, arguments: dict[str, Any], made: Any) -> _Program | None:
@@ -387,15 +395,15 @@ def in_place(
     first = [places.index(place) for place in places]
     key = (text, tuple(first), *map(_layout, given))
     if key not in _ways:
-        times = _seen[key] = _seen.get(key, 0) + 1
-        if times <= SEEN or not _is_room():
+        if not _is_due(key):
             return None
-        _seen.pop(key, None)
-        made = [_like(array) for array in given]
-        made = [made[k] for k in first]
-        step = Step(_Text(text), {"arrays": tuple(made[: len(inputs)])}, None)  # type: ignore[arg-type]
-        step.result = tuple([Value("y", array) for array in outputs])
-        _ways[key] = _way_of(step, made, made[len(inputs) :])
+        _ways[key] = None
+        with contextlib.suppress(MemoryError):  # an array of its own for each, though nothing is written there
+            made = [_like(array) for array in given]
+            made = [made[k] for k in first]
+            step = Step(_Text(text), {"arrays": tuple(made[: len(inputs)])}, None)  # type: ignore[arg-type]
+            step.result = tuple([Value("y", array) for array in outputs])
+            _ways[key] = _way_of(step, made, made[len(inputs) :])
     way = _ways[key]
     if way is None:
         return None

@@ -10,7 +10,10 @@ same time and share U, which makes better vectors (Dai, Olah and Le 2015). "Both
 
 A document that was not there in the training is inferred: everything that was learned stays fixed, and only a new row d is trained until it
 foretells the words of the new document. Here the vectors of all documents, those of the classifier's training set too, are inferred in this
-way, so that the classifier meets the same kind of vectors in the test.
+way, so that the classifier meets the same kind of vectors in the test. For PV-DBOW no noise needs to be drawn for that: with a(w) the share
+of w among the words of the document, p(w) the probability that w is drawn as noise and k drawn words for each right one,
+
+    loss(d) = Σ_w -a(w) log σ(u_w · d) - k p(w) log σ(-u_w · d)        gradient = Σ_w ((a(w) + k p(w)) σ(u_w · d) - a(w)) u_w
 
 (Le and Mikolov, Distributed representations of sentences and documents, 2014; Dai, Olah and Le, Document embedding with paragraph vectors,
 2015.)
@@ -49,6 +52,7 @@ OPTIONS = [
     Option("sample", 1e-3, ("threshold t that thins out frequent words", "頻出語を間引くしきい値 t"), least=1e-12),
     Option("lr", 0.1, ("learning rate of Adagrad", "Adagrad の学習率"), least=1e-12),
     Option("batch_size", 1024, ("examples a step", "1 回の例の数")),
+    Option("steps", 5, ("steps of the inference of PV-DBOW", "PV-DBOW の推論のステップ数"), later=True),
     Option("sentences", 8544, ("sentences of the training set at most", "訓練に使う文の数 (最大)"), quick=1500),
 ]  # fmt: skip
 SPLITS = ("train", "dev", "test")
@@ -93,11 +97,8 @@ def made_up() -> dict[str, Reviews]:
 
 
 class DBOW(nn.Module):
-    """The loss of documents (N,) that predict words (N,). In the training centres (N,) of windows predict them too, as in skip-gram, so that
-    the rows u know more of the words than a few short documents say."""
-
-    rate = 0.02
-    """Learning rate of inference, for each example."""
+    """The loss of documents (N,) that predict words (N,). Centres (N,) of windows predict them too, as in skip-gram, so that the rows u know
+    more of the words than a few short documents say."""
 
     def __init__(self, documents: int, counts: Sequence[int], size: int, negative: int = 5) -> None:
         super().__init__()
@@ -105,25 +106,41 @@ class DBOW(nn.Module):
         self.words = word_table(len(counts), size)
         self.output = output_layer("negative", size, counts, negative)
 
-    def forward(self, document: tg.Tensor, word: tg.Tensor, centre: tg.Tensor | None = None) -> tg.Tensor:
-        loss = self.output(self.documents(document), word)
-        return loss if centre is None else loss + self.output(self.words(centre), word)
+    def forward(self, document: tg.Tensor, word: tg.Tensor, centre: tg.Tensor) -> tg.Tensor:
+        return self.output(self.documents(document), word) + self.output(self.words(centre), word)
 
-    def examples(self, texts: list[tg.Tensor], window: int, inference: bool = False) -> tuple[tg.Tensor, ...]:
-        """Each word with its document; in the training as often as it is in a window, with the centre of that."""
+    def examples(self, texts: list[tg.Tensor], window: int) -> tuple[tg.Tensor, ...]:
+        """Each word with its document, as often as it is in a window, with the centre of that."""
         words, document = tg.cat(texts), _document_of(texts)
-        if inference:
-            return document, words
         places = np.split(np.arange(len(words)), np.cumsum([len(text) for text in texts])[:-1])
         centres, contexts = skipgram_pairs(places, window, dynamic=True)
         return document[centres], words[contexts], words[centres]
+
+    def infer(self, run: Experiment, corpus: Corpus) -> np.ndarray:
+        """Vectors (documents, D) of the texts of ``corpus``: ``--steps`` steps of length 1 down the gradient of the loss, from zero.
+
+        Only few: at its minimum the loss has a short text by heart.
+        """
+        u, negative = self.output.weight.detach(), self.output.num_negatives
+        noise = tg.tensor(np.array(corpus.vocabulary.counts) ** 0.75, dtype=u.dtype, device=u.device)
+        noise = negative * noise / noise.sum()
+        vectors = []
+        for first in range(0, len(corpus.streams), 512):
+            texts = corpus.streams[first : first + 512]
+            share = np.stack([np.bincount(text, minlength=len(u)) / max(1, len(text)) for text in texts])
+            a = tg.tensor(share, dtype=u.dtype, device=u.device)
+            d = tg.zeros(len(texts), u.shape[1], dtype=u.dtype, device=u.device)
+            for _ in range(run.options.steps):
+                d = d - ((a + noise) * (d @ u.T).sigmoid() - a) @ u
+            vectors.append(d.cpu().numpy())
+        return np.concatenate(vectors)
 
 
 class DM(nn.Module):
     """The loss of documents (N,) and contexts (N, 2m) that predict centres (N,). The word V is the padding."""
 
     rate = 0.1
-    """More than that of PV-DBOW: in the mean of ``forward`` a document has the weight 1 / (1 + n) only."""
+    """Learning rate of inference, for each example."""
 
     def __init__(self, documents: int, counts: Sequence[int], size: int, negative: int = 5) -> None:
         super().__init__()
@@ -138,10 +155,36 @@ class DM(nn.Module):
         h = (self.documents(document) + words) / (1 + there.sum(1, keepdim=True))
         return self.output(h, centre)
 
-    def examples(self, texts: list[tg.Tensor], window: int, inference: bool = False) -> tuple[tg.Tensor, ...]:
+    def examples(self, texts: list[tg.Tensor], window: int) -> tuple[tg.Tensor, ...]:
         """Each word with its document and its neighbours."""
         contexts, centres = cbow_windows(texts, window, pad=self.pad, dynamic=True)
         return _document_of(texts), contexts, centres
+
+    def infer(self, run: Experiment, corpus: Corpus) -> np.ndarray:
+        """Vectors (documents, D) of the texts of ``corpus``: new rows, from zero, are trained; all else is fixed and stays as it is.
+
+        Small steps of plain SGD, with all words and as many passes as the training had: larger steps would learn a short text by heart.
+        """
+        options, old, fixed = run.options, self.documents, [p for p in self.parameters() if p.requires_grad]
+        passes = max(2, options.epochs)
+        for parameter in fixed:
+            parameter.requires_grad_(False)
+        table = tg.zeros(len(corpus.streams), options.size, device=options.device)
+        self.documents = nn.Embedding.from_pretrained(table, freeze=False)
+        make = lambda texts: self.examples(texts, options.window)  # noqa: E731
+        batches = Passes(corpus, 1.0, options.batch_size, make, each=1, device=options.device)
+        rate = self.rate * options.batch_size  # the loss is a mean over the batch
+        optimizer = tg.optim.SGD(self.documents.parameters(), lr=rate)
+        fall = tg.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / passes, total_iters=passes - 1)
+        step = run.compiled(Update(lambda batch: self(*batch), optimizer))
+        Trainer(self, step, batches, schedules=[fall], stopping=EarlyStopping("loss", patience=None), progress=False).run(
+            epochs=passes
+        )
+        vectors = self.documents.weight.detach().cpu().numpy()
+        self.documents = old
+        for parameter in fixed:
+            parameter.requires_grad_(True)
+        return vectors
 
 
 def _document_of(texts: list[tg.Tensor]) -> tg.Tensor:
@@ -162,34 +205,6 @@ def learn(run: Experiment, model: nn.Module, make: Any, corpus: Corpus, folder: 
     step = run.compiled(Update(lambda batch: model(*batch), optimizer))
     keeping = run.keeping | {"folder": options.out / folder}
     run.train(Trainer(model, step, passes, schedules=[fall], stopping=EarlyStopping("loss", patience=None), **keeping))
-
-
-def infer(run: Experiment, model: Any, corpus: Corpus) -> np.ndarray:
-    """Vectors (documents, D) of the texts of ``corpus``: new rows, from zero, are trained; all else is fixed and stays as it is.
-
-    Small steps of plain SGD, with all words and as many passes as the training had: larger steps would learn a short text by heart.
-    """
-    options, old, fixed = run.options, model.documents, [p for p in model.parameters() if p.requires_grad]
-    passes = max(2, options.epochs)
-    for parameter in fixed:
-        parameter.requires_grad_(False)
-    table = tg.zeros(len(corpus.streams), options.size, device=options.device)
-    model.documents = nn.Embedding.from_pretrained(table, freeze=False)
-    make = lambda texts: model.examples(texts, options.window, inference=True)  # noqa: E731
-    batches = Passes(corpus, 1.0, options.batch_size, make, each=1, device=options.device)
-    optimizer = tg.optim.SGD(
-        model.documents.parameters(), lr=model.rate * options.batch_size
-    )  # the loss is a mean over the batch
-    fall = tg.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / passes, total_iters=passes - 1)
-    step = run.compiled(Update(lambda batch: model(*batch), optimizer))
-    Trainer(model, step, batches, schedules=[fall], stopping=EarlyStopping("loss", patience=None), progress=False).run(
-        epochs=passes
-    )
-    vectors = model.documents.weight.detach().cpu().numpy()
-    model.documents = old
-    for parameter in fixed:
-        parameter.requires_grad_(True)
-    return vectors
 
 
 # ---- what the vectors are good for -----------------------------------------------------------------
@@ -258,7 +273,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         model: Any = MODELS[kind](len(whole.streams), counts, options.size, options.negative).to(options.device)
         examples = lambda given, model=model: model.examples(given, options.window)  # noqa: E731
         learn(run, model, examples, whole, kind, each=options.window + 1 if kind == "dbow" else 1)
-        features[kind] = {split: infer(run, model, whole._replace(streams=texts[split])) for split in SPLITS}
+        features[kind] = {split: model.infer(run, whole._replace(streams=texts[split])) for split in SPLITS}
     if options.model == "both":
         features["both"] = {split: np.concatenate([features["dm"][split], features["dbow"][split]], 1) for split in SPLITS}
 

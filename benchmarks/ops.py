@@ -1,8 +1,8 @@
 """``python -m benchmarks ops``: layers and operators at the sizes of real models, next to PyTorch eager, time and peak memory.
 
 Forward + backward, each row in turn with PyTorch (when it is installed); the ratio is ours / PyTorch, below 1 is faster. Peak memory is what
-one step needs beyond a process in which the same step has run at a small size; each side has its own process. Writes JSON and a Markdown
-table.
+one step needs beyond a process in which the same step has run at a small size, and another operator at a size at which ours are machine code,
+so that the compiler is loaded; each side has its own process. Writes JSON and a Markdown table.
 """
 
 from __future__ import annotations
@@ -163,9 +163,10 @@ def _print_peak(side: str, row: str, threads: int) -> None:
     """Print the MB that two steps of a row need beyond what the process had before (Linux). Runs in a process of its own."""
     case = CASES[row]
     library = Library(PEERS[side], threads, "cpu")
-    small = case.build(library, 2)
-    small()
-    small()
+    small, other = case.build(library, 2), _unary(lambda side, x: side.functional.silu(x), 300)(library, 300)
+    for _ in range(4):
+        small()
+        other()
     before = _status("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")  # the peak starts anew

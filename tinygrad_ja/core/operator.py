@@ -264,13 +264,13 @@ class Operator:
     @functools.cached_property
     def backward(self) -> Callable[..., Any]:
         """``backward(saved, parents, g)``: gradients of the inputs from raw arrays."""
-        if self.kind == "fused" and self.derivatives[0] is None:
-            usual: Any = self.backward_by_reference
-        else:
+        usual: Any = self.backward_by_reference
+        if self.kind != "fused" or self.derivatives[0] is not None:
             usual = build_backward(self, self.derivatives, self.joint)
         if self.derivatives != self.own_derivatives or (self.kind != "fused" and not self.backward_kernels):
             return usual
-        return _BackwardByType(self, usual)
+        kinds = _BackwardByType(self, usual)  # which is slower to call than a function
+        return kinds if self.several else lambda saved, parents, g: kinds[type(g)](saved, parents, g)
 
     @property
     def differentiate(self) -> Callable[..., Any]:

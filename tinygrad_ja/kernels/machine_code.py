@@ -38,7 +38,11 @@ def with_machine_code(*functions: Any, forward: bool = True) -> None:
 
 def _forward(operator: Any) -> None:
     usual = operator.kernels[np.ndarray]
-    operator.kernels[np.ndarray] = functools.partial(run, operator, usual)
+
+    def of_one(input: np.ndarray) -> Any:  # the sooner it is seen that an array is small, the better
+        return usual(input) if input.size < LARGE else run(operator, usual, input)
+
+    operator.kernels[np.ndarray] = of_one if len(operator.parameters) == 1 else functools.partial(run, operator, usual)
 
 
 def _find(text: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
@@ -63,7 +67,12 @@ def _backward(operator: Any) -> None:
             own = load_machine_code() if any([_large(x) for x in (g, *saved)]) else None
             return usual(saved, parents, g) if own is None else own.backward(operator, usual, saved, parents, g)
 
-        return backward
+        def backward_of_one(saved: tuple[Any, ...], parents: Sequence[Any], g: Any) -> Any:
+            if g.size < LARGE:
+                return usual(saved, parents, g)
+            return backward(saved, parents, g)
+
+        return backward_of_one if operator.kind == "elementwise" else backward
 
     operator.backward_kernels[np.ndarray] = made
 

@@ -60,7 +60,8 @@ def _conv(
     return y if engine.run(node, arrays[:2], arrays[2:], **geometry) else None
 
 
-def _by_fprop(
+def _by_conv(
+    node: Any,
     engine: Engine,
     input: Any,
     weight: Any,
@@ -71,26 +72,12 @@ def _by_fprop(
     dilation: Sizes,
     groups: int,
 ) -> Any:
-    places = (input.shape[2:], weight.shape[2:], size)
-    made = (input.shape[0], weight.shape[0], *size)
-    y = _conv(engine, fprop, input, weight, made, places, stride, before, dilation)
-    return None if y is None else _add_bias(y, bias)
-
-
-def _by_dgrad(
-    engine: Engine,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    size: Sizes,
-    stride: Sizes,
-    before: Sizes,
-    dilation: Sizes,
-    groups: int,
-) -> Any:
-    places = (size, weight.shape[2:], input.shape[2:])
-    made = (input.shape[0], groups * weight.shape[1], *size)
-    y = _conv(engine, dgrad, input, weight, made, places, stride, before, dilation)
+    """node: ``fprop``, or ``dgrad`` for the transposed convolution."""
+    inner, kernel = input.shape[2:], weight.shape[2:]
+    places, outputs = (
+        ((inner, kernel, size), weight.shape[0]) if node is fprop else ((size, kernel, inner), groups * weight.shape[1])
+    )
+    y = _conv(engine, node, input, weight, (input.shape[0], outputs, *size), places, stride, before, dilation)
     return None if y is None else _add_bias(y, bias)
 
 
@@ -228,8 +215,8 @@ def _by_sdpa_backward(
 # ---- registration --------------------------------------------------------------------------------
 
 FORWARD: list[tuple[Any, Callable[..., Any]]] = [
-    (_convolution, _by_fprop),
-    (_conv_transpose, _by_dgrad),
+    (_convolution, functools.partial(_by_conv, fprop)),
+    (_conv_transpose, functools.partial(_by_conv, dgrad)),
     (_conv_weight, _by_wgrad),
     (_batch_norm, _by_batchnorm),
     (_attention, _by_sdpa),

@@ -126,3 +126,15 @@ def test_systems_keep_what_was_measured_and_say_who_is_worse(tmp_path, monkeypat
     assert "time / PyTorch eager 0.50." in table and "python -m models row_rnn --cell lstm" in table
     with pytest.raises(ArgumentError, match="digits"):
         systems.main(["letters"])
+
+
+def test_times_of_different_machines_are_not_compared():
+    run = lambda seconds, hardware: {"train_seconds": seconds, "hardware": hardware, "accuracy": 0.9}  # noqa: E731
+    system = systems.System("row_rnn", (), (systems.Metric("accuracy"),))
+    sides = {
+        "compiled": {"0": run(1.0, "slow"), "1": run(6.0, "fast")},
+        "torch": {"0": run(9.0, "fast"), "1": run(4.0, "fast")},
+    }
+    assert "time / PyTorch eager 1.50." in systems._verdict(system, sides)
+    del sides["torch"]["1"]
+    assert "no times are compared" in systems._verdict(system, sides)

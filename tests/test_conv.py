@@ -89,7 +89,10 @@ def test_a_kernel_as_large_as_the_image_is_a_matrix(kernel, groups, dtype, monke
             conv._conv_weight(x, g, kernel, one, none, one, groups),
         )
 
+    asked, is_one_place = [], numpy_conv.one_place.is_one_place
+    monkeypatch.setattr(numpy_conv.one_place, "is_one_place", lambda *args: asked.append(is_one_place(*args)) or asked[-1])
     made = run()
+    assert asked == [True] * 3
     monkeypatch.setattr(numpy_conv.one_place, "is_one_place", lambda *args: False)
     for one_product, usual in zip(made, run(), strict=True):
         assert one_product.dtype == dtype and one_product.flags.c_contiguous

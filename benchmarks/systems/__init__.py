@@ -179,7 +179,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def _verdict(system: System, sides: Mapping[str, Any]) -> str:
     """Whether ours is no worse than the peer's by more than the spread (results: the compiled side's, or else the eager one's), in no more
-    time (the quicker side's)."""
+    time (the quicker side's; see ``_time_ratio``)."""
     ours, peers = [sides[s] for s in ("compiled", "eager") if sides.get(s)], sides.get("torch")
     if not ours or not peers:
         return "No verdict: one side is missing."
@@ -196,6 +196,14 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
                 continue
             verdict = "no worse" if worse <= spread else "worse"
             lines.append(f"{metric.name}: {verdict} than {system.against or 'PyTorch'}'s ({worse:+.3g}, spread {spread:.3g})")
-    quickest = min(statistics.mean([run["train_seconds"] for run in runs.values()]) for runs in ours)
-    ratio = quickest / statistics.mean([run["train_seconds"] for run in peers.values()])
-    return "; ".join([*lines, f"time / {system.against or 'PyTorch eager'} {ratio:.2f}"]) + "."
+    ratios = [ratio for ratio in [_time_ratio(runs, peers) for runs in ours] if ratio is not None]
+    if not ratios:
+        return "; ".join([*lines, "no seed ran on one machine on both sides, so no times are compared"]) + "."
+    return "; ".join([*lines, f"time / {system.against or 'PyTorch eager'} {min(ratios):.2f}"]) + "."
+
+
+def _time_ratio(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> float | None:
+    """By the seeds that both sides ran on machines of one kind; None where there is none."""
+    pairs = [(run, peers[seed]) for seed, run in ours.items() if seed in peers and run["hardware"] == peers[seed]["hardware"]]
+    mine, theirs = [sum([pair[side]["train_seconds"] for pair in pairs]) for side in (0, 1)]
+    return mine / theirs if pairs else None

@@ -124,9 +124,8 @@ def _erf_single(xp: Any, x: Any) -> Any:
 def _erf_double(xp: Any, x: Any) -> Any:
     inside = x.clip(-6.0, 6.0)
     made = (inside * _ratio(inside * inside, _ERF_TOP, _ERF_BOTTOM)).clip(-1.0, 1.0)
-    return xp.where(
-        xp.absolute(x) >= 6.0, xp.copysign(1.0, x), made
-    )  # exactly, however the compiler rounds: others may multiply by x
+    # exactly 1 beyond, however a compiler rounds: others may multiply by x
+    return xp.where(xp.absolute(x) >= 6.0, xp.copysign(1.0, x), made)
 
 
 def erfc(xp: Any, x: Any) -> Any:

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -239,12 +240,13 @@ class Emulated:
     def contiguous(self, array: Any) -> Any:
         return self._wrap(np.ascontiguousarray(self._unwrap(array)))
 
-    def slot(self, size: int) -> np.ndarray:
-        return np.zeros(size, np.uint64)
+    def sender(self, address: int, row: struct.Struct) -> Callable[..., None]:
+        def send(stream: int, *entries: Any) -> None:
+            made = row.pack(*entries)
+            self.sent.append(len(made))
+            ctypes.memmove(address, made, len(made))
 
-    def send(self, address: int, host: np.ndarray) -> None:
-        self.sent.append(host.nbytes)
-        ctypes.memmove(address, host.ctypes.data, host.nbytes)
+        return send
 
     def compile(self, texts: Sequence[str]) -> list[Callable[..., None]]:
         known = self._library or Library(texts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from tinygrad_ja.backend.devices import Device
 from tinygrad_ja.backend.philox import STORED, PhiloxStream, drawing_lines, philox_words, source, uniform_numbers
 from tinygrad_ja.compiler.cuda.executor import CudaExecutor
 from tinygrad_ja.compiler.cuda.kernel import Address, Launch, Reach
+from tinygrad_ja.compiler.cuda.lowering import _entry
+from tinygrad_ja.compiler.cuda.machine import SENT, sending_kernel
 from tinygrad_ja.compiler.cuda.safety import capture_safety, operator_safety
 from tinygrad_ja.compiler.cuda.schedule import module_source, staged
 from tinygrad_ja.compiler.lower import Call, Shape, Slot
@@ -123,6 +128,11 @@ def test_eager_draws_compile_for_a_gpu(method, arguments, dtypes):
         assert gpu_compiler()[0](source(lines, STORED[dtype.char])) == ""
 
 
+@pytest.mark.skipif(gpu_compiler()[0] is None, reason=gpu_compiler()[1])
+def test_the_kernels_that_send_the_table_compile_for_a_gpu():
+    assert [gpu_compiler()[0](module_source({sending_kernel(count): "send"})) for count in SENT] == ["", "", ""]
+
+
 def test_a_kernel_that_does_not_compile_is_seen():
     if gpu_compiler()[0] is None:
         pytest.skip(gpu_compiler()[1])
@@ -150,6 +160,26 @@ def test_the_second_run_captures_one_graph():
         assert machine.graphs == (run >= 1)
     assert executor.launches == 1 and len(executor.steps) > 2
     assert len(machine.sent) == 5 and machine.sent[0] == 8 * executor.table.size
+
+
+@needs_compiler
+@pytest.mark.parametrize("number", [1e39, -1e39, math.nan, 3, True, np.float64(0.5), np.float32(0.5)])
+def test_numbers_become_entries_as_numpy_converts_them(number):
+    case = small()
+    machine = Emulated()
+    executor = CudaExecutor(case.program, machine=machine)
+    with np.errstate(all="ignore"):
+        executor.run(case.arguments, [number])
+        expected = np.asarray(number).astype(case.program.numbers[0].dtype)
+    entry = ctypes.string_at(executor._owner["numbers"][1], 8)
+    assert np.frombuffer(entry, expected.dtype, 1).tobytes() == expected.tobytes() and len(machine.sent) == 1
+
+
+@pytest.mark.parametrize("code", "?bBhHiIlLqQefd")
+def test_every_dtype_has_an_entry_of_64_bits(code):
+    value = np.dtype(code).type(1)
+    made = struct.pack(f"={_entry(value.dtype)}", value.item())
+    assert len(made) == 8 and made[: value.itemsize] == value.tobytes()
 
 
 @needs_compiler

@@ -383,3 +383,46 @@ def test_a_list_that_is_replaced_at_every_call_warns() -> None:
             held["s"] = [1.0]
             assert step(tg.ones(1)).item() == 1
     assert step.recordings < 10
+
+
+# ---- code of the user that runs within a backward ------------------------------------------------
+
+SCALE = 2.0
+
+
+def _scaled(x: Any) -> Any:
+    return x * SCALE
+
+
+def _by_hook(y: Any) -> Any:
+    y.register_hook(_scaled)
+    return (y * y).sum()
+
+
+def _by_second_order(y: Any) -> Any:
+    (g,) = tg.grad((y * y * y).sum(), (y,), create_graph=True)
+    return _scaled(g).sum()
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [_by_hook, lambda y: tg.checkpoint(_scaled, y).square().sum(), _by_second_order],
+    ids=["hook", "checkpoint", "twice"],
+)
+def test_globals_of_hooks_and_of_checkpoints_are_watched(
+    loss_of: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        loss = loss_of(w * x)
+        loss.backward()
+        return loss.detach()
+
+    compiled = tg.compile(step)
+    for scale in (2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0, 5.0):
+        monkeypatch.setitem(globals(), "SCALE", scale)
+        expected = step(tg.ones(2)).tolist(), w.grad.tolist()
+        assert (compiled(tg.ones(2)).tolist(), w.grad.tolist()) == expected
+    assert compiled.replays > 0

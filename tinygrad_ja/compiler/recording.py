@@ -110,7 +110,9 @@ class Recording(Trace):
         self.steady = True
         self._started = next_number()
         self.derivation: Any = None
-        self.node: Any = None  # at which a backward is
+        self.node: Any = None
+        """Whose backward runs now; None in hooks, and while the forward of a checkpoint runs again."""
+        self._known_node: tuple[Any, Source] | None = None
         self._overwritten: list[Any] = []
         self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
         self.reached: dict[int, Leaf] = {}
@@ -234,6 +236,15 @@ class Recording(Trace):
 
     def _source(self, operator: Any) -> Source:
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
+        node = self.node
+        if node is not None:
+            known_node = self._known_node
+            if known_node is not None and known_node[0] is node:
+                return known_node[1]
+            if _is_own(node.operator):  # no code of the user runs in there
+                made = self._shared(f"{node.operator.name}.backward", "backward", self._line_of(node.number))
+                self._known_node = node, made
+                return made
         part, name = "forward", operator.name
         inside = True
         begun_by, frame = self.begun_by, sys._getframe(3)
@@ -247,8 +258,8 @@ class Recording(Trace):
                 break
             if role is not _OURS:
                 if role is _BACKWARD:
-                    node = self.node
-                    return self._shared(f"{node.operator.name}.backward", "backward", self._line_of(node.number))
+                    name, number = ("hook", 0) if node is None else (f"{node.operator.name}.backward", node.number)
+                    return self._shared(name, "backward", self._line_of(number))
                 part, name = "update", type(known.f_locals["optimizer"]).__name__
             known = known.f_back
         line = ""
@@ -423,6 +434,11 @@ def _role_of(code: types.CodeType) -> str:
     _known_codes.append(code)
     _roles[id(code)] = role
     return role
+
+
+def _is_own(operator: Any) -> bool:
+    """Whether an operator is of this package."""
+    return getattr(getattr(operator, "forward", None), "__module__", "").startswith("tinygrad_ja.")
 
 
 def plain_copy(array: Traced) -> Any:

@@ -396,6 +396,8 @@ def run_backward(
         operator = node.operator
 
         if node.hooks is not None:
+            if recording is not None:
+                recording.node = None
             if type(g) is list:
                 g = _fill(g, node.shape)
             elif node.hooks["tensor"] or node.hooks["retain"]:
@@ -431,6 +433,8 @@ def run_backward(
         if type(g) is list:
             g = _fill(g, node.shape)
 
+        if recording is not None:
+            recording.node = None if operator.expands else node
         if operator.expands:  # a checkpoint: run its forward again; the walk goes on through what that recorded
             for again, part in operator.expand(saved, g):
                 if wanted is not None:
@@ -439,8 +443,6 @@ def run_backward(
             if not retain_graph:
                 node.saved = None
             continue
-        if recording is not None:
-            recording.node = node
         add = operator.adders.get(type(g)) if operator.adders else None
         if add is not None and not create_graph and node.hooks is None:
             number = parents[0].number  # type: ignore[union-attr]
@@ -460,6 +462,8 @@ def run_backward(
         if anomaly:
             _check_anomaly(node, gradients, g, saved)
         if node.hooks is not None and node.hooks["operator"]:
+            if recording is not None:
+                recording.node = None
             gradients = _run_operator_hooks(node, parents, gradients, g)
         saved = None
 

@@ -253,9 +253,9 @@ class Trace:
         step = Step(operator, arguments, self._note(operator) if self._note else None)
         self.steps.append(step)
         if type(made) in BY_TYPE:
-            one = self._result(made, step)
-            step.result = one.entry
-            return one
+            self._made += 1
+            step.result = value = Value(f"v{self._made - 1}", made, step)
+            return Traced(made, self, value)
         traced, step.result = self._results(made, step)
         return traced
 

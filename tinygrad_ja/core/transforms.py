@@ -78,11 +78,15 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
 
 
 def _walk(roots: list[Any], retain: bool, create_graph: bool, targets: dict[int, Any] | None) -> list[Any]:
-    recording = enable_grad() if create_graph else None
-    if recording is None:
-        return run_backward(roots, retain_graph=retain, targets=targets, anomaly=modes.anomaly)
-    with recording:
-        return run_backward(roots, retain_graph=True, create_graph=True, targets=targets, anomaly=modes.anomaly)
+    trace, above = modes.recording, getattr(modes.recording, "node", None)
+    try:
+        if not create_graph:
+            return run_backward(roots, retain_graph=retain, targets=targets, anomaly=modes.anomaly)
+        with enable_grad():
+            return run_backward(roots, retain_graph=True, create_graph=True, targets=targets, anomaly=modes.anomaly)
+    finally:
+        if trace is not None:
+            trace.node = above  # of the walk around this one, if any
 
 
 def grad(

@@ -4,13 +4,15 @@
     results = executor.run(arguments, numbers)
 
 The first run launches the steps one by one, which compiles kernels and lets libraries load what they need; the second one captures them as
-a graph, and from then on a call is one small copy to the GPU (numbers, state of the generators, addresses of arguments and results) and one
-launch. Nothing waits for the GPU. What no graph can hold runs between graphs, in order; if capturing fails, everything runs step by step.
-``notes`` says why. The addresses of the state are part of the graph: when an array of it is replaced, everything is built anew.
+a graph, and from then on a call is two launches: a small kernel whose arguments are what differs from call to call (numbers, state of the
+generators, addresses of arguments and results), and the graph. Nothing waits for the GPU. What no graph can hold runs between graphs, in
+order; if capturing fails, everything runs step by step. ``notes`` says why. The addresses of the state are part of the graph: when an array
+of it is replaced, everything is built anew.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from ..planning import Layout, plan_buffers
 from ..program import Array, Instruction, Program, run_instruction
 from .kernel import SPARE, Address, Launch
-from .lowering import Lowered, Plain, lowered, number_view, reaches_of
+from .lowering import Lowered, Plain, lowered, reaches_of
 from .products import Product
 from .schedule import Bundle, bundled, staged
 
@@ -64,6 +66,8 @@ class CudaExecutor:
         """Lay out memory, make and compile the kernels, bind them to addresses."""
         program, machine = self.program, self.machine
         self._state = list(program.state.values())
+        self._state_ids = list(map(id, self._state))
+        self._made = [(a.shape, a.dtype) for a in program.results]
         self.layout: Layout = _laid_out(program)
         self._lowered: Lowered = lowered(program, self.layout, machine.address, self.own_products)
         self.notes = list(self._lowered.notes)
@@ -91,7 +95,7 @@ class CudaExecutor:
 
         room("arena", self.layout.nbytes)
         room("scratch", self._lowered.memory.scratch_nbytes)
-        self._table_address = room("numbers", 8 * self.table.size)
+        self._send = machine.sender(room("numbers", self.table.row.size), self.table.row)
         for a in program.arguments:
             room(a, a.nbytes)
         for a, value in program.constants.items():
@@ -193,16 +197,21 @@ class CudaExecutor:
 
     def run(self, arguments: Sequence[Any] = (), numbers: Sequence[float] = ()) -> list[Any]:
         """One step: the results, as new arrays; the state changes in place."""
-        if any([a is not b for a, b in zip(self.program.state.values(), self._state)]):
+        if list(map(id, self.program.state.values())) != self._state_ids:
             self._build()
         machine = self.machine
         stream = machine.current_stream()
         if stream != self._stream:
             machine.synchronize()  # the arena must not be in use by a run on another stream
             self._stream = stream
-        given = [machine.contiguous(x) for x in arguments]
-        results = [machine.empty(a.shape, a.dtype) for a in self.program.results]
-        self._send(given, numbers, results)
+        contiguous, empty, address = machine.contiguous, machine.empty, machine.address
+        given = [contiguous(x) for x in arguments]
+        results = [empty(shape, dtype) for shape, dtype in self._made]
+        entries = [*self._draws(), *[address(x) for x in given], *[address(x) for x in results]]
+        try:
+            self._send(stream, *numbers, *entries)
+        except (OverflowError, struct.error):  # 1e39 as float32 is infinite
+            self._send(stream, *[a.dtype.type(x).item() for a, x in zip(self.program.numbers, numbers)], *entries)
         if self.graph and self._captured is None and self._runs >= WARM_UP:
             self._capture()
         if self._captured is not None:
@@ -214,23 +223,15 @@ class CudaExecutor:
         self._runs += 1
         return results
 
-    def _send(self, arguments: Sequence[Any], numbers: Sequence[float], results: Sequence[Any]) -> None:
-        """Fill the table."""
-        table, machine = self.table, self.machine
-        host = machine.slot(table.size)
-        for index, (a, number) in enumerate(zip(self.program.numbers, numbers)):
-            number_view(host, index, a.dtype)[...] = number
-        for k, (generator, draws) in enumerate(table.draws.items()):
+    def _draws(self) -> list[int]:
+        """Seeds and counts of the generators, which are then further by what a step draws."""
+        entries = []
+        for generator, draws in self.table.draws.items():
             stream = generator._stream
             self._base[generator] = stream.draws
-            host[table.streams + 2 * k] = stream.seed
-            host[table.streams + 2 * k + 1] = stream.draws
+            entries += [stream.seed, stream.draws]
             stream.draws += draws
-        for index, x in enumerate(arguments):
-            host[table.arguments + index] = machine.address(x)
-        for index, x in enumerate(results):
-            host[table.results + index] = machine.address(x)
-        machine.send(self._table_address, host)
+        return entries
 
     def _replay(self) -> None:
         """Run the steps one by one, on the current stream."""

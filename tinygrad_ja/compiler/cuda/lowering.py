@@ -8,6 +8,7 @@ gets; both find the addresses in a table in device memory, which holds everythin
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,8 +42,14 @@ class Plain(NamedTuple):
 Step = Launch | Product | Plain
 
 
+def _entry(dtype: np.dtype) -> str:
+    """How a number stands in 64 bits, in the language of ``struct``."""
+    letter = {"l": "q", "L": "Q"}.get(dtype.char, dtype.char)
+    return letter + (8 - dtype.itemsize) * "x"
+
+
 class Table:
-    """Where in the table of 64-bit entries everything is."""
+    """Where in the table of 64-bit entries everything is. row: how entries in Python become that memory."""
 
     def __init__(self, program: Program) -> None:
         drawn = dict.fromkeys([i.options["generator"] for i in program.instructions if i.kind == "random"])
@@ -50,8 +57,9 @@ class Table:
         self.streams = len(program.numbers)
         self.arguments = self.streams + 2 * len(self.generators)
         self.results = self.arguments + len(program.arguments)
-        self.size = max(1, self.results + len(program.results))
+        self.size = self.results + len(program.results)
         self.draws: dict[Any, int] = dict.fromkeys(self.generators, 0)
+        self.row = struct.Struct("=" + "".join([_entry(a.dtype) for a in program.numbers]) + (self.size - self.streams) * "Q")
 
     def next_draw(self, generator: Any) -> int:
         """The number of one more draw of a step."""
@@ -282,8 +290,3 @@ def _bounds(memory: Memory, state: Array) -> tuple[int, int]:
     steps = [(n - 1) * step for n, step in zip(state.shape, place.strides)]
     low = begin + sum([step for step in steps if step < 0])
     return low, begin + sum([step for step in steps if step > 0]) + state.dtype.itemsize
-
-
-def number_view(slot: np.ndarray, index: int, dtype: np.dtype) -> np.ndarray:
-    """The entry of a table (uint64) as a number of ``dtype``."""
-    return slot[index : index + 1].view(np.uint8)[: dtype.itemsize].view(dtype).reshape(())

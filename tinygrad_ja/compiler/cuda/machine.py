@@ -4,8 +4,11 @@ the CPU."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
+import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,12 +17,20 @@ import numpy as np
 
 from .cublas import WORKSPACE, Cublas
 from .products import Product
-from .schedule import module_source
+from .schedule import NAME, module_source
 
-SLOTS = 32
-"""How many calls the host may be ahead of the GPU."""
+SENT = 16, 64, 510
+"""How many 64-bit entries a kernel can be given as arguments: it takes 4 KB of them."""
 PER_MODULE = 12
 """How many kernels are compiled together."""
+
+
+def sending_kernel(count: int) -> str:
+    """The text of a kernel that writes as many of its ``count`` arguments of 64 bits as it is told to an address."""
+    return f"""struct Row {{ unsigned long long entries[{count}]; }};
+extern "C" __global__ void {NAME}(const Row row, unsigned long long* to, const unsigned int used) {{
+  for (unsigned int k = threadIdx.x; k < used; k += 32u) to[k] = row.entries[k];
+}}"""
 
 
 class Machine:
@@ -29,13 +40,12 @@ class Machine:
         import cupy  # type: ignore[import-not-found, unused-ignore]
 
         self.xp = cupy
-        self.runtime = cupy.cuda.runtime
+        self.runtime, self._empty = cupy.cuda.runtime, cupy.ndarray
         self.device = cupy.cuda.Device()
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool()
         self._cublas: Cublas | None = None
-        self._slots: list[tuple[np.ndarray, Any]] = []
-        self._turn = 0
+        self._threads: set[int] = set()
 
     # -- memory
 
@@ -49,9 +59,9 @@ class Machine:
         memory = self.xp.cuda.UnownedMemory(address, nbytes, owner)
         return self.xp.ndarray(tuple(shape), dtype, self.xp.cuda.MemoryPointer(memory, 0), tuple(strides))
 
-    def address(self, array: Any) -> int:
+    def address(self, array: Any) -> Any:
         """Of the first element of a real array."""
-        return int(array.data.ptr)
+        return array.data.ptr
 
     def put(self, address: int, host: np.ndarray) -> None:
         """Copy a host array to an address, at once."""
@@ -61,7 +71,7 @@ class Machine:
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """A fresh array of the usual pool, for a result."""
-        return self.xp.empty(shape, dtype)
+        return self._empty(shape, dtype)
 
     def contiguous(self, array: Any) -> Any:
         """The array itself, or a copy in C order."""
@@ -69,23 +79,31 @@ class Machine:
 
     # -- the table
 
-    def slot(self, size: int) -> np.ndarray:
-        """Pinned host memory for ``size`` entries that no copy to the GPU reads any more."""
-        if not self._slots:
-            for _ in range(SLOTS):
-                memory = self.xp.cuda.alloc_pinned_memory(8 * size)
-                self._slots.append((np.frombuffer(memory, np.uint64, size), self.xp.cuda.Event(disable_timing=True)))
-        self._turn = (self._turn + 1) % SLOTS
-        host, event = self._slots[self._turn]
-        if not event.done:
-            event.synchronize()
-        return host
+    def sender(self, address: int, row: struct.Struct) -> Callable[..., None]:
+        """A function (stream, entries) that puts such a row to an address, in the order of the stream and without waiting: as arguments of
+        kernels, which the driver has read when the call returns."""
+        host = ctypes.create_string_buffer(row.size + 8 * SENT[-1])
+        launches = []
+        for begin in range(0, row.size, 8 * SENT[-1]):
+            count = min((row.size - begin) // 8, SENT[-1])
+            room = next(n for n in SENT if n >= count)
+            kernel: Any = self.compile([sending_kernel(room)])[0]
+            given = [ctypes.c_uint64(address + begin), ctypes.c_uint32(count)]
+            pointers = (ctypes.c_void_p * 3)(ctypes.addressof(host) + begin, *map(ctypes.addressof, given))
+            launches.append((kernel, given, pointers, ctypes.addressof(pointers)))
+        pack, launch = row.pack_into, self.xp.cuda.driver.launchKernel
+        functions = [(kernel.ptr, pointers) for kernel, _, _, pointers in launches]
 
-    def send(self, address: int, host: np.ndarray) -> None:
-        """Copy a slot to the GPU, in the order of the current stream and without waiting."""
-        stream = self.xp.cuda.get_current_stream()
-        self.runtime.memcpyAsync(address, host.ctypes.data, host.nbytes, self.runtime.memcpyHostToDevice, stream.ptr)
-        self._slots[self._turn][1].record(stream)
+        def send(stream: int, *entries: Any) -> None:
+            pack(host, 0, *entries)
+            if threading.get_ident() not in self._threads:
+                self.device.use()  # the driver's context becomes this thread's
+                self._threads.add(threading.get_ident())
+            for function, pointers in functions:
+                launch(function, 1, 1, 1, 32, 1, 1, 0, stream, pointers, 0)
+
+        send.keep = launches  # type: ignore[attr-defined]
+        return send
 
     # -- kernels
 

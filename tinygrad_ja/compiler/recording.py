@@ -26,15 +26,16 @@ from ..core.nested import found, mapped
 from ..core.operator import Operator
 from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
-from ..core.trace import Trace, Value
+from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
 from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
 from .program import Source
 from .reach import READS_RATES, names_of
 
-SMALL = 1 << 18
-"""Bytes that a recording may hold although no program reads them: looking for them takes longer than they are worth."""
+SMALL, SMALL_BY_STEP = 1 << 18, 1 << 10
+"""Bytes that a recording may hold although no program reads them, in all and for each step: looking for them takes longer than they are
+worth."""
 
 
 class Held(NamedTuple):
@@ -385,11 +386,11 @@ class Recording(Trace):
         before = set(map(id, gradients))
         watched = {id(h.traced_value) for h in self.held if id(h.tensor) not in before}
         loose = [(array.nbytes, id(value)) for _, array, value in self._arrays if id(value) not in watched]
-        if sum([nbytes for nbytes, _ in loose]) < SMALL:
+        if sum([nbytes for nbytes, _ in loose]) < max(SMALL, SMALL_BY_STEP * len(self.steps)):
             return set()
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
         ends += [*(v for _, v in self.argument_writes), *(v for _, values in self.afterwards for v in values)]
-        read = set(map(id, ends)).union(*[map(id, step.inputs) for step in self.steps])
+        read = set(map(id, ends)) | read_by(self.steps)
         unread = {value for _, value in loose} - read
         self._arrays = [known for known in self._arrays if id(known[2]) not in unread]
         gone = {id(h.tensor) for h in self.held if id(h.traced_value) in unread}

@@ -366,10 +366,8 @@ class Operator:
 
     def apply(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         """Call a function that has the forward's parameters with all arguments, given by the forward's names."""
-        keywords = {name: arguments[name] for name in self.keywords}
-        if self.variadic:
-            return function(*arguments[self.variadic], **keywords)
-        return function(*[arguments[name] for name in self.positional], **keywords)
+        given = arguments[self.variadic] if self.variadic else [arguments[name] for name in self.positional]
+        return function(*given, **{name: arguments[name] for name in self.keywords}) if self.keywords else function(*given)
 
     def run(self, inputs: Sequence[Any], constants: dict[str, Any]) -> Any:
         """Call the public function with its inputs in order and the other arguments by name, wherever they stand between them."""

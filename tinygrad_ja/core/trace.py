@@ -27,7 +27,7 @@ v2 (3, 1) float32 = relu(v1)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -97,6 +97,19 @@ class Step:
             elif type(value) not in _SIMPLE:
                 made += found(value, Value)
         return made
+
+
+def read_by(steps: Iterable[Step]) -> set[int]:
+    """The ids of all Values that steps have among their arguments."""
+    read: set[int] = set()
+    for step in steps:
+        for value in step.arguments.values():
+            kind = type(value)
+            if kind is Value:
+                read.add(id(value))
+            elif kind not in _SIMPLE:
+                read.update(map(id, found(value, Value)))
+    return read
 
 
 class Trace:

@@ -66,10 +66,24 @@ def accelerator(device: str) -> str:
     return str(tg.cuda.get_device_name())
 
 
+def described(device: str) -> str:
+    """The GPU, if it is one, and the processor."""
+    return ", ".join(filter(None, (accelerator(device), hardware())))
+
+
+def named(benchmark: str, hardware: str) -> str:
+    """The name of a file of results, without its ending.
+
+    >>> named("suite", "NVIDIA H200")
+    'suite-nvidia-h200'
+    """
+    return benchmark + "-" + re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
+
+
 def write_results(folder: Path, benchmark: str, hardware: str, results: Any, table: str) -> Path:
     """Write ``results`` as JSON and ``table`` as Markdown, named after the benchmark and the hardware. Returns the table's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = benchmark + "-" + re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
+    name = named(benchmark, hardware)
     (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     path = folder / f"{name}.md"
     path.write_text(table + "\n", encoding="utf-8")

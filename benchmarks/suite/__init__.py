@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     how = Options(options.device, options.threads, options.quick, options.rounds, at_once=options.at_once)
     if options.quick:
         how = how._replace(rounds=1, target=0.01, settle=0.0)
-    hardware = ", ".join(filter(None, (timing.accelerator(options.device), timing.hardware())))
+    hardware = timing.described(options.device)
     results: dict[str, Any] = {"hardware": hardware, "device": options.device, "threads": options.threads}
     results.update(quick=options.quick, note=note, sides=["eager", "compiled", *peers], versions=[], blas={}, rows=[])
     for setting, environment in environments.items():

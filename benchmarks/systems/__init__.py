@@ -1,7 +1,8 @@
 """``python -m benchmarks systems``: programs of ``models/`` next to the same model in PyTorch: same sizes, same data, same budget.
 
-Each run has a process of its own; the sides take turns, one seed after the other. Results are kept in one file and added to, so that systems
-and seeds can be measured one by one, today or tomorrow: what was measured before stays in the tables, with its machine.
+Each run has a process of its own; the sides take turns, one seed after the other. Results are kept in one file (on a GPU in a file of that
+GPU) and added to, so that systems and seeds can be measured one by one, today or tomorrow: what was measured before stays in the tables, with
+its machine. A run that fails is told, and the others go on; without real data there is nothing to measure, so it is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,10 @@ TITLE = {
 }
 
 SIDES = ("eager", "compiled", "torch")
+
+
+class Failed(Exception):
+    """A training that did not end well; the text says how."""
 
 
 class Metric(NamedTuple):
@@ -50,73 +56,110 @@ def systems() -> dict[str, System]:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Run what was asked for, add it to the results, print the tables."""
-    from tinygrad_ja.errors import error
-
-    from ..timing import hardware
+    """Run what was asked for, add it to the results, print the tables. Ends with the status 1 when a run failed."""
+    from .. import timing
 
     known = systems()
+    options = _parsed(argv, known)
+    accelerator, hardware = timing.accelerator(options.device), timing.described(options.device)
+    file = "systems-quick" if options.quick else "systems"
+    path = options.out / f"{timing.named(file, accelerator) if accelerator else file}.json"
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    runs = [
+        (name, seed, side)
+        for name in options.names or known
+        for seed in options.seeds.split(",")
+        for side in options.sides.split(",")
+        if not (options.missing and seed in results.get(name, {}).get(side, {}))
+    ]
+    failed = 0
+    with ThreadPoolExecutor(options.at_once) as pool:
+        begun = {
+            pool.submit(_run, known[name], side, seed, options, options.runs / f"{name}-{side}-{seed}"): (name, seed, side)
+            for name, seed, side in runs
+        }
+        try:
+            for future in as_completed(begun):
+                name, seed, side = begun[future]
+                told = f"{name} {side} seed {seed}"
+                try:
+                    made = future.result()
+                except Failed as failure:
+                    failed += 1
+                    print(f"{told} failed: {failure}", file=sys.stderr, flush=True)
+                    continue
+                if not made:
+                    print(f"{name} {side}: {known[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
+                    continue
+                how = {"hardware": hardware, "threads": options.threads, "at_once": options.at_once}
+                results.setdefault(name, {}).setdefault(side, {})[seed] = {**made, **how}
+                _write(path, results, known)
+                shown = {metric.name: made.get(metric.name) for metric in known[name].metrics}
+                print(f"{told}: {shown} {made['train_seconds']:.0f} s", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    print(markdown(results, known))
+    if failed:
+        raise SystemExit(1)
+    return results
+
+
+def _parsed(argv: list[str] | None, known: Mapping[str, System]) -> argparse.Namespace:
+    from tinygrad_ja.errors import error
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks systems", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"comparisons (default: all): {', '.join(known)}")
+    parser.add_argument("--device", default="cpu", help="where all sides run: cpu or cuda (default cpu)")
     parser.add_argument("--seeds", default="0,1,2", help="seeds, with commas between them (default 0,1,2)")
     parser.add_argument("--sides", default=",".join(SIDES), help=f"sides, with commas between them (default {','.join(SIDES)})")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every side (default 2)")
     parser.add_argument("--quick", action="store_true", help="--quick for all sides, to see that everything runs")
     parser.add_argument("--missing", action="store_true", help="leave out what was measured before")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N trainings side by side: for a machine with many processors that is lent for minutes; "
+        "times are then of runs beside others (default 1)",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"), help="folder for what the programs write")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for JSON and tables")
     options = parser.parse_args(argv)
-    sides = options.sides.split(",")
-    for argument, names, allowed in (("NAME", options.names, list(known)), ("--sides", sides, list(SIDES))):
+    command = "python -m benchmarks systems"
+    for argument, names, allowed in (
+        ("NAME", options.names, list(known)),
+        ("--sides", options.sides.split(","), list(SIDES)),
+    ):
         for name in names:
             if name not in allowed:
-                command = "python -m benchmarks systems"
-                raise error(
-                    "TG-A001", op=command, argument=argument, value=name, rule=", ".join(allowed), fix=f"{command} {allowed[0]}"
-                )
-    path = options.out / ("systems-quick.json" if options.quick else "systems.json")
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name in options.names or known:
-        for seed in options.seeds.split(","):
-            for side in sides:
-                found = results.setdefault(name, {}).setdefault(side, {})
-                if options.missing and seed in found:
-                    continue
-                made = _run(known[name], side, seed, options, options.runs / f"{name}-{side}-{seed}")
-                if not made:
-                    print(f"{name} {side}: {known[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
-                    continue
-                found[seed] = {**made, "hardware": hardware(), "threads": options.threads}
-                _write(path, results, known)
-                shown = {metric.name: made.get(metric.name) for metric in known[name].metrics}
-                print(f"{name} {side} seed {seed}: {shown} {made['train_seconds']:.0f} s", file=sys.stderr, flush=True)
-    print(markdown(results, known))
-    return results
+                rule, fix = ", ".join(allowed), f"{command} {allowed[0]}"
+                raise error("TG-A001", op=command, argument=argument, value=name, rule=rule, fix=fix)
+    if options.at_once < 1:
+        parser.error("--at-once must be at least 1")
+    return options
 
 
 def _run(system: System, side: str, seed: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One training in a process of its own."""
-    arguments = [*system.arguments, "--seed", seed, *(["--quick"] if options.quick else [])]
+    """One training in a process of its own. What it prints is kept in ``folder``. Raises Failed."""
+    arguments = [*system.arguments, "--seed", seed, "--device", options.device, *(["--quick"] if options.quick else [])]
     program = ["-m", f"benchmarks.systems.{system.program}", *arguments]
     if side != "torch":
-        program = [
-            "-m",
-            "models",
-            system.program,
-            *arguments,
-            "--out",
-            str(folder),
-            *(["--compile"] if side == "compiled" else []),
-        ]
+        program = ["-m", "models", system.program, *arguments, "--out", str(folder)]
+        program += [*([] if options.quick else ["--real"]), *(["--compile"] if side == "compiled" else [])]
     threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run(
-        [sys.executable, *program], env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=False
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    printed, told = folder / "printed.txt", folder / "stderr.txt"
+    with printed.open("w") as stdout, told.open("w") as stderr:
+        done = subprocess.run(
+            [sys.executable, *program], env={**os.environ, **threads}, stdout=stdout, stderr=stderr, check=False
+        )
     if done.returncode:
-        raise SystemExit(f"{' '.join(program)} ended with {done.returncode}")
+        last = told.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+        raise Failed("\n  ".join([f"python {' '.join(program)} ended with {done.returncode}", *last]))
     if side == "torch":
-        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-    (folder / "printed.txt").write_text(done.stdout, encoding="utf-8")
+        return dict(json.loads(printed.read_text(encoding="utf-8").splitlines()[-1]))
     return dict(json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
 
@@ -141,10 +184,12 @@ def markdown(results: Mapping[str, Any], known: Mapping[str, System]) -> str:
         system = known.get(name)
         if system is None:
             continue
-        machines = {run["hardware"] for runs in sides.values() for run in runs.values()}
-        parts.append(
-            f"## {name}\n\n`python -m models {' '.join((system.program, *system.arguments))}`; {'; '.join(sorted(machines))}\n"
-        )
+        made = [run for runs in sides.values() for run in runs.values()]
+        about = sorted({run["hardware"] for run in made})
+        beside = max([run.get("at_once", 1) for run in made], default=1)
+        if beside > 1:
+            about.append(f"seconds are of runs beside others, up to {beside} at once")
+        parts.append(f"## {name}\n\n`python -m models {' '.join((system.program, *system.arguments))}`; {'; '.join(about)}\n")
         titles = ["side", "seeds", *[_title(metric) for metric in system.metrics], "seconds"]
         parts.append("\n".join([_row(titles), _row(["---", *["---:"] * (len(titles) - 1)]), *_rows(system, sides)]) + "\n")
         parts.append(_verdict(system, sides) + "\n")
@@ -203,7 +248,11 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
 
 
 def _time_ratio(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> float | None:
-    """By the seeds that both sides ran on machines of one kind; None where there is none."""
-    pairs = [(run, peers[seed]) for seed, run in ours.items() if seed in peers and run["hardware"] == peers[seed]["hardware"]]
+    """By the seeds that both sides ran on machines of one kind, beside as many others; None where there is none."""
+    pairs = [(run, peers[seed]) for seed, run in ours.items() if seed in peers and _place(run) == _place(peers[seed])]
     mine, theirs = [sum([pair[side]["train_seconds"] for pair in pairs]) for side in (0, 1)]
     return mine / theirs if pairs else None
+
+
+def _place(run: Mapping[str, Any]) -> tuple[str, int]:
+    return run["hardware"], run.get("at_once", 1)

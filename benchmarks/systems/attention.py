@@ -10,7 +10,6 @@ import copy
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 import tinygrad_ja as tg
-from benchmarks.systems.char_lm import parsed
+from benchmarks.systems.peer import clock, data, parsed
 from models import attention, seq2seq
 from tinygrad_ja.data.text import PairBatch
 from tinygrad_ja.training import Option
@@ -192,16 +191,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options, epochs = options_of(argv)
     o = parsed(options, argv, epochs, 4)
     o.teacher_forcing = 1.0
-    task = seq2seq.task_of(seq2seq.real_parts(o.task, root=o.data), o)
+    task = seq2seq.task_of(
+        data(o, lambda **where: seq2seq.real_parts(o.task, **where), lambda: seq2seq.made_up_parts(o.task)), o
+    )
     tg.manual_seed(o.seed)
     torch.manual_seed(o.seed)
     ours = (seq2seq if o.attention == "none" else attention).build(task, o)
     model = Seq2seq(task, o)
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in ours.state_dict().items()})
     model.to(o.device)
-    begin = time.perf_counter()
+    begin = clock(o)
     valid_loss = train(model, task, o)
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
     ours.load_state_dict({name: tg.tensor(value.cpu().numpy()) for name, value in model.state_dict().items()})
     results, _ = seq2seq.assess(ours, task, "cpu", o.beams)
     return {"valid_loss": valid_loss, **{result.name: result.value for result in results}, "train_seconds": seconds}

@@ -7,9 +7,7 @@ import copy
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,9 @@ from torch.nn import functional as F
 import tinygrad_ja as tg
 from models import char_lm as program
 from tinygrad_ja.data import BPTTLoader
-from tinygrad_ja.training import Option
+from tinygrad_ja.data.datasets.synthetic import GrammarText
+
+from .peer import clock, data, parsed
 
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -40,26 +40,6 @@ class RecurrentLM(nn.Module):
     def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
         h, state = self.recurrent(self.dropout(self.embedding(x)), state)
         return self.output(self.dropout(h)), state
-
-
-def parsed(options: Sequence[Option], argv: Sequence[str] | None, epochs: int, quick_epochs: int) -> argparse.Namespace:
-    """The options of a program of ``models/``, with the same defaults, and those that all have."""
-    parser = argparse.ArgumentParser()
-    common = [Option("epochs", epochs, ("", ""), quick_epochs), Option("seed", 0, ("", "")), Option("device", "cpu", ("", ""))]
-    known = [*options, *common]
-    for option in known:
-        flag = "--" + option.name.replace("_", "-")
-        if option.default is False:
-            parser.add_argument(flag, action="store_true")
-        else:
-            parser.add_argument(flag, type=type(option.default), choices=option.choices)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    made = parser.parse_args(argv)
-    for option in known:
-        if getattr(made, option.name) is None:
-            setattr(made, option.name, option.quick if made.quick and option.quick is not None else option.default)
-    return made
 
 
 def pieces(numbers: np.ndarray, o: argparse.Namespace, drop_last: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -100,7 +80,7 @@ def trained(
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, o.decay)
     batches, held_out = pieces(train, o, drop_last=True), pieces(valid, o, drop_last=False)
     best, best_weights = math.inf, model.state_dict()
-    begin = time.perf_counter()
+    begin = clock(o)
     for epoch in range(o.epochs):
         state = None
         for x, y in batches:
@@ -116,13 +96,13 @@ def trained(
         print(f"{cell} epoch {epoch + 1}: validation {found:.4f}", file=sys.stderr, flush=True)
         if found < best:
             best, best_weights = found, copy.deepcopy(model.state_dict())
-    return model, best_weights, time.perf_counter() - begin
+    return model, best_weights, clock(o) - begin
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train and validate."""
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
-    train, valid, vocabulary = program.encoded(program.shakespeare(root=o.data))
+    train, valid, vocabulary = program.encoded(data(o, program.shakespeare, lambda: GrammarText(5000).text))
     if o.quick:
         train, valid = train[: program.QUICK_SIZES[0]], valid[: program.QUICK_SIZES[1]]
     model, _, seconds = trained(o, len(vocabulary), o.embedding, o.cell, o.layers, False, train, valid)

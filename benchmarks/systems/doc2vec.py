@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.systems.char_lm import parsed
+from benchmarks.systems.peer import clock, data, parsed
 from models import doc2vec as program
 from models.doc2vec import SPLITS
 
@@ -23,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         from gensim.models.doc2vec import Doc2Vec, TaggedDocument
     except ImportError:
         return {}
-    reviews = program.sentiment(o.sentences, root=o.data, download=not o.quick)
+    reviews = data(o, lambda **where: program.sentiment(o.sentences, **where), program.made_up)
     kept = {split: np.flatnonzero(reviews[split].labels >= 0) for split in SPLITS}
     labels = {split: reviews[split].labels[kept[split]] for split in SPLITS}
     documents = [TaggedDocument(words, [number]) for number, words in enumerate(reviews["train"].sentences)]
@@ -35,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     features: dict[str, dict[str, np.ndarray]] = {}
     seconds = 0.0
     for kind, settings in (("dm", {"dm": 1, "dm_mean": 1}), ("dbow", {"dm": 0, "dbow_words": 1})):
-        begin = time.perf_counter()
+        begin = clock(o)
         model = Doc2Vec(documents, **settings, **common)
-        seconds += time.perf_counter() - begin
+        seconds += clock(o) - begin
         features[kind] = {
             split: np.stack([model.infer_vector(reviews[split].sentences[n], epochs=o.epochs) for n in kept[split]])
             for split in SPLITS

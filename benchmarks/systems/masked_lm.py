@@ -7,7 +7,6 @@ import copy
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tinygrad_ja as tg
-from benchmarks.systems.char_lm import parsed
+from benchmarks.systems.peer import clock, data, parsed
 from benchmarks.systems.transformer import array, copy_layer, copy_plain
 from models import masked_lm as program
 from models.transformer import Size, positional_encoding
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
     tg.manual_seed(o.seed)
     torch.manual_seed(o.seed)
-    texts = program.real_texts(o.corpus == "all", o.data, True)
+    texts = data(o, lambda **where: program.real_texts(o.corpus == "all", **where), program.synthetic_texts)
     vocabulary = Vocabulary(texts.sentences, min_count=2, max_size=o.words, specials=program.SPECIALS)
     given = (len(vocabulary), program.SIZES[o.size], o.dropout, vocabulary.pad)
     model = MaskedLM(*given)
@@ -92,21 +91,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     steps = max(1, o.epochs * len(loader))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, program.up_and_down(steps))
 
-    def measure(batch: Any) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def measure(batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         masked, places, hidden = (array(part, o.device) for part in batch)
         scores = model(masked, places)
         right = (scores.argmax(-1) == hidden).sum()
-        return F.cross_entropy(scores, hidden, ignore_index=-100), right, int((hidden != -100).sum())
+        return F.cross_entropy(scores, hidden, ignore_index=-100), right, (hidden != -100).sum()
 
     def validate() -> tuple[float, float]:
         model.eval()
         with torch.no_grad():
-            found = [measure(batch) for batch in held_out]
+            found = [[value.item() for value in measure(batch)] for batch in held_out]
         model.train()
         count = sum(n for _, _, n in found)
-        return sum(loss.item() * n for loss, _, n in found) / count, sum(right.item() for _, right, _ in found) / count
+        return sum(loss * n for loss, _, n in found) / count, sum(right for _, right, _ in found) / count
 
-    begin = time.perf_counter()
+    begin = clock(o)
     for epoch in range(o.epochs):
         model.train()
         for batch in loader:
@@ -117,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             schedule.step()
         loss, accuracy = validate()
         print(f"epoch {epoch + 1}: validation {loss:.4f}, accuracy {accuracy:.3f}", file=sys.stderr, flush=True)
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
     loss, accuracy = validate()
     parts = [[review for review in part if review.label >= 0] for part in texts.reviews]
     labels = [tg.tensor([float(review.label) for review in part]) for part in parts]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tinygrad_ja as tg
-from benchmarks.systems.char_lm import parsed
+from benchmarks.systems.peer import clock, data, parsed
 from models import skip_gram as program
 from models.skip_gram import Corpus, Passes
 from tinygrad_ja.data.text import skipgram_pairs
@@ -42,7 +41,14 @@ class SkipGram(nn.Module):
             self.path = nn.Buffer(torch.from_numpy(layer.tree.path))
             self.sign = nn.Buffer(torch.from_numpy(layer.tree.sign.astype(np.float32)))
 
-    def forward(self, centre: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def noise(self, context: tg.Tensor) -> torch.Tensor | None:
+        """The noise words (N, K) of a batch, on the CPU; None where the output layer has none."""
+        if self.kind != "negative":
+            return None
+        drawn = self.layer.sample((len(context), self.layer.num_negatives), context.unsqueeze(1))
+        return torch.from_numpy(drawn.numpy())
+
+    def forward(self, centre: torch.Tensor, context: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         v = self.words(centre)
         if self.kind == "full":
             return F.cross_entropy(F.linear(v, self.output_vectors.weight), context)
@@ -50,8 +56,8 @@ class SkipGram(nn.Module):
             sign = self.sign[context]
             scores = torch.bmm(self.output_vectors(self.path[context]), v.unsqueeze(2)).squeeze(2)
             return -(F.logsigmoid(scores * sign) * (sign != 0)).sum(1).mean()
-        drawn = self.layer.sample((len(context), self.layer.num_negatives), tg.tensor(context.cpu().numpy()).unsqueeze(1))
-        index = torch.cat([context.unsqueeze(1), torch.from_numpy(drawn.numpy()).to(context.device)], 1)
+        assert noise is not None
+        index = torch.cat([context.unsqueeze(1), noise], 1)
         scores = torch.bmm(self.output_vectors(index), v.unsqueeze(2)).squeeze(2)
         return -(F.logsigmoid(scores[:, 0]) + F.logsigmoid(-scores[:, 1:]).sum(1)).mean()
 
@@ -75,19 +81,20 @@ def by_torch(corpus: Corpus, o: Any) -> dict[str, Any]:
     passes = Passes(corpus, o.sample, size, lambda texts: skipgram_pairs(texts, o.window, dynamic=True), each=o.window + 1)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=o.lr)
     fall = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / max(1, o.epochs), max(1, o.epochs - 1))
-    begin, loss = time.perf_counter(), torch.zeros(())
+    begin, loss = clock(o), torch.zeros(())
     for _ in range(o.epochs):
         losses = []
         for batch in passes:
             centre, context = (torch.from_numpy(part.numpy()).to(o.device) for part in batch)
-            loss = model(centre, context)
+            noise = model.noise(batch[1])
+            loss = model(centre, context, None if noise is None else noise.to(o.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
         loss = torch.stack(losses).mean()
         fall.step()
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
     vectors = model.words.weight.detach().cpu().numpy()
     return {"loss": float(loss), **scored(vectors, corpus, corpus.vocabulary, seconds, o.epochs)}
 
@@ -105,12 +112,12 @@ def by_gensim(corpus: Corpus, o: Any) -> dict[str, Any]:
         words[stream[first : first + LONGEST]].tolist() for stream in corpus.streams for first in range(0, len(stream), LONGEST)
     ]
     tree = o.output == "hierarchical"
-    begin = time.perf_counter()
+    begin = clock(o)
     model = Word2Vec(
         texts, vector_size=o.size, window=o.window, min_count=1, sg=1, hs=int(tree), sample=o.sample,
         negative=0 if tree else o.negative, ns_exponent=0.75, epochs=o.epochs, workers=1, seed=o.seed + 1,
     )  # fmt: skip
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
     return scored(model.wv.vectors, corpus, model.wv.key_to_index, seconds, o.epochs)
 
 
@@ -119,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     only = Option("only", "both", ("", ""), choices=("both", "torch", "gensim"))
     o = parsed([*program.OPTIONS, only], argv, epochs=10, quick_epochs=3)
     torch.manual_seed(o.seed)
-    corpus = program.novels(o.titles, o.min_count, root=o.data, download=not o.quick)
+    corpus = data(o, lambda **where: program.novels(o.titles, o.min_count, **where), program.grammar)
     made = by_torch(corpus, o) if o.only != "gensim" else {}
     if o.only != "torch":
         made |= {f"gensim_{name}": value for name, value in by_gensim(corpus, o).items()}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 import tinygrad_ja as tg
-from benchmarks.systems.char_lm import parsed
+from benchmarks.systems.peer import clock, data, parsed
 from models import transformer as program
 from models.seq2seq import LONG, Task, bleu_of
 from tinygrad_ja.nn.decoding import beam_search, greedy_search
@@ -103,29 +102,32 @@ def copy_model(ours: program.Transformer, theirs: Translator) -> None:
 
 def translations(model: Translator, task: Task, sentences: Sequence[list[str]], device: Any, beams: int = 1) -> list[list[str]]:
     """The target tokens for each sentence."""
-
-    def step(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
-        written, memory, padding = state
-        written = tg.cat([written, tokens.unsqueeze(1)], 1)
-        y = model.decode(*[array(part, device) for part in (written, memory, padding)])[:, -1]
-        return tg.tensor(F.linear(y, model.target.weight).cpu().numpy()), (written, memory, padding)
-
     made: list[list[str]] = []
     model.eval()
-    with torch.no_grad():
-        for first in range(0, len(sentences), 100):
-            source, _ = task.source.encode_batch(sentences[first : first + 100], eos=True, batch_first=True)
-            memory, padding = model.encode(array(source, device))
-            n = source.shape[0]
-            state = (source.new_zeros(n, 0), tg.tensor(memory.cpu().numpy()), tg.tensor(padding.cpu().numpy()))
-            start = source.new_zeros(n) + task.target.bos
-            if beams == 1:
-                found = greedy_search(step, state, start, task.target.eos, 30)
-            else:
-                found = beam_search(step, state, start, task.target.eos, 30, beams, length_penalty=0.6)
-            made += [task.target.decode(numbers) for numbers in found]
+    for first in range(0, len(sentences), 100):
+        source, _ = task.source.encode_batch(sentences[first : first + 100], eos=True, batch_first=True)
+        made += [task.target.decode(numbers) for numbers in searched(model, task, source, device, beams)]
     model.train()
     return made
+
+
+@torch.no_grad()
+def searched(model: Translator, task: Task, source: tg.Tensor, device: Any, beams: int) -> list[list[int]]:
+    """The tokens for each row of source (N, S). The memory stays on the device, the state has the number of its row."""
+    memory, padding = model.encode(array(source, device))
+
+    def step(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
+        written, rows = state
+        written = tg.cat([written, tokens.unsqueeze(1)], 1)
+        so_far, places = array(written, device), array(rows, device)
+        y = model.decode(so_far, memory[places], padding[places])[:, -1]
+        return tg.tensor(F.linear(y, model.target.weight).cpu().numpy()), (written, rows)
+
+    n = source.shape[0]
+    state, start = (source.new_zeros(n, 0), tg.arange(n)), source.new_zeros(n) + task.target.bos
+    if beams == 1:
+        return greedy_search(step, state, start, task.target.eos, 30)
+    return beam_search(step, state, start, task.target.eos, 30, beams, length_penalty=0.6)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
     tg.manual_seed(o.seed)
     torch.manual_seed(o.seed)
-    task = program.task_of(program.real_pairs(o.data), o)
+    task = program.task_of(data(o, program.real_pairs, program.synthetic_pairs), o)
     size = program.SIZES[o.size]
     given = (len(task.source), len(task.target), size, o.dropout, o.pre_norm, task.target.pad)
     model = Translator(*given)
@@ -153,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         scores = network(source, target[:, :-1]).flatten(0, 1)
         return F.cross_entropy(scores, target[:, 1:].flatten(), ignore_index=task.target.pad, label_smoothing=o.smoothing)
 
-    begin = time.perf_counter()
+    begin = clock(o)
     for epoch in range(o.epochs):
         model.train()
         for batch in loader:
@@ -168,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             loss = sum(loss_of(mean, batch).item() * count for batch, count in zip(held_out, counts)) / sum(counts)
         score = bleu_of(translations(averaged, task, [x for x, _ in task.valid], o.device), task.valid)
         print(f"epoch {epoch + 1}: validation {loss:.4f}, BLEU {score:.2f}", file=sys.stderr, flush=True)
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
     sentences = [x for x, _ in task.test]
     greedy, beam = (translations(averaged, task, sentences, o.device, beams) for beams in (1, o.beams))
     results = {"bleu": bleu_of(beam, task.test), "bleu_greedy": bleu_of(greedy, task.test)}

@@ -6,7 +6,6 @@ import argparse
 import copy
 import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,10 +17,9 @@ import tinygrad_ja as tg
 from models import hred, vhred
 from models.hred import BOS, EOS, MAX_WORDS, PAD, UNK
 from tinygrad_ja.data import DataLoader
-from tinygrad_ja.errors import TinygradError
 from tinygrad_ja.training.metrics import distinct
 
-from .char_lm import parsed
+from .peer import clock, data, parsed
 
 
 class HRED(nn.Module):
@@ -176,11 +174,7 @@ def compare(argv: Sequence[str] | None, latent: bool) -> dict[str, Any]:
     """Train as the program does, and test with the weights of the best epoch."""
     program = vhred if latent else hred
     o = parsed([*hred.OPTIONS, *(vhred.OWN if latent else [])], argv, hred.EPOCHS, hred.QUICK_EPOCHS)
-    try:
-        parts = hred.read(root=o.data, download=not o.quick)
-    except TinygradError:
-        parts = hred.made_up()
-    corpus = hred.prepare(parts, o.dialogues, o.min_count)
+    corpus = hred.prepare(data(o, hred.read, hred.made_up), o.dialogues, o.min_count)
     train = hred.loader(corpus.train, o.batch, "cpu", o.seed)
     valid, test = (hred.loader(part, 2 * o.batch, "cpu") for part in (corpus.valid, corpus.test))
     size = len(corpus.vocabulary)
@@ -197,7 +191,7 @@ def compare(argv: Sequence[str] | None, latent: bool) -> dict[str, Any]:
     model.to(o.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=o.lr)
 
-    begin, best, kept = time.perf_counter(), math.inf, model.state_dict()
+    begin, best, kept = clock(o), math.inf, model.state_dict()
     for _ in range(o.epochs):
         for words, places in batches(train, o.device):
             optimizer.zero_grad()
@@ -207,7 +201,7 @@ def compare(argv: Sequence[str] | None, latent: bool) -> dict[str, Any]:
         loss = evaluated(model, valid, o.device)["loss"]
         if loss < best:
             best, kept = loss, copy.deepcopy(model.state_dict())
-    seconds = time.perf_counter() - begin
+    seconds = clock(o) - begin
 
     model.load_state_dict(kept)
     values = evaluated(model, test, o.device)

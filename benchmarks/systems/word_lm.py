@@ -9,13 +9,15 @@ from typing import Any
 
 from models import word_lm as program
 
-from .char_lm import parsed, pieces, trained, validation_loss
+from .char_lm import pieces, trained, validation_loss
+from .peer import data, parsed
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train the RNN and the LSTM, and test each with the weights of its best epoch."""
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
-    texts = program.Texts(*program.lines_of(o.corpus, o.quick, root=o.data), o.min_count)
+    lines = data(o, lambda **where: program.lines_of(o.corpus, o.quick, **where), program.grammar)
+    texts = program.Texts(*lines, o.min_count)
     results: dict[str, Any] = {"train_seconds": 0.0}
     for cell in program.cells(o.cell):
         model, best, seconds = trained(o, len(texts.vocabulary), o.hidden, cell, 1, o.tied, texts.train, texts.valid)

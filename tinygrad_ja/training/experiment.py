@@ -10,7 +10,7 @@
             axes.imshow(...)
         return run.finish([Result("accuracy", score, ("right digits of the test", "テストの正解率"), ".2%")])
 
-Every program takes ``--device --data --out --epochs --compile --resume --seed --quick`` beside its own options.
+Every program takes ``--device --data --out --epochs --compile --resume --seed --quick --real`` beside its own options.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ _COMMON: dict[str, Phrase] = {
     "resume": ("continue from the checkpoint in --out", "--out のチェックポイントから続ける"),
     "seed": ("seed of all random numbers", "乱数シード"),
     "quick": ("small and short, for a first look", "小さく短く。まず試したいとき"),
+    "real": ("stop where the data is missing, rather than go on with made-up data", "データがないとき、人工データで続けずに終わる"),
 }  # fmt: skip
 _SYNTHETIC = (
     "{name} is not here ({reason}). Going on with made-up data; what comes of it says nothing about {name}.",
@@ -140,12 +141,13 @@ class Experiment:
     def data(self, real: Callable[..., T], synthetic: Callable[[], T], name: str = "") -> T:
         """``real(root=..., download=...)``, a named data set or several; where that is nowhere to be had, ``synthetic()``, which is said.
 
-        A quick run downloads nothing. ``source`` becomes ``name`` or ``"synthetic"`` and goes into the results.
+        A quick run downloads nothing. ``source`` becomes ``name`` or ``"synthetic"`` and goes into the results. Raises StateError (TG-F006)
+        under ``--real`` when it is nowhere to be had.
         """
         try:
             made = real(root=self.options.data, download=not self.quick)
         except TinygradError as failure:
-            if failure.code != "TG-F006":
+            if self.options.real or failure.code != "TG-F006":
                 raise
             self.source = "synthetic"
             reason = str(failure).partition("\n")[0]
@@ -243,6 +245,7 @@ def _parsed(
         Option("resume", False, _COMMON["resume"]),
         Option("seed", 0, _COMMON["seed"], least=0),
         Option("quick", False, _COMMON["quick"]),
+        Option("real", False, _COMMON["real"]),
     ]
     known = [*options, *common]
     for option in known:

@@ -244,9 +244,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     )
 
 
-def gaps_in(batch: Lines) -> int:
+def gaps_in(batch: Lines) -> tg.Tensor:
     """How many vowels a batch asks for."""
-    return int((batch.vowels != IGNORED).sum().item())
+    return (batch.vowels != IGNORED).sum()
 
 
 def count(network: nn.Module) -> int:

@@ -103,9 +103,9 @@ def loader(dialogues: list[list[list[int]]], size: int, device: str, seed: int |
     return DataLoader(dialogues, batch_sampler=sampler, collate_fn=collate, generator=generator, device=device)
 
 
-def words_of(batch: DialogueBatch) -> int:
+def words_of(batch: DialogueBatch) -> tg.Tensor:
     """How many words a batch has, the ends of utterances counted."""
-    return int((batch.words != PAD).sum().item())
+    return (batch.words != PAD).sum()
 
 
 # -- model

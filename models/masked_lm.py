@@ -200,9 +200,7 @@ def learn(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, texts: Texts
     held_out = list(loader_of(vocabulary, dev, options.tokens, options.device, seed=0))
 
     def validate() -> dict[str, float]:
-        return evaluate(
-            model, lambda batch: measure(model, batch), held_out, items=lambda batch: int((batch[2] != -100).sum().item())
-        )
+        return evaluate(model, lambda batch: measure(model, batch), held_out, items=lambda batch: (batch[2] != -100).sum())
 
     update = Update(lambda batch: measure(model, batch), optimizer, schedule=schedule, clip_norm=1.0)
     run.train(Trainer(model, run.compiled(update), loader, validate=validate, **run.keeping))

@@ -195,7 +195,7 @@ def importance_bound(model: VHRED, batches: Iterable[DialogueBatch], samples: in
             there = (batch.words[0] != PAD).flatten()
             bound = tg.logsumexp(tg.stack(logs), 0) - math.log(samples)
             total -= float((bound * there).sum().item())
-            words += words_of(batch)
+            words += int(words_of(batch))
     return total / words
 
 
@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     draw_curves(run, trainer)
     draw_latent(run, model, corpus)
     bound = evaluate(model, measure, test, items=words_of)
-    words = sum(words_of(batch) for batch in test) / sum(map(len, corpus.test))
+    words = sum(int(words_of(batch)) for batch in test) / sum(map(len, corpus.test))
     tighter = importance_bound(model, test, options.samples)
     versions = [list(converse(model, test, corpus.vocabulary, GREEDY)) for _ in range(5)]
     sampled = list(converse(model, test, corpus.vocabulary, SAMPLED))

@@ -284,12 +284,14 @@ class OnGPU:
         OnGPU.fetched += 1
         return self.value
 
+    __int__ = __float__
+
 
 def test_values_on_a_gpu_are_fetched_later_and_the_step_of_a_bad_one_is_still_known():
     means = Means("Trainer", check_loss=True)
     for step in range(1, Means.LATER):
-        means.add({"loss": OnGPU(math.nan if step == 7 else 1.0)}, 1, step)
-    assert OnGPU.fetched == 0
+        means.add({"loss": OnGPU(math.nan if step == 7 else 1.0)}, OnGPU(1), step)
+    assert OnGPU.fetched == 0 and means.items == 0
     with pytest.raises(ArgumentError, match="step 7"):
         means.take()
 

@@ -18,7 +18,7 @@ Measure = Callable[[Any], Any]
 
 
 def evaluate(
-    model: Module, measure: Measure, loader: Iterable[Any], *, items: Callable[[Any], int] | None = None
+    model: Module, measure: Measure, loader: Iterable[Any], *, items: Callable[[Any], int | Tensor] | None = None
 ) -> dict[str, float]:
     """The means of the values that ``measure(batch)`` returns, over all batches of ``loader``: in evaluation mode and without recording.
 
@@ -87,8 +87,8 @@ def _refused(op: str, value: str) -> Exception:
 class Means:
     """Means of values since the last ``take``, each batch counted by its items.
 
-    Values on a GPU are fetched some steps later, so that the host need not wait for it in every step. check_loss: a loss that is NaN or
-    infinite is an error that names the step.
+    Values and numbers of items on a GPU are fetched some steps later, so that the host need not wait for it in every step. check_loss: a
+    loss that is NaN or infinite is an error that names the step.
     """
 
     LATER = 32
@@ -98,10 +98,12 @@ class Means:
         self.op = op
         self.check_loss = check_loss
         self.totals: dict[str, list[float]] = {}
-        self._waiting: list[tuple[Mapping[str, Any], int, int]] = []
+        self.items = 0
+        """Of all batches so far, those that wait not counted."""
+        self._waiting: list[tuple[Mapping[str, Any], int | Tensor, int]] = []
         self.latest: dict[str, float] = {}
 
-    def add(self, values: Mapping[str, Any], items: int, step: int) -> None:
+    def add(self, values: Mapping[str, Any], items: int | Tensor, step: int) -> None:
         """Take note of the values of a batch."""
         self._waiting.append((values, items, step))
         if len(self._waiting) >= self.LATER or not getattr(values["loss"], "is_cuda", False):
@@ -114,20 +116,23 @@ class Means:
             self.latest = {name: float(value) for name, value in values.items()}
             if self.check_loss and not math.isfinite(self.latest["loss"]):
                 raise _not_finite(self.op, self.latest["loss"], step)
+            count = int(items)
+            self.items += count
             for name, value in self.latest.items():
                 total = self.totals.setdefault(name, [0.0, 0.0])
-                total[0] += value * items
-                total[1] += items
+                total[0] += value * count
+                total[1] += count
 
-    def restore(self, totals: Mapping[str, Sequence[float]]) -> None:
-        """Go on from ``totals`` of an earlier part of the run."""
+    def restore(self, totals: Mapping[str, Sequence[float]], items: int) -> None:
+        """Go on from ``totals`` and ``items`` of an earlier part of the run."""
         self.totals = {name: list(total) for name, total in totals.items()}
+        self.items = items
         self._waiting, self.latest = [], {}
 
     def take(self) -> dict[str, float]:
         """The means, and a new start."""
         self.settle()
-        made = {name: total / items for name, (total, items) in self.totals.items() if items}
+        made = {name: total / count for name, (total, count) in self.totals.items() if count}
         self.totals = {}
         return made
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..backend.random import Stream, default_generator, drawing_from
 from ..core.modes import no_grad
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, Phrase, error, refusal
 from ..io import Checkpoints, load
 from ..nn.evaluating import evaluating
@@ -64,7 +65,8 @@ class Trainer:
     validate_every, log_every, checkpoint_every: steps between validations (each makes a row of the log), rows of training values alone, and
     checkpoints. None: at the end of each epoch (``log_every``: only with validations).
     logs: further logs, such as ``TensorBoardLog``. settings: plain values that have to be the same when a run goes on.
-    items: the number of items of a batch; else the length of its first array. Means and speed count items.
+    items: the number of items of a batch (a Tensor on a GPU is not waited for); else the length of its first array. Means and speed count
+    items.
     progress: True for a bar, False for nothing at all, None for a bar on a terminal only. print_rows: print each row of the log.
     check_loss: a loss that is NaN or infinite ends the run with an error that names the step. keep: checkpoints that are kept. curves: draw
     ``curves.png`` at the end.
@@ -100,7 +102,7 @@ class Trainer:
         checkpoint_every: int | None = None,
         logs: Sequence[Log] = (),
         settings: Mapping[str, Any] | None = None,
-        items: Callable[[Any], int] = items_of,
+        items: Callable[[Any], int | Tensor] = items_of,
         progress: bool | None = None,
         print_rows: bool = True,
         check_loss: bool = True,
@@ -129,7 +131,6 @@ class Trainer:
         self._batches = Batches(loader)
         self._means = Means("Trainer", check_loss)
         self._clock = Clock()
-        self._item_count = 0
         self._checked_at = 0
         self._improved = False
         self._best_weights: dict[str, Any] | None = None
@@ -254,10 +255,8 @@ class Trainer:
     def _step(self, batch: Any) -> None:
         self._clock.enter("steps")
         self.values = detached(values_of("Trainer", self.step(batch)))
-        count = self.items(batch)
         self.iteration += 1
-        self._item_count += count
-        self._means.add(self.values, count, self.iteration)
+        self._means.add(self.values, self.items(batch), self.iteration)
         self._clock.enter("other")
         self._emit("step")
         if self._due(self.validate_every):
@@ -381,7 +380,7 @@ class Trainer:
     def _speed(self) -> float:
         """Items a second, of the time for data and steps."""
         busy = self._clock.seconds["data"] + self._clock.seconds["steps"]
-        return self._item_count / busy if busy else 0.0
+        return self._means.items / busy if busy else 0.0
 
     @property
     def _on_gpu(self) -> bool:
@@ -455,6 +454,7 @@ class Trainer:
             **{name: getattr(self, name) for name in _COUNTERS},
             "history": json.dumps(self.history),
             "totals": self._means.totals,
+            "_item_count": self._means.items,
             "seconds": self._clock.seconds,
             "stopping": self.stopping.state_dict(),
             "batches": self._batches.state_dict(),
@@ -483,7 +483,7 @@ class Trainer:
         self._written = None
         self.stopping.load_state_dict(state_dict["stopping"])
         self._clock.restore(state_dict["seconds"])
-        self._means.restore(state_dict["totals"])
+        self._means.restore(state_dict["totals"], state_dict["_item_count"])
         self._batches.load_state_dict(state_dict["batches"])
         self.history = history
         for name in _COUNTERS:
@@ -491,7 +491,7 @@ class Trainer:
 
 
 _NONE = object()
-_COUNTERS = ("iteration", "epoch", "_item_count", "_checked_at")
+_COUNTERS = ("iteration", "epoch", "_checked_at")
 
 
 def _require(argument: str, value: Any, allowed: bool, rule: Phrase) -> None:

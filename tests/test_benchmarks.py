@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import crossover, loader, ops, overhead, profile, systems, timing
-from tinygrad_ja.errors import ArgumentError
+from tinygrad_ja.backend.devices import gpu_problem
+from tinygrad_ja.errors import ArgumentError, DeviceError, StateError, error
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
@@ -138,3 +145,129 @@ def test_times_of_different_machines_are_not_compared():
     assert "time / PyTorch eager 1.50." in systems._verdict(system, sides)
     del sides["torch"]["1"]
     assert "no times are compared" in systems._verdict(system, sides)
+
+
+def test_times_of_runs_beside_others_are_marked_and_compared_with_their_like_alone():
+    run = lambda seconds, at_once: {"train_seconds": seconds, "hardware": "a", "accuracy": 0.9, "at_once": at_once}  # noqa: E731
+    known = {"digits": systems.System("row_rnn", (), (systems.Metric("accuracy"),))}
+    sides = {"compiled": {"0": run(1.0, 1), "1": run(6.0, 4)}, "torch": {"0": run(9.0, 4), "1": run(4.0, 4)}}
+    table = systems.markdown({"digits": sides}, known)
+    assert "time / PyTorch eager 1.50." in table and "; a; seconds are of runs beside others, up to 4 at once" in table
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """Two comparisons whose runs are stand-ins; ``fails``: places that fail. A folder for the results, and the runs that began."""
+
+    def run(system, side, seed, options, folder):
+        begun.append((system.program, side, options.device))
+        if (system.program, side) in fails:
+            raise systems.Failed("ended with 1\n  no such thing")
+        return {"accuracy": 0.9, "train_seconds": 2.0}
+
+    begun, fails = [], set()
+    known = {name: systems.System(name, (), (systems.Metric("accuracy"),)) for name in ("letters", "digits")}
+    monkeypatch.setattr(systems, "_run", run)
+    monkeypatch.setattr(systems, "systems", lambda: known)
+    return SimpleNamespace(folder=tmp_path, begun=begun, fails=fails, options=["--seeds", "0", "--out", str(tmp_path)])
+
+
+def test_results_of_a_gpu_have_a_file_of_their_own(stand_ins, monkeypatch):
+    monkeypatch.setattr(timing, "accelerator", lambda device: "NVIDIA H200" if device == "cuda" else "")
+    systems.main(["letters", "--device", "cuda", *stand_ins.options])
+    systems.main(["letters", "--device", "cuda", "--quick", *stand_ins.options])
+    names = {path.name for path in stand_ins.folder.iterdir()}
+    assert names == {f"systems{quick}-nvidia-h200.{ending}" for quick in ("", "-quick") for ending in ("json", "md")}
+    found = json.loads((stand_ins.folder / "systems-nvidia-h200.json").read_text())["letters"]["torch"]["0"]
+    assert found["hardware"] == f"NVIDIA H200, {timing.hardware()}" and found["at_once"] == 1
+    assert {device for _, _, device in stand_ins.begun} == {"cuda"}
+
+
+@pytest.mark.skipif(gpu_problem() is None, reason="there is a GPU")
+def test_without_a_gpu_none_is_measured(stand_ins):
+    with pytest.raises(DeviceError):
+        systems.main(["letters", "--device", "cuda", *stand_ins.options])
+    assert not stand_ins.begun
+
+
+@pytest.mark.parametrize("at_once", ["1", "3"])
+def test_a_run_that_fails_is_told_and_the_others_go_on(stand_ins, at_once, capsys):
+    stand_ins.fails |= {("letters", "eager"), ("digits", "torch")}
+    with pytest.raises(SystemExit) as stopped:
+        systems.main(["--at-once", at_once, *stand_ins.options])
+    assert stopped.value.code == 1 and len(stand_ins.begun) == 6
+    told = capsys.readouterr().err
+    assert "letters eager seed 0 failed: ended with 1\n  no such thing" in told and "digits torch seed 0 failed" in told
+    results = json.loads((stand_ins.folder / "systems.json").read_text())
+    assert {name: set(sides) for name, sides in results.items()} == {
+        "letters": {"compiled", "torch"},
+        "digits": {"eager", "compiled"},
+    }
+
+
+def test_runs_go_side_by_side(stand_ins, monkeypatch):
+    meeting = threading.Barrier(3)  # nobody goes on before three are here
+
+    def run(system, side, seed, options, folder):
+        meeting.wait(timeout=60)
+        return {"accuracy": 0.9, "train_seconds": 2.0}
+
+    monkeypatch.setattr(systems, "_run", run)
+    results = systems.main(["--at-once", "3", *stand_ins.options])
+    assert [results[name][side]["0"]["at_once"] for name in results for side in results[name]] == [3] * 6
+    with pytest.raises(SystemExit):
+        systems.main(["--at-once", "0", *stand_ins.options])
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_all_sides_run_on_the_device_and_on_real_data(quick, tmp_path, monkeypatch):
+    def run(command, **how):
+        commands.append(command[1:])
+        how["stdout"].write('{"accuracy": 0.9}\n')
+        (tmp_path / "results.json").write_text('{"accuracy": 0.9}')
+        return SimpleNamespace(returncode=0)
+
+    commands: list[list[str]] = []
+    monkeypatch.setattr(systems.subprocess, "run", run)
+    system = systems.System("row_rnn", ("--cell", "gru"), ())
+    options = argparse.Namespace(device="cuda:1", quick=quick, threads=1)
+    for side in systems.SIDES:
+        assert systems._run(system, side, "3", options, tmp_path) == {"accuracy": 0.9}
+    given = ["--cell", "gru", "--seed", "3", "--device", "cuda:1", *(["--quick"] if quick else [])]
+    real = [] if quick else ["--real"]
+    ours = ["-m", "models", "row_rnn", *given, "--out", str(tmp_path), *real]
+    assert commands == [ours, [*ours, "--compile"], ["-m", "benchmarks.systems.row_rnn", *given]]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_data")
+@pytest.mark.parametrize("side", ["eager", "torch"])
+def test_made_up_data_is_not_measured(side, tmp_path, monkeypatch, capsys):
+    if side == "torch":
+        pytest.importorskip("torch")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing can be fetched
+    with pytest.raises(SystemExit) as stopped:
+        systems.main(["dense", "--seeds", "0", "--sides", side, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    assert stopped.value.code == 1 and not list(tmp_path.glob("*.json"))
+    told = capsys.readouterr().err
+    assert "[TG-F006]" in told and "Fix: set TINYGRAD_JA_DATA" in told
+
+
+def test_a_peer_takes_made_up_data_for_a_quick_run_alone():
+    pytest.importorskip("torch")
+    from benchmarks.systems import peer
+
+    def missing(root, download):
+        raise error("TG-F006", name="sums", file="a", folder=root, reason=f"download={download}", fix="look")
+
+    def damaged(root, download):
+        raise error("TG-F007", path=root, actual=1, expected=2)
+
+    quick, whole = (peer.parsed([], options, 3, 1) for options in (["--quick"], ["--data", "here"]))
+    assert (quick.device, quick.epochs, whole.epochs) == ("cpu", 1, 3)
+    assert peer.data(quick, missing, lambda: "made up") == "made up"
+    for o, real, code in ((whole, missing, "TG-F006.*here.*download=True"), (quick, damaged, "TG-F007")):
+        with pytest.raises(StateError, match=code):
+            peer.data(o, real, lambda: "made up")
+    assert peer.clock(quick) <= peer.clock(quick)

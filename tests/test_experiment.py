@@ -83,6 +83,8 @@ def test_what_is_nowhere_is_replaced_and_that_is_said(
     run = experiment(tmp_path, "--quick")
     assert run.data(lambda **where: TinyShakespeare(**where).text, lambda: "made up", "tinyshakespeare") == "made up"
     assert run.source == "synthetic" and "tinyshakespeare is not here" in capsys.readouterr().err
+    with pytest.raises(StateError, match="TG-F006.*Fix: set TINYGRAD_JA_DATA"):
+        experiment(tmp_path, "--quick", "--real").data(lambda **where: TinyShakespeare(**where).text, lambda: "made up")
     found = experiment(tmp_path)
     assert found.data(lambda **where: "real", lambda: "made up", "tinyshakespeare") == "real"
     assert found.source == "tinyshakespeare"

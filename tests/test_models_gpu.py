@@ -52,6 +52,6 @@ def test_the_program_runs_on_a_gpu(name: str, options: tuple[str, ...], tmp_path
     check(name, tmp_path, "cuda", *options)
 
 
-@pytest.mark.parametrize("name", ["cbow", "bptt_check"])
+@pytest.mark.parametrize("name", ["cbow"])
 def test_the_same_check_on_the_cpu(name: str, tmp_path: Path) -> None:
     check(name, tmp_path, "cpu", "--compile")

@@ -1,7 +1,7 @@
 """A stand-in for cuDNN's Python package that runs graphs of one node by NumPy, from addresses of host memory.
 
-It is strict where the library is: calls in order, every tensor of the graph in the pack, output sizes that the node would infer, NaN for a
-row of attention without a finite score.
+It is strict where the library is: calls in order, every tensor of the graph in the pack, output sizes that the node would infer, arrays that
+begin at a multiple of 16 bytes, as do the rows of attention, NaN for a row of attention without a finite score.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Gpu:
 
 class Tensor:
     def __init__(self, dim: list[int], stride: list[int], data_type: Any, is_pass_by_value: bool = False) -> None:
+        assert all(step > 0 for step in stride)
         self.dim, self.stride, self.data_type, self.by_value, self.output = dim, stride, data_type, is_pass_by_value, False
 
     def set_output(self, value: bool) -> Tensor:
@@ -170,6 +171,7 @@ class Graph:
                 y[...], stats[...] = weights / sums @ v, top + np.log(sums)
 
         assert generate_stats
+        assert not any(step % 8 for x in (q, k, v) for step in x.stride[:-1])
         made = [Tensor([*q.dim[:3], v.dim[3]], [], None), Tensor([*q.dim[:3], 1], [], None)]
         return self._node("sdpa", run, [q, k, v, bias], made)
 
@@ -230,6 +232,7 @@ class Graph:
         if self.name in self.library.failing:
             raise RuntimeError("execution failed")
         assert set(pack) == {*self.inputs, *self.results}
+        assert all(tensor.by_value or address % 16 == 0 for tensor, address in pack.items())
         ctypes.memset(workspace, 255, WORKSPACE)
         for y in self.results:
             y.at(pack[y])[...] = 0

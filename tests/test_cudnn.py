@@ -6,7 +6,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +92,9 @@ CASES = {
         lambda x, w: F.conv2d(x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1)), ((2, 6, 5, 3), (3, 2, 3, 4)), CONV
     ),
     "a slice": Case(lambda x, w: F.conv2d(x[:, 1:3, ::2], w, padding=1), ((2, 4, 8, 5), (4, 2, 3, 3)), CONV),
+    "a part that begins anywhere": Case(
+        lambda x, w: F.conv2d(x[1:26].reshape(1, 1, 5, 5), w[3:].reshape(2, 1, 3, 3)), ((30,), (21,)), CONV
+    ),
     "batch norm": Case(
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         ((3, 4, 2, 5), (4,), (4,)),
@@ -115,6 +119,15 @@ CASES |= {
         lambda x: sdpa(*[p.reshape(2, 5, 3, 8).transpose(1, 2) for p in x.split(24, 2)]), ((2, 5, 72),), ATTENTION, HALF
     ),
     "attention of rows": Case(lambda q, k, v: sdpa(q, k, v, scale=0.5), ((5, 8), (4, 8), (4, 8)), ATTENTION, HALF),
+    "attention, parts of rows": Case(
+        lambda q, k, v: sdpa(q[..., :8], k[..., 4:], v[..., 1:9]),
+        ((2, 3, 5, 12), (2, 3, 4, 12), (2, 3, 4, 12)),
+        ATTENTION,
+        HALF,
+    ),
+    "attention, one head of a batch": Case(
+        lambda x: sdpa(*[p.reshape(2, 5, 1, 8).transpose(1, 2)[:, 0] for p in x.split(8, 2)]), ((2, 5, 24),), ATTENTION, HALF
+    ),
     "attention, shared queries": Case(
         lambda q, k, v: sdpa(q.expand(3, 5, 8), k, v), ((1, 5, 8), (3, 4, 8), (3, 4, 8)), ATTENTION, HALF
     ),
@@ -233,6 +246,12 @@ def test_only_wanted_gradients_are_computed(on: Accelerated) -> None:
     w = tg.tensor(np.ones((1, 1, 2, 2), np.float32), device="strict", requires_grad=True)
     F.conv2d(x, w).sum().backward()
     assert on.ran == ["fprop", "wgrad"]
+
+
+def test_an_axis_of_size_1_has_the_stride_of_a_contiguous_array() -> None:
+    x = strict.array(np.zeros((4, 1, 3, 6), np.float16))
+    assert plans.form_of(x[None, :, :, :, :4]) == plans.Form((1, 4, 1, 3, 4), (72, 18, 18, 6, 1), "e")
+    assert plans.form_of(x[..., None]) == plans.Form((4, 1, 3, 6, 1), (18, 18, 6, 1, 1), "e")
 
 
 # ---- padding ---------------------------------------------------------------------------------------------
@@ -416,6 +435,48 @@ def test_without_the_package_turning_it_on_says_what_to_install(
         fix in str(caught.value) and package in str(caught.value) and "nvidia-cudnn-frontend>=1.24,<1.29" in str(caught.value)
     )
     assert not switch.enabled and switch.version() is None
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_cudnn_is_loaded_from_pythons_path_where_the_package_itself_would_not_look(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    folders = [tmp_path / name for name in ("empty", "user", "environment")]
+    for folder in folders[1 : 3 if own else 2]:
+        (folder / "nvidia/cudnn/lib").mkdir(parents=True)
+        (folder / "nvidia/cudnn/lib/libcudnn.so.9").touch()
+    monkeypatch.setattr(plans, "sys", SimpleNamespace(path=["", *map(str, folders)]))
+    monkeypatch.setattr(plans, "sysconfig", SimpleNamespace(get_path=lambda name: str(folders[2])))
+    monkeypatch.setattr(plans, "ctypes", SimpleNamespace(CDLL=loaded.append))
+    plans._load_from_path.__wrapped__()
+    assert loaded == ([] if own else [str(tmp_path / "user/nvidia/cudnn/lib/libcudnn.so.9")])
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_turning_it_on_loads_the_runtime_that_the_package_asks_the_system_for(
+    found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> None:
+        if not found:
+            raise RuntimeError(f"no {name}")
+        loaded.append(name)
+
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(runtimeGetVersion=lambda: 13020)))
+    monkeypatch.setattr(plans, "library", Library)
+    monkeypatch.setattr(plans, "load_cuda", lambda: strict.STRICT._replace(xp=cupy))
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    pathfinder: Any = ModuleType("cuda.pathfinder")
+    pathfinder.load_nvidia_dynamic_lib = load
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", pathfinder)
+    if found:
+        assert isinstance(plans.checked_library(), Library)
+        assert loaded == ["cudart"]
+    else:
+        with pytest.raises(tg.errors.ArgumentError, match="TG-A002"):
+            plans.checked_library()
 
 
 # ---- the real package's own checks -----------------------------------------------------------------------

@@ -67,11 +67,10 @@ class CuDNN:
 
     def refused(self) -> list[str]:
         """What operators have offered to cuDNN in vain, with the library's reason; those calls took the usual way."""
-        plans = {} if self._engine is None else dict(self._engine.plans)
+        found = [] if self._engine is None else self._engine.refusals()
         return [
-            f"{node.__name__} of {', '.join([f'{x.shape} {np.dtype(x.dtype)}' for x in inputs])}: {plan}"
-            for (node, inputs, *_), plan in plans.items()
-            if isinstance(plan, str)
+            f"{node.__name__} of {', '.join([f'{x.shape} {np.dtype(x.dtype)}' for x in inputs])}: {reason}"
+            for node, inputs, reason in found
         ]
 
     def _attach(self, engine: Engine, array_type: type) -> None:

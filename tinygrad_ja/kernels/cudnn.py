@@ -8,10 +8,14 @@ This is the only file that knows the library. It is the package ``nvidia-cudnn-f
 
 from __future__ import annotations
 
-import math
+import ctypes
+import functools
+import sys
+import sysconfig
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +29,9 @@ PLANS = 256
 TYPES = {"e": "HALF", "f": "FLOAT"}
 """cuDNN's names of the dtypes that it is offered, by NumPy's characters. Sums are always taken in single precision."""
 
+ALIGNMENT = 16
+"""Bytes: cuDNN takes it that arrays begin at a multiple, and chooses kernels that load as much at once."""
+
 # ---- graphs --------------------------------------------------------------------------------------
 
 
@@ -37,13 +44,14 @@ class Form(NamedTuple):
 
 
 def form_of(array: Any) -> Form:
-    """The form of an array; contiguous ones have the usual strides also along axes of size 1, where arrays may have any."""
-    shape = tuple(array.shape)
-    if array.flags.c_contiguous:
-        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    else:
-        strides = [step // array.dtype.itemsize for step in array.strides]
-    return Form(shape, tuple(strides), array.dtype.char)
+    """The form of an array. Along axes of size 1, where arrays may have any stride, also 0, it has the one that a contiguous array has."""
+    strides: list[int] = []
+    behind = 1
+    for size, step in zip(reversed(array.shape), reversed(array.strides)):
+        stride = behind if size == 1 else step // array.itemsize
+        strides.insert(0, stride)
+        behind = stride * size
+    return Form(tuple(array.shape), tuple(strides), array.dtype.char)
 
 
 class Graph:
@@ -192,10 +200,11 @@ class Engine:
     def run(self, node: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], **settings: Any) -> bool:
         """Compute ``outputs`` from ``inputs``, arrays of float16 and float32 with as many axes as the node wants. False when cuDNN cannot;
         then the outputs hold nothing."""
-        forms = tuple(map(form_of, inputs)), tuple(map(form_of, outputs))
         gpu, device = self.gpu, self.gpu.device_of(outputs[0])  # the current one: outputs have just been made
         if any([gpu.device_of(x) != device for x in inputs]) or gpu.capturing():
             return False
+        inputs = [x.copy() if x.data.ptr % ALIGNMENT else x for x in inputs]
+        forms = tuple(map(form_of, inputs)), tuple(map(form_of, outputs))
         exact = inputs[0].dtype == np.float32 and not gpu.allows_tf32()
         key = (node, *forms, tuple(settings.items()), device, exact)
         with self._lock:
@@ -219,6 +228,11 @@ class Engine:
                 return False
         return True
 
+    def refusals(self) -> list[tuple[Callable[..., Any], tuple[Form, ...], str]]:
+        """Node, inputs and reason of what was offered in vain."""
+        with self._lock:
+            return [(node, inputs, plan) for (node, inputs, *_), plan in self.plans.items() if isinstance(plan, str)]
+
     def _plan(self, key: Any, node: Any, forms: Any, settings: dict[str, Any], device: int, exact: bool) -> _Plan | str:
         known = self.plans.get(key)
         if known is None:
@@ -241,9 +255,22 @@ class Engine:
 
 def library() -> Any:
     """The package, imported."""
+    _load_from_path()
     import cudnn
 
     return cudnn
+
+
+@functools.cache
+def _load_from_path() -> None:
+    """Load cuDNN where only Python's path leads to it: a package of the user, in ``PYTHONPATH``, or below a virtual environment.
+
+    The frontend looks into the environment's own folder, and else has the system search for the name, which finds what is loaded.
+    """
+    own, file = Path(sysconfig.get_path("purelib")), Path("nvidia", "cudnn", "lib", "libcudnn.so.9")
+    found = [folder / file for folder in (own, *map(Path, sys.path)) if (folder / file).exists()]
+    if found and found[0] != own / file:
+        ctypes.CDLL(str(found[0]))
 
 
 def checked_library() -> Any:
@@ -251,8 +278,16 @@ def checked_library() -> Any:
     try:
         found = library()
         found.backend_version()
+        _load_runtime()
     except Exception as failure:
         cuda = 12 if load_cuda().xp.cuda.runtime.runtimeGetVersion() < 13000 else 13
         packages = f"nvidia-cudnn-frontend>=1.24,<1.29' 'nvidia-cudnn-cu{cuda}>=9.10,<10"
         raise error("TG-A002", package="cudnn", install=packages) from failure
     return found
+
+
+def _load_runtime() -> None:
+    """Load CUDA's runtime: CuPy has it inside of itself, but the frontend asks the system for it by its name when it looks for a plan."""
+    from cuda.pathfinder import load_nvidia_dynamic_lib  # comes with CuPy
+
+    load_nvidia_dynamic_lib("cudart")

@@ -19,7 +19,7 @@ from ..core.operator import Operator
 from ..ops.attention import _attention, attend_backward
 from ..ops.conv import _add_bias, _conv_transpose, _conv_weight, _convolution
 from ..ops.normalization import _batch_norm, by_channel
-from .cudnn import TYPES, Engine, batchnorm, batchnorm_backward, dgrad, fprop, sdpa, sdpa_backward, wgrad
+from .cudnn import ALIGNMENT, TYPES, Engine, batchnorm, batchnorm_backward, dgrad, fprop, sdpa, sdpa_backward, wgrad
 
 # ---- convolution ---------------------------------------------------------------------------------
 
@@ -140,8 +140,9 @@ def _by_batchnorm_backward(
 
 
 def _in_rows(x: Any) -> bool:
-    """Whether the last axis lies in one piece, and no axis goes backwards or stands still."""
-    return bool(x.strides[-1] == x.itemsize and min(x.strides) > 0)
+    """Whether the last axis lies in one piece, its rows where they can be loaded at once, and no axis goes backwards or stands still."""
+    *steps, last = x.strides
+    return bool(last == x.itemsize and all([step > 0 and step % ALIGNMENT == 0 for step in steps]))
 
 
 def _heads(x: Any) -> Any:

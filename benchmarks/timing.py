@@ -15,19 +15,26 @@ from typing import Any
 
 
 def in_turn(
-    functions: dict[str, Callable[[], Any]], rounds: int, target: float = 0.02, settle: float = 0.0
+    functions: dict[str, Callable[[], Any]],
+    rounds: int,
+    target: float = 0.02,
+    settle: float = 0.0,
+    finish: Callable[[], Any] = lambda: None,
 ) -> dict[str, float]:
     """Median seconds per call of each function. In every round each function runs for about ``target`` seconds.
 
     settle: seconds for which each function runs untimed at the beginning of its turn. Libraries with threads of their own (OpenMP, OpenBLAS)
     let them spin for a while after their last work, which would take the processor from the side whose turn it is.
+    finish: waits for what has been asked for, as a GPU needs it: before a turn, and as the last thing of the time of a turn.
     """
     counts = {}
     for name, function in functions.items():
         function()
         function()
+        finish()
         start = time.perf_counter()
         function()
+        finish()
         counts[name] = max(1, int(target / max(time.perf_counter() - start, 1e-7)))
     samples: dict[str, list[float]] = {name: [] for name in functions}
     gc.collect()
@@ -36,9 +43,11 @@ def in_turn(
             start = time.perf_counter()
             while time.perf_counter() - start < settle:
                 function()
+                finish()
             start = time.perf_counter()
             for _ in range(counts[name]):
                 function()
+            finish()
             samples[name].append((time.perf_counter() - start) / counts[name])
     return {name: statistics.median(values) for name, values in samples.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import threading
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import tinygrad_ja as tg
 from benchmarks import crossover, loader, ops, overhead, profile, systems, timing
 from tinygrad_ja.backend.devices import gpu_problem
 from tinygrad_ja.errors import ArgumentError, DeviceError, StateError, error
@@ -74,11 +76,61 @@ def test_ops_writes_time_and_memory_of_every_side(tmp_path, capsys):
     assert table in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ops.CASES)
+def test_on_a_gpu_ops_has_a_third_turn_with_cudnn_and_names_the_gpu(tmp_path, monkeypatch, capsys):
+    """With the CPU in place of the GPU, and a switch in place of cuDNN's."""
+    turns, timed = [], []
+
+    class Switch:
+        def is_available(self):
+            return True
+
+        def version(self):
+            return 91900
+
+        def refused(self):
+            return ["wgrad of (1,): no engine\nproposed a plan"]
+
+        @contextlib.contextmanager
+        def flags(self, enabled):
+            turns.append(enabled)
+            yield
+
+    class Side(ops.Library):
+        def __init__(self, name, threads, device):
+            assert device == "cuda"
+            super().__init__(name, threads, "cpu")
+
+    def in_turn(functions, rounds, settle, finish):
+        for function in functions.values():
+            function()
+        finish()
+        timed.append(list(functions))
+        assert settle == 0.0
+        return {"ours": 2e-3, "torch": 4e-3, "cudnn": 1e-3} if "cudnn" in functions else {"ours": 2e-3, "torch": 4e-3}
+
+    monkeypatch.setattr(ops, "Library", Side)
+    monkeypatch.setattr(ops, "PEERS", {"ours": "tinygrad_ja"})
+    monkeypatch.setattr(ops, "CUDA_CASES", {"conv2d small": ops.CUDA_CASES["conv2d 32x64x56x56, 64 of 3x3"]._replace(batch=1)})
+    monkeypatch.setattr(ops, "CASES", {name: ops.CASES[name] for name in ("erf 2048x512",)})
+    monkeypatch.setattr(timing, "in_turn", in_turn)
+    monkeypatch.setattr(timing, "accelerator", lambda device: "NVIDIA X1")
+    monkeypatch.setattr(tg.backends, "cudnn", Switch())
+    results = ops.main(["--device", "cuda", "--no-memory", "--threads", "2", "--out", str(tmp_path)])
+    assert timed == [["ours"], ["ours", "cudnn"]] and turns == [True]
+    assert results["cudnn"]["version"] == 91900 and results["hardware"].startswith("NVIDIA X1, ")
+    table = (tmp_path / "ops-nvidia-x1.md").read_text()
+    head, _, erf, conv = [line.strip("| ").split("|") for line in table.splitlines() if line.startswith("|")]
+    place = [cell.strip() for cell in head].index("with cuDNN ms")
+    assert [erf[place].strip(), erf[place + 1].strip()] == ["", ""]
+    assert [conv[place].strip(), conv[place + 1].strip()] == ["1.000", "0.25"]
+    assert "cuDNN 91900; refused: 1" in table and table in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ops.CASES | ops.CUDA_CASES)
 def test_every_row_of_ops_runs(name):
     side = ops.Library("tinygrad_ja", 1, "cpu")
-    gradient = ops.CASES[name].build(side, 2)()
-    assert gradient is not None and float(abs(gradient).sum()) > 0
+    gradient = (ops.CASES | ops.CUDA_CASES)[name].build(side, 2)()
+    assert gradient is not None and float(abs(gradient).max()) > 0
 
 
 def test_crossover_runs_with_the_cpu_on_both_sides(tmp_path):

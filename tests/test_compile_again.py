@@ -502,3 +502,15 @@ def test_programs_of_one_function_share_their_memory(backend: str) -> None:
     assert compiled.replays >= 7
     for actual, wanted in zip(made, expected):
         np.testing.assert_allclose(actual.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_argument_whose_dtype_is_another_object() -> None:
+    """``argmax`` of CuPy gives such, and so does what was unpickled."""
+    alike = np.array([1, 2], np.dtype("q"))
+    usual = alike.view(np.dtype("l"))
+    assert alike.dtype == usual.dtype and alike.dtype is not usual.dtype
+    step = tg.compile(lambda a, b: (a == b, a + b, b * a.float()))
+    for k in range(4):
+        made = step(tg.Tensor(alike + k), tg.Tensor(usual))
+        assert [x.tolist() for x in made] == [[k == 0] * 2, [2 + k, 4 + k], [1.0 + k, 4.0 + 2 * k]]
+    assert step.replays > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import tinygrad_ja as tg
 from tinygrad_ja.compiler import entry
 from tinygrad_ja.compiler.cuda.executor import CudaExecutor
 from tinygrad_ja.compiler.passes import optimised
+from tinygrad_ja.errors import DeviceError
+from tinygrad_ja.testing import strict
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs g++ or clang++")
 
@@ -24,7 +27,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[CudaExecutor]:
 
     def executor_for(program: Any, array_type: type, disable: Any, backend: Any, pool: Any = None) -> Any:
         better = optimised(program, disable)
-        made.append(CudaExecutor(better, machine=Emulated()))
+        machine = Emulated() if array_type is np.ndarray else Emulated(strict.xp, strict.ndarray, strict.peek)
+        made.append(CudaExecutor(better, machine=machine))
         return made[-1], better, []
 
     monkeypatch.setattr(entry, "executor_for", executor_for)
@@ -45,3 +49,65 @@ def test_steps_equal_eager_ones(name, made):
     else:
         assert executor.launches == 1 and executor.notes == []
     assert executor._captured is not None
+
+
+# ---- arguments on the CPU --------------------------------------------------------------------------------
+
+
+def test_a_step_may_take_its_arguments_to_the_gpu(made: list[CudaExecutor]) -> None:
+    w = tg.ones(3, 3, device="strict", requires_grad=True)
+
+    def step(x: Any, y: Any) -> Any:
+        w.grad = None
+        loss = ((tg.cat([x, y], 1).T.to("strict") @ w) ** 2).sum()
+        loss.backward()
+        return loss
+
+    compiled = tg.compile(step)
+    for _ in range(5):
+        batch = tg.randn(3, 1), tg.randn(3, 2)
+        found = []
+        for function in (step, compiled):
+            loss = function(*batch)
+            assert w.grad is not None and loss.device == w.grad.device == tg.device("strict")
+            found.append([loss.item(), w.grad.cpu().numpy()])
+        np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+        np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-5, atol=1e-5)
+    assert compiled.replays == 3 and len(made) == 1
+
+
+CENTRE = tg.ones(2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w: (x * 2.0, x.to("strict") + w),
+        lambda x, w: (x - CENTRE).to("strict") + w,
+        lambda x, w: x.add_(1.0).to("strict") + w,
+        lambda x, w: w.cpu() + x,
+    ],
+    ids=["returned", "constant", "written", "moved back"],
+)
+def test_what_computes_on_two_devices_is_called_as_it_is(function: Any, made: list[CudaExecutor]) -> None:
+    w, compiled = tg.ones(2, device="strict"), tg.compile(function)
+    for k in range(4):
+        given = [tg.ones(2) * k for _ in range(2)]
+        with pytest.warns(UserWarning, match="two devices") if k == 0 else contextlib.nullcontext():
+            results = [f(x, w) for f, x in zip((compiled, function), given)]
+        ours, expected = [made if isinstance(made, tuple) else (made,) for made in results]
+        assert [(x.device, x.tolist()) for x in ours] == [(x.device, x.tolist()) for x in expected]
+        assert given[0].tolist() == given[1].tolist()
+    assert compiled.replays == 0 and made == []
+
+
+def test_devices_do_not_mix_in_a_recording() -> None:
+    w = tg.ones(2, device="strict")
+    with pytest.raises(DeviceError, match="cpu and strict"):
+        tg.compile(lambda x: x + w)(tg.ones(2))
+
+
+def test_a_step_without_arrays_of_its_own_may_move_its_argument() -> None:
+    compiled = tg.compile(lambda x: x.to("strict") * 2.0)
+    with pytest.warns(UserWarning, match="two devices"):
+        assert [compiled(tg.ones(2) * k).tolist() for k in range(3)] == [[0.0] * 2, [2.0] * 2, [4.0] * 2]

@@ -18,11 +18,14 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not tg.cuda_is_available(), re
 
 DEVICE = "cuda"
 SKIPPED = {"to_device"}  # its argument is a device
+SIGNS = {"eigh", "svd"}
+"""Operators whose vectors may have either sign."""
 NAMES = sorted({operator.name for operator in operators_of_the_package()} - SKIPPED)
 
 
 def run(case: Case, device: str, dtype: Any) -> list[np.ndarray]:
-    """Outputs and gradients of the summed cosines of the floating ones, as NumPy arrays."""
+    """Outputs and gradients, as NumPy arrays. The cotangents are cosines of the outputs. Where these may have either sign, their magnitudes,
+    and gradients of a weighted sum of their squares."""
 
     def place(array: np.ndarray) -> Any:
         return tg.tensor(array.astype(dtype) if array.dtype == np.float64 else array, device=device).array
@@ -32,11 +35,14 @@ def run(case: Case, device: str, dtype: Any) -> list[np.ndarray]:
     for index in case.differentiable:
         inputs[index].requires_grad_()
     outputs = case.outputs(inputs, constants)
-    made = [y.detach().cpu().numpy() for y in outputs]
+    either = case.operator.name in SIGNS
+    made = [(abs(y) if either else y).detach().cpu().numpy() for y in outputs]
     live = [y for y in outputs if y.requires_grad]
     if live:
         wanted = [inputs[index] for index in case.differentiable]
-        gradients = tg.grad(live, wanted, [tg.cos(y.detach()) for y in live], allow_unused=True)
+        factors = [tg.arange(y.numel(), dtype=y.dtype, device=device).reshape(y.shape) for y in live]
+        cotangents = [tg.cos(k) * y.detach() if either else tg.cos(y.detach()) for k, y in zip(factors, live)]
+        gradients = tg.grad(live, wanted, cotangents, allow_unused=True)
         made += [g.cpu().numpy() for g in gradients if g is not None]
     return made
 

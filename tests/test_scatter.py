@@ -151,3 +151,22 @@ def test_a_strided_view_never_leaves_its_memory() -> None:
 
     with pytest.raises(ValueError, match="reach outside of 6 elements"):
         _view(np, np.zeros(6), (3, 2), (2, 2), 0)
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+def test_extremes_of_arrays_that_are_not_numpy_s_are_those_of_numpy(dtype: str, smallest: bool) -> None:
+    """There floats go as integers; special values too keep their order, and NaN wins."""
+    from tinygrad_ja.backend.extremes import extreme_at
+    from tinygrad_ja.testing import strict
+
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        to, values = [(3 * rng.standard_normal((n, 3))).astype(dtype) for n in (4, 6)]
+        if dtype != "i8":
+            for special in (np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324):
+                to.flat[rng.integers(to.size)] = values.flat[rng.integers(values.size)] = special
+        places, theirs = rng.integers(0, 4, 6), strict.ndarray(to.copy())
+        extreme_at(np, to, places, values, smallest)
+        extreme_at(strict.xp, theirs, strict.ndarray(places), strict.ndarray(values), smallest)
+        np.testing.assert_array_equal(strict.peek(theirs), to)

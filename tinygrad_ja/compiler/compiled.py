@@ -26,11 +26,13 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import BY_TYPE
+from ..backend.devices import device_of
 from ..backend.random import record_draws
 from ..core.modes import modes
 from ..core.nested import found, mapped
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
+from ..core.trace import Value
 from ..core.traced import Traced
 from ..errors import error, text
 from .entry import Entry, Run, build, owner_of
@@ -295,8 +297,8 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor) and type(x) not in BY_TYPE
     ]
     reach = Reach(function, *others, *call.leaves)
-    kind = _array_type(call, reach)
-    recording = Recording(kind, expand=lambda operator, arguments: operator.name in EXPAND)
+    arrays = [*call.arrays, *(t.array for t in reach.tensors.values())]
+    recording = Recording(_array_type(arrays), expand=lambda operator, arguments: operator.name in EXPAND)
     run = Run(call, reach, recording)
     if not {id(owner_of(t.array)) for t in reach.tensors.values()}.isdisjoint([id(owner_of(a)) for a in call.arrays]):
         reason = (
@@ -346,6 +348,16 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         recording.finish_arguments(given)
         run.settle_links()
     results = run.results(made, call)
+    if recording.elsewhere:
+        recording.place = next((device_of(a) for a in arrays if type(a) is recording.array_type), None)
+        changed = [value for pair in (*recording.writes, *recording.argument_writes) for value in pair if type(value) is Value]
+        changed += [recording.inputs[place] for place, _ in recording.argument_writes]
+        if recording.away([*recording.outputs, *recording.captured, *changed, *(store.value for store in run.stores)]):
+            reason = (
+                "it computes on two devices, beyond arguments that it takes from one to the other",
+                "引数をほかのデバイスから移すだけでなく、2 つのデバイスで計算しています",
+            )
+            run.refuse(reason, eager=True)
     run.let_go()
     return results, run
 
@@ -366,7 +378,6 @@ def _kinds_of(*values: Any) -> set[type]:
     return kinds
 
 
-def _array_type(call: Call, reach: Reach) -> type:
-    arrays = [*call.arrays, *(t.array for t in reach.tensors.values())]
+def _array_type(arrays: Iterable[Any]) -> type:
     kinds = dict.fromkeys(type(a) for a in arrays if type(a) is not Traced)
     return next((kind for kind in kinds if kind is not np.ndarray), np.ndarray)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.devices import move
 from ..core.modes import modes
 from ..core.tape import Leaf, next_number, stamper
 from ..core.tensor import Tensor
@@ -198,6 +199,7 @@ class Entry:
         self.recognize: Callable[..., Call | None] | None = None
         """What ``describe`` says of calls of this signature, in less time (``signature.recognizer``)."""
         self._readers = [reader for _, reader in arguments]
+        self._away = [place for place, value in enumerate(recording.inputs[: run.brought]) if recording.away([value])]
         changing = {id(value) for value, _ in arguments}
         self._gradient_writes: list[tuple[Value, Value]] = []
         self._leaves = [self._gradient_of(leaf, value) for leaf, value in recording.gradients]
@@ -292,6 +294,8 @@ class Entry:
         """Run the program: what the function would return."""
         self.used = next_number()
         given = self._given(call)
+        if self._away:
+            given = [move(x, self.run.recording.place) if i in self._away else x for i, x in enumerate(given)]
         values = self._of_backward() if self.derivation is not None else ()
         kept = [gradient for gradient in self._leaves if gradient.is_kept()]
         for gradient in kept:

@@ -132,6 +132,9 @@ class Recording(Trace):
         """The frame of this code called the function; those outside of it are not recorded."""
         self._sources: dict[tuple[str, ...], Source] = {}
         self._line_at: dict[tuple[int, int], str] = {}
+        self.place: Any = None
+        """The device of the program, where some arguments are elsewhere."""
+        self._away: set[int] = set()  # ids of Values of arrays that are elsewhere
         self.rates = Rates()
         self.seeded = False
         """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
@@ -153,6 +156,7 @@ class Recording(Trace):
         if held is None:
             value = Value(f"c{len(self._arrays)}", array, array=array)
             value.live = True
+            self._note_device(array, value)
             held = self._held[id(array)] = Traced(array, self, value)
             self._arrays.append((held, array, value))
         return held
@@ -166,7 +170,13 @@ class Recording(Trace):
         """A stand-in for an array that the call brings."""
         value = Value(f"x{len(self.inputs)}", array)
         self.inputs.append(value)
+        self._note_device(array, value)
         return Traced(array, self, value)
+
+    def _note_device(self, array: Any, value: Value) -> None:
+        if type(array) is not self.array_type:
+            self.elsewhere = True
+            self._away.add(id(value))
 
     def hold(self, tensors: Iterable[Tensor]) -> None:
         """Let these Tensors hold traced arrays until ``finish``."""
@@ -194,6 +204,9 @@ class Recording(Trace):
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)
         made = super().record(operator, arguments)
+        if self.elsewhere or operator.name == "to_device":
+            for traced in found(made, Traced):
+                self._note_device(traced._elements, traced.entry)
         if operator.name == "argwhere" or (operator.name == "getitem" and _has_mask(arguments)):
             self.chosen = self.chosen or operator.name
         return made
@@ -369,6 +382,10 @@ class Recording(Trace):
                 self.argument_writes.append((place, traced.entry))
                 array = x.array if type(x) is Tensor else x
                 array[...] = traced._elements
+
+    def away(self, values: Iterable[Any]) -> bool:
+        """Whether any of these Values is of an array on another device."""
+        return self.elsewhere and not self._away.isdisjoint(map(id, values))
 
     def kept_elements(self) -> list[Any]:
         """Elements of what ``derivation.kept`` names: random numbers, and what was in arrays before the step wrote into them."""

@@ -133,6 +133,8 @@ class Trace:
     """The module of the arrays that are traced."""
     array_type: type = np.ndarray
     """Their type."""
+    elsewhere = False
+    """Whether some of them are on another device."""
 
     def __init__(
         self,
@@ -242,7 +244,18 @@ class Trace:
                 taken[name], plain[name] = self.both(value)
         if self._expand is not None and self._expand(operator, taken):
             return self._run_reference(operator, arguments)
-        return self.note_step(operator, taken, operator.apply(operator.kernels[self.array_type], plain))
+        kind = self._kind_of(operator, plain) if self.elsewhere else self.array_type
+        return self.note_step(operator, taken, operator.apply(operator.kernels[kind], plain))
+
+    def _kind_of(self, operator: Operator, plain: dict[str, Any]) -> type:
+        """The type of the arrays among a step's arguments. Raises DeviceError where there are two."""
+        arrays = list(found(plain, *BY_TYPE))
+        kinds = dict.fromkeys(map(type, arrays))
+        if len(kinds) > 1:
+            from .promotion import mixed_devices
+
+            raise mixed_devices(operator, arrays)
+        return next(iter(kinds), self.array_type)
 
     def both(self, value: Any) -> tuple[Any, Any]:
         """A nested value with Values in place of its arrays, and the same with their elements."""

@@ -83,6 +83,12 @@ class Traced:
         """The axes in the other order."""
         return OPERATORS["permute"].kernels[Traced](self, tuple(range(self.ndim))[::-1])
 
+    def view(self, dtype: Any) -> Traced:
+        """The same array with another object for its dtype. For any other dtype raises UsageError."""
+        if self.dtype != dtype:
+            raise _reads("x.array.view")
+        return Traced(self._elements.view(dtype), self.recording, self.entry)
+
     def __len__(self) -> int:
         return len(self._elements)
 

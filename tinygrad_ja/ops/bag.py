@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
+from ..backend.extremes import extreme_at
 from ..core.modes import modes, no_grad
 from ..core.operator import Array, Constant, Point, primitive
 from ..core.tensor import Tensor
@@ -101,7 +102,7 @@ def _first_largest(xp: Any, input: Array, bag: Constant, count: int) -> Array:
     wide = np.float64 if input.dtype.kind != "f" or input.dtype.itemsize == 8 else np.float32
     values = input.astype(wide)
     top = xp.full((count + 1, width), -np.inf, dtype=wide)
-    xp.maximum.at(top, bag, values)
+    extreme_at(xp, top, bag, values, smallest=False)
     place = xp.where(values == top[bag], xp.arange(rows).reshape(rows, 1), rows)
     first = xp.full((count + 1, width), rows, dtype=np.int64)
     xp.minimum.at(first, bag, place)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
+from ..backend.extremes import extreme_at
 from ..core.operator import Array, Constant, Point, primitive
 from ..core.tensor import Tensor
 from ..errors import error
@@ -89,7 +90,7 @@ def _scatter_extreme(
     if not include_self:
         low, high = (-np.inf, np.inf) if input.dtype.kind == "f" else (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
         made[places] = high if smallest else low
-    (xp.minimum if smallest else xp.maximum).at(made, places, src.astype(wide))
+    extreme_at(xp, made, places, src.astype(wide), smallest)
     return made.astype(input.dtype)
 
 

@@ -92,7 +92,7 @@ class Machine:
             pointers = (ctypes.c_void_p * 3)(ctypes.addressof(host) + begin, *map(ctypes.addressof, given))
             launches.append((kernel, given, pointers, ctypes.addressof(pointers)))
         pack, launch = row.pack_into, self.xp.cuda.driver.launchKernel
-        functions = [(kernel.ptr, pointers) for kernel, _, _, pointers in launches]
+        functions = [(kernel.kernel.ptr, pointers) for kernel, _, _, pointers in launches]
 
         def send(stream: int, *entries: Any) -> None:
             pack(host, 0, *entries)

@@ -233,7 +233,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks ops", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of both sides (default 2)")
     parser.add_argument("--rounds", type=int, default=21, help="rounds in which the peers take turns (default 21)")
-    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    parser.add_argument(
+        "--only", default="", help="only rows whose name contains this, or one of several with commas between them"
+    )
     parser.add_argument("--device", default="cpu", help="where both sides run (default cpu)")
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory")
     parser.add_argument("--peak", nargs=2, metavar=("SIDE", "ROW"), help=argparse.SUPPRESS)
@@ -259,7 +261,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     if cudnn.is_available():
         results["cudnn"] = {"version": cudnn.version()}
     for name, case in (CASES | CUDA_CASES if on_gpu else CASES).items():
-        if options.only not in name:
+        if not any(part in name for part in options.only.split(",")):
             continue
         row: dict[str, Any] = {"name": name, "floor": case.floor}
         programs = {key: case.build(side, case.batch) for key, side in sides.items()}

@@ -241,7 +241,7 @@ class Emulated:
         return self._wrap(np.ascontiguousarray(self._unwrap(array)))
 
     def sender(self, address: int, row: struct.Struct) -> Callable[..., None]:
-        def send(stream: int, *entries: Any) -> None:
+        def send(*entries: Any) -> None:
             made = row.pack(*entries)
             self.sent.append(len(made))
             ctypes.memmove(address, made, len(made))

@@ -42,6 +42,10 @@ PATIENCE = 420.0
 """Seconds after which a worker that does not answer is given up."""
 
 
+MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""JAX would take three quarters of a GPU at its start; the sides share one."""
+
+
 class Failed(Exception):
     """A worker that could not build or run its step; the text says why."""
 
@@ -74,7 +78,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**environment, **threads, "TORCHINDUCTOR_CACHE_DIR": self.folder},
+            env={**MEMORY, **environment, **threads, "TORCHINDUCTOR_CACHE_DIR": self.folder},
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -4,10 +4,9 @@
     results = executor.run(arguments, numbers)
 
 The first run launches the steps one by one, which compiles kernels and lets libraries load what they need; the second one captures them as
-a graph, and from then on a call is two launches: a small kernel whose arguments are what differs from call to call (numbers, state of the
-generators, addresses of arguments and results), and the graph. Nothing waits for the GPU. What no graph can hold runs between graphs, in
-order; if capturing fails, everything runs step by step. ``notes`` says why. The addresses of the state are part of the graph: when an array
-of it is replaced, everything is built anew.
+a graph, and from then on a call is one small copy to the GPU (numbers, state of the generators, addresses of arguments and results) and one
+launch. Nothing waits for the GPU. What no graph can hold runs between graphs, in order; if capturing fails, everything runs step by step.
+``notes`` says why. The addresses of the state are part of the graph: when an array of it is replaced, everything is built anew.
 """
 
 from __future__ import annotations
@@ -209,9 +208,9 @@ class CudaExecutor:
         results = [empty(shape, dtype) for shape, dtype in self._made]
         entries = [*self._draws(), *[address(x) for x in given], *[address(x) for x in results]]
         try:
-            self._send(stream, *numbers, *entries)
+            self._send(*numbers, *entries)
         except (OverflowError, struct.error):  # 1e39 as float32 is infinite
-            self._send(stream, *[a.dtype.type(x).item() for a, x in zip(self.program.numbers, numbers)], *entries)
+            self._send(*[a.dtype.type(x).item() for a, x in zip(self.program.numbers, numbers)], *entries)
         if self.graph and self._captured is None and self._runs >= WARM_UP:
             self._capture()
         if self._captured is not None:

@@ -4,11 +4,9 @@ the CPU."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,20 +15,12 @@ import numpy as np
 
 from .cublas import WORKSPACE, Cublas
 from .products import Product
-from .schedule import NAME, module_source
+from .schedule import module_source
 
-SENT = 16, 64, 510
-"""How many 64-bit entries a kernel can be given as arguments: it takes 4 KB of them."""
+SLOTS = 32
+"""How many calls the host may be ahead of the GPU."""
 PER_MODULE = 12
 """How many kernels are compiled together."""
-
-
-def sending_kernel(count: int) -> str:
-    """The text of a kernel that writes as many of its ``count`` arguments of 64 bits as it is told to an address."""
-    return f"""struct Row {{ unsigned long long entries[{count}]; }};
-extern "C" __global__ void {NAME}(const Row row, unsigned long long* to, const unsigned int used) {{
-  for (unsigned int k = threadIdx.x; k < used; k += 32u) to[k] = row.entries[k];
-}}"""
 
 
 class Machine:
@@ -45,7 +35,6 @@ class Machine:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool()
         self._cublas: Cublas | None = None
-        self._threads: set[int] = set()
 
     # -- memory
 
@@ -80,29 +69,24 @@ class Machine:
     # -- the table
 
     def sender(self, address: int, row: struct.Struct) -> Callable[..., None]:
-        """A function (stream, entries) that puts such a row to an address, in the order of the stream and without waiting: as arguments of
-        kernels, which the driver has read when the call returns."""
-        host = ctypes.create_string_buffer(row.size + 8 * SENT[-1])
-        launches = []
-        for begin in range(0, row.size, 8 * SENT[-1]):
-            count = min((row.size - begin) // 8, SENT[-1])
-            room = next(n for n in SENT if n >= count)
-            kernel: Any = self.compile([sending_kernel(room)])[0]
-            given = [ctypes.c_uint64(address + begin), ctypes.c_uint32(count)]
-            pointers = (ctypes.c_void_p * 3)(ctypes.addressof(host) + begin, *map(ctypes.addressof, given))
-            launches.append((kernel, given, pointers, ctypes.addressof(pointers)))
-        pack, launch = row.pack_into, self.xp.cuda.driver.launchKernel
-        functions = [(kernel.kernel.ptr, pointers) for kernel, _, _, pointers in launches]
+        """A function (entries) that copies such a row to an address, in the order of the current stream and without waiting, from pinned
+        memory that no earlier copy still reads: rows take turns in two halves, and an event follows the last copy of each."""
+        size, half = row.size, SLOTS // 2
+        host = np.frombuffer(self.xp.cuda.alloc_pinned_memory(SLOTS * max(size, 1)), np.uint8, SLOTS * size)
+        events = [self.xp.cuda.Event(disable_timing=True) for _ in range(2)]
+        begin, view, pack, copy = host.ctypes.data, host.data, row.pack_into, self.runtime.memcpyAsync
+        to_device, stream_of, turn = self.runtime.memcpyHostToDevice, self.current_stream, 0
 
-        def send(stream: int, *entries: Any) -> None:
-            pack(host, 0, *entries)
-            if threading.get_ident() not in self._threads:
-                self.device.use()  # the driver's context becomes this thread's
-                self._threads.add(threading.get_ident())
-            for function, pointers in functions:
-                launch(function, 1, 1, 1, 32, 1, 1, 0, stream, pointers, 0)
+        def send(*entries: Any) -> None:
+            nonlocal turn
+            pack(view, turn * size, *entries)
+            copy(address, begin + turn * size, size, to_device, stream_of())
+            turn += 1
+            if turn % half == 0:
+                events[turn // half - 1].record()
+                turn %= SLOTS
+                events[turn // half].synchronize()
 
-        send.keep = launches  # type: ignore[attr-defined]
         return send
 
     # -- kernels

@@ -265,9 +265,11 @@ def learn(run: Experiment, name: str, threshold: float, values: np.ndarray) -> T
         **keeping(run, name),
     )
 
+    @trainer.on("begin")
     @trainer.on("step")
     def watch(trainer: Trainer) -> None:
-        if not math.isfinite(float(trainer.values["loss"])):
+        values = trainer.values or (trainer.history or [{"loss": 0.0}])[-1]
+        if not math.isfinite(float(values["loss"])):
             trainer.stop()
 
     run.train(trainer)

@@ -138,3 +138,11 @@ def test_compiled_it_learns_the_same(tmp_path):
 def test_a_lag_that_is_longer_than_the_series_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="lag"):
         run(tmp_path, "--lag", "100000")
+
+
+def test_a_run_whose_loss_was_no_number_does_not_go_on(tmp_path):
+    options = ["--lr", "1e6"]
+    first = run(tmp_path, *options)
+    again = run(tmp_path, *options, "--resume")
+    assert first["steps_free"] < first["steps_clipped"]
+    assert [again[name] for name in ("steps_free", "steps_clipped")] == [first["steps_free"], first["steps_clipped"]]

@@ -357,7 +357,7 @@ def test_the_run_stops_early_and_the_best_weights_come_back(tmp_path, in_folder)
 def test_callbacks_are_plain_functions_and_may_stop_the_run():
     setting, called = Setting(), []
     trainer = setting.trainer()
-    for event in ("step", "row", "epoch", "end"):
+    for event in ("begin", "step", "row", "epoch", "end"):
         trainer.on(event, lambda t, event=event: called.append((event, t.iteration)))
 
     @trainer.on("step")
@@ -368,6 +368,7 @@ def test_callbacks_are_plain_functions_and_may_stop_the_run():
     report = trainer.run(epochs=5)
     assert report.outcome == "stopped early"
     assert called == [
+        ("begin", 0),
         *[("step", n) for n in range(1, 7)],
         ("row", 6),
         ("epoch", 6),

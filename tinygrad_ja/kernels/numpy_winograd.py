@@ -149,7 +149,8 @@ def images_last(images: np.ndarray) -> np.ndarray:
 
 def harmless(*arrays: np.ndarray) -> bool:
     """True when all is finite, and far from overflow."""
-    return all([math.isfinite(flat.dot(flat)) for flat in [array.ravel() for array in arrays]])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all([math.isfinite(flat.dot(flat)) for flat in [array.ravel() for array in arrays]])
 
 
 # ---- the images of a block, laid out and transformed -------------------------------------------------

@@ -43,7 +43,7 @@ from .progress import Progress
 from .report import Report, number
 from .stopping import EarlyStopping
 
-EVENTS = ("step", "row", "epoch", "end")
+EVENTS = ("begin", "step", "row", "epoch", "end")
 
 
 class Trainer:
@@ -158,8 +158,8 @@ class Trainer:
     # -- using it
 
     def on(self, event: str, function: Callable[[Trainer], Any] | None = None) -> Any:
-        """Call ``function(trainer)`` at each ``"step"``, ``"row"`` (of the log), ``"epoch"`` or at the ``"end"``. Also a decorator:
-        ``@trainer.on("epoch")``. It may call ``stop()`` and ``write(text)``."""
+        """Call ``function(trainer)`` at the ``"begin"`` (after what is resumed has been read), at each ``"step"``, ``"row"`` (of the log) or
+        ``"epoch"``, or at the ``"end"``. Also a decorator: ``@trainer.on("epoch")``. It may call ``stop()`` and ``write(text)``."""
         _require("event", repr(event), event in EVENTS, (", ".join(EVENTS),) * 2)
         if function is None:
             return lambda given: self.on(event, given)
@@ -363,6 +363,7 @@ class Trainer:
         for log in self.logs:
             log.start(self.history)
         self._clock.start()
+        self._emit("begin")
 
     def _steps_in_all(self) -> int | None:
         """For the bar; None where the loader does not know its length, such as one over a stream."""

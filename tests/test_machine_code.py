@@ -435,6 +435,15 @@ RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "adam with decay": (tg.optim.Adam, {"lr": 0.1, "weight_decay": 0.1}),
     "amsgrad": (tg.optim.Adam, {"lr": 0.1, "amsgrad": True}),
     "adamw": (tg.optim.AdamW, {"lr": 0.1, "weight_decay": 0.1}),
+    "adam upwards with decay": (tg.optim.Adam, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    "plain sgd with decay": (tg.optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),
+    "sgd upwards with decay": (tg.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+    "adagrad": (tg.optim.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.1}),
+    "adagrad upwards with decay": (tg.optim.Adagrad, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    "rmsprop": (tg.optim.RMSprop, {"lr": 0.1}),
+    "rmsprop with decay": (tg.optim.RMSprop, {"lr": 0.1, "weight_decay": 0.1}),
+    "rmsprop, centered": (tg.optim.RMSprop, {"lr": 0.1, "centered": True}),
+    "rmsprop with momentum": (tg.optim.RMSprop, {"lr": 0.1, "momentum": 0.9}),
 }
 
 
@@ -497,7 +506,20 @@ def test_momentum_that_is_given_up_and_states_of_other_rules(monkeypatch: pytest
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgd with momentum", "adam", "adamw"])
+IN_ONE_PASS = [
+    "sgd",
+    "sgd with momentum",
+    "sgd with decay",
+    "adam",
+    "adam with decay",
+    "adamw",
+    "adagrad",
+    "rmsprop",
+    "rmsprop with decay",
+]
+
+
+@pytest.mark.parametrize("name", IN_ONE_PASS)
 def test_there_is_one_pass_for_them(name: str, monkeypatch: pytest.MonkeyPatch, ways: dict[Any, Any]) -> None:
     monkeypatch.setattr(optimizer_module, "ONE_PASS", 1)
     rule, options = RULES[name]

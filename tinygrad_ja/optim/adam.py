@@ -73,9 +73,9 @@ class Adam(Optimizer):
         sign = -1.0 if group["maximize"] else 1.0
         c = (1 - beta2**t) ** 0.5
         kept = 1 - lr * decay if self._decoupled else 1.0
-        if not group["amsgrad"] and (self._decoupled or not decay):
-            shares = beta1, sign * (1 - beta1), beta2, (1 - beta2) ** 0.5
-            if self.in_one_pass(_descend, g, [p, m, v], kept, *shares, group["eps"] * c, lr * c / (1 - beta1**t)):
+        if not group["amsgrad"]:
+            factors = kept, beta1, sign * (1 - beta1), beta2, (1 - beta2) ** 0.5, group["eps"] * c, lr * c / (1 - beta1**t)
+            if self.in_one_pass(_descend, g, [p, m, v], *factors, decay=0.0 if self._decoupled else sign * decay):
                 return
 
         if decay and self._decoupled:

@@ -9,6 +9,18 @@ from .moments import into_mean, into_mean_of_squares
 from .optimizer import Optimizer, Params
 
 
+def _descend(xp: Any, g: Any, p: Any, total: Any, eps: Any, rate: Any) -> tuple[Any, Any]:
+    total = total + g * g
+    return p - g / (xp.sqrt(total) + eps) * rate, total
+
+
+def _descend_by_mean(xp: Any, g: Any, p: Any, mean: Any, alpha: Any, root: Any, eps: Any, rate: Any) -> tuple[Any, Any]:
+    """``root`` is √(1 - α)."""
+    share = g * root
+    mean = mean * alpha + share * share
+    return p - g / (xp.sqrt(mean) + eps) * rate, mean
+
+
 class Adagrad(Optimizer):
     """p ← p - lr_t·g / (√s + ε) with s ← s + g² and lr_t = lr / (1 + (t - 1)·lr_decay) (Duchi et al. 2011).
 
@@ -55,13 +67,17 @@ class Adagrad(Optimizer):
         if not state:
             state.update(step=0, sum=xp.full_like(p, group["initial_accumulator_value"]))
         state["step"] += 1
-        g, scratch, total = self.penalized(p, g, group), self.scratch(p), state["sum"]
+        total, eps, rate = state["sum"], group["eps"], group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+        sign = -1.0 if group["maximize"] else 1.0
+        if self.in_one_pass(_descend, g, [p, total], eps, sign * rate, decay=sign * group["weight_decay"]):
+            return
+        g, scratch = self.penalized(p, g, group), self.scratch(p)
         xp.multiply(g, g, out=scratch)
         total += scratch
         xp.sqrt(total, out=scratch)
-        scratch += group["eps"]
+        scratch += eps
         xp.divide(g, scratch, out=scratch)
-        scratch *= group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+        scratch *= rate
         p -= scratch
 
 
@@ -149,7 +165,12 @@ class RMSprop(Optimizer):
             if group[setting] and name not in state:
                 state[name] = xp.zeros_like(p)
         state["step"] += 1
-        g, scratch, alpha = self.penalized(p, g, group), self.scratch(p), group["alpha"]
+        alpha, sign = group["alpha"], -1.0 if group["maximize"] else 1.0
+        if not group["momentum"] and not group["centered"]:
+            factors = alpha, (1 - alpha) ** 0.5, group["eps"], sign * group["lr"]
+            if self.in_one_pass(_descend_by_mean, g, [p, state["square_avg"]], *factors, decay=sign * group["weight_decay"]):
+                return
+        g, scratch = self.penalized(p, g, group), self.scratch(p)
         into_mean_of_squares(xp, state["square_avg"], g, alpha, scratch)
         if group["centered"]:
             mean = state["grad_avg"]

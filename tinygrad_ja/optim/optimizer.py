@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -182,14 +183,16 @@ class Optimizer:
         """Change the array ``p`` in place by its gradient ``g``."""
         raise NotImplementedError
 
-    def in_one_pass(self, text: Callable[..., Any], g: Any, arrays: Sequence[Any], *numbers: float) -> bool:
-        """Let large ``arrays``, the parameter and its state, be what ``text(xp, g, *arrays, *numbers)`` returns, if there is machine code for
-        it. The numbers differ from step to step, so they are given as arrays."""
+    def in_one_pass(self, text: Callable[..., Any], g: Any, arrays: Sequence[Any], *numbers: float, decay: float = 0.0) -> bool:
+        """Let large ``arrays``, the parameter and its state, be what ``text(xp, g + decay·p, *arrays, *numbers)`` returns, if there is machine
+        code for it. The numbers differ from step to step, so they are given as arrays."""
         p = arrays[0]
         if type(p) is not np.ndarray or p.size * len(arrays) < ONE_PASS or g.dtype != p.dtype:
             return False
         if any([np.may_share_memory(g, array) for array in arrays]):
             return False
+        if decay:
+            text, numbers = _with_decay(text), (*numbers, decay)
         return run_in_place(text, [g, *arrays, *[np.array(number, p.dtype) for number in numbers]], arrays)
 
     def penalized(self, p: Any, g: Any, group: dict[str, Any], decay: float | None = None) -> Any:
@@ -327,3 +330,9 @@ def _follow(p: Any, state: dict[str, Any]) -> None:
         if not is_array(value) or (type(value) is type(p) and value.dtype is p.dtype):
             continue
         state[name] = move(value, device_of(p)).astype(p.dtype, copy=False)
+
+
+@functools.cache
+def _with_decay(text: Callable[..., Any]) -> Callable[..., Any]:
+    """The text for a gradient to which the parameter times the last number is added."""
+    return lambda xp, g, p, *others: text(xp, p * others[-1] + g, p, *others[:-1])

@@ -70,12 +70,12 @@ class SGD(Optimizer):
         # the sign of `maximize` goes into the factors, so that the gradient is read and never copied for it
         sign = -1.0 if group["maximize"] else 1.0
 
-        if not decay and not momentum and self.in_one_pass(_descend, g, [p], sign * lr):
+        if not momentum and self.in_one_pass(_descend, g, [p], sign * lr, decay=sign * decay):
             return
         velocity = state.get("momentum_buffer")
-        if momentum and velocity is not None and not decay and not group["nesterov"]:
+        if momentum and velocity is not None and not group["nesterov"]:
             share = sign * (1 - group["dampening"])
-            if self.in_one_pass(_descend_on_average, g, [p, velocity], lr, momentum, share):
+            if self.in_one_pass(_descend_on_average, g, [p, velocity], lr, momentum, share, decay=sign * decay):
                 return
         if decay:
             xp.multiply(p, sign * decay, out=scratch)

@@ -17,6 +17,7 @@ from stale_python import CASES, PHASES, assert_never_stale, case, three
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
+from tinygrad_ja.core.operator import Array, elementwise, fused
 from tinygrad_ja.errors import UsageError
 
 # ---- arrays of NumPy -----------------------------------------------------------------------------
@@ -425,4 +426,36 @@ def test_globals_of_hooks_and_of_checkpoints_are_watched(
         monkeypatch.setitem(globals(), "SCALE", scale)
         expected = step(tg.ones(2)).tolist(), w.grad.tolist()
         assert (compiled(tg.ones(2)).tolist(), w.grad.tolist()) == expected
+    assert compiled.replays > 0
+
+
+@elementwise(lambda g, input: g * SCALE)
+def _doubled_for_now(xp: Any, input: Array) -> Array:
+    return input * SCALE
+
+
+@fused(None, lambda input: _scaled(input.tanh()))
+def _scaled_tanh(xp: Any, input: Array) -> Array:
+    return xp.tanh(input) * SCALE
+
+
+@pytest.mark.parametrize("operator", [_doubled_for_now, _scaled_tanh], ids=["elementwise", "fused"])
+def test_globals_of_operators_of_the_user_are_watched(
+    operator: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        loss = operator(w * x).sum()
+        loss.backward()
+        return loss.detach()
+
+    compiled = tg.compile(step)
+    for scale in (2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0, 5.0):
+        monkeypatch.setitem(globals(), "SCALE", scale)
+        expected = step(tg.ones(2)), w.grad.tolist()
+        made = compiled(tg.ones(2)), w.grad.tolist()
+        np.testing.assert_allclose(made[0].item(), expected[0].item(), rtol=1e-6)
+        np.testing.assert_allclose(made[1], expected[1], rtol=1e-6)
     assert compiled.replays > 0

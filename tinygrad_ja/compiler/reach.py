@@ -33,6 +33,7 @@ import numpy as np
 from ..amp.grad_scaler import GradScaler
 from ..backend.arrays import BY_TYPE
 from ..backend.random import Generator
+from ..core.operator import Operator
 from ..core.tape import is_ours
 from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
@@ -220,6 +221,10 @@ class Reach:
         if is_ours(function.__code__.co_filename):  # an operator, or a decorator such as no_grad
             if hasattr(function, "__wrapped__"):
                 self._waiting.append((function.__wrapped__, path))
+            written = getattr(function, "operator", None)
+            if isinstance(written, Operator):  # the user may have written it
+                parts = (written.forward, *written.derivatives, written.reference)
+                self._waiting += [(part, path) for part in parts if part is not None]
             return
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             self._link(cell, None, Link(cell, None, None, name).now(), name)

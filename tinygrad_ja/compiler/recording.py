@@ -394,6 +394,7 @@ class Recording(Trace):
     def let_go(self, gradients: Iterable[Tensor]) -> set[int]:
         """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
         nor scratch arrays that no step reads. Returns the ids of those gradients."""
+        self.node = self._known_node = None  # which would hold the graph below them
         self._overwritten.clear()
         self._held.clear()
         for traced, array, _ in self._arrays:

@@ -440,9 +440,7 @@ def _scaled_tanh(xp: Any, input: Array) -> Array:
 
 
 @pytest.mark.parametrize("operator", [_doubled_for_now, _scaled_tanh], ids=["elementwise", "fused"])
-def test_globals_of_operators_of_the_user_are_watched(
-    operator: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_globals_of_operators_of_the_user_are_watched(operator: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
 
     def step(x: Any) -> Any:

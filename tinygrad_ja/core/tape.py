@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array, is_sole_owner
 from ..errors import error
 from .below import on_path
+from .products import Products
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -378,7 +379,7 @@ def run_backward(
     def send(node: Node, g: Any) -> None:
         number = node.number
         if number in cotangents:
-            cotangents[number] = as_array(cotangents[number] + g)
+            cotangents[number] = as_array(_made(cotangents[number]) + g)
             fresh.add(number)
         else:
             cotangents[number] = g
@@ -392,7 +393,7 @@ def run_backward(
     while heap:
         number = -heappop(heap)
         node = waiting.pop(number)
-        g = cotangents.pop(number)
+        g = _made(cotangents.pop(number))
         operator = node.operator
 
         if node.hooks is not None:
@@ -483,14 +484,20 @@ def run_backward(
                 cotangents[number] = gx
                 waiting[number] = parent
                 heappush(heap, -number)
+            elif type(gx) is Products and type(cotangents[number]) is Products:
+                cotangents[number].add(gx)
             elif number in fresh and shape and not create_graph:
                 total = cotangents[number]
-                total += gx
+                total += _made(gx)
             else:
-                cotangents[number] = as_array(cotangents[number] + gx)
+                cotangents[number] = as_array(_made(cotangents[number]) + _made(gx))
                 fresh.add(number)
         gradients = gx = g = None
     return totals
+
+
+def _made(g: Any) -> Any:
+    return g.array() if type(g) is Products else g
 
 
 def _fill(parts: list[Any], shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:

@@ -78,13 +78,15 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
 
 
 def _walk(roots: list[Any], retain: bool, create_graph: bool, targets: dict[int, Any] | None) -> list[Any]:
-    trace, above = modes.recording, getattr(modes.recording, "node", None)
+    trace, above, before = modes.recording, getattr(modes.recording, "node", None), modes.products
+    modes.products = not create_graph and trace is None and modes.profiler is None and not modes.anomaly
     try:
         if not create_graph:
             return run_backward(roots, retain_graph=retain, targets=targets, anomaly=modes.anomaly)
         with enable_grad():
             return run_backward(roots, retain_graph=True, create_graph=True, targets=targets, anomaly=modes.anomaly)
     finally:
+        modes.products = before
         if trace is not None:
             trace.node = above  # of the walk around this one, if any
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..core.operator import Array, fused
 from .exponential import sigmoid, tanh
 from .join import split
-from .linalg import linear
+from .linalg import linear, weight_gradient
 from .rnn import cell_case, column_sum, project, project_backward, sigmoid_in_place, step_case
 
 __all__ = ["gru_cell", "gru_step"]
@@ -74,7 +74,7 @@ def _gru_backward(xp: Any, g: Any, hx: Any, w_hh: Any, block: Any, met: Any, res
         dh[:, 2] *= r
         dh = dh.reshape(n, 3 * width)
         dhx = dh.dot(w_hh)
-        dw = dh.T.dot(hx)
+        dw = weight_gradient(dh, hx)
     else:
         dh = dx.reshape(n, 3 * width)
         dhx = dh[:, : 2 * width].dot(w_hh[: 2 * width])

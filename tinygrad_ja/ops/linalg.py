@@ -7,7 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..core.modes import modes
 from ..core.operator import Array, primitive
+from ..core.products import Products
 from ..core.promotion import autocasts
 from ..errors import Phrase, error, joined
 from .diagonal import diagonal
@@ -184,6 +188,23 @@ def outer(input: Any, vec2: Any) -> Any:
 
 # ---- the affine map ------------------------------------------------------------------------------
 
+WAITING = 1 << 12
+"""Elements of a weight from which on its products wait for one another."""
+
+
+def weight_gradient(dz: Any, x: Any) -> Any:
+    """dzᵀ x of raw arrays; as ``Products`` where the walk back asks for that (``modes.products``) and a sum of such pays: writing the matrix
+    costs more than copying the rows."""
+    if modes.products and type(dz) is np.ndarray and type(x) is np.ndarray and dz.ndim == 2:
+        (rows, m), n = dz.shape, x.shape[1]
+        if rows * (m + n) < m * n >= WAITING and dz.dtype == x.dtype and dz.dtype.char in "fd":
+            return Products(dz, x)
+    return dz.T.dot(x)
+
+
+def _of_weight(g: Any, input: Any) -> Any:
+    return weight_gradient(g, input) if modes.products and g.dtype.char in "fd" else matmul_tn(g, input)
+
 
 def _linear_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     i, o = pick.integer(1, 3), pick.integer(1, 3)
@@ -193,7 +214,7 @@ def _linear_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 @primitive(
     lambda g, weight: matmul(g, weight),
-    lambda g, input: matmul_tn(_rows(g), _rows(input)),
+    lambda g, input: _of_weight(_rows(g), _rows(input)),
     lambda g: _sum(_rows(g), 0),
     signature="(...,i),(o,i),(o)->(...,o)",
     cases=_linear_case,

@@ -13,7 +13,7 @@ from ..errors import error
 from .activation import relu
 from .comparison import keep
 from .exponential import sigmoid, tanh
-from .linalg import linear
+from .linalg import linear, weight_gradient
 from .reduce import _sum
 
 __all__ = ["lstm_cell", "lstm_step", "rnn_cell", "rnn_step"]
@@ -85,7 +85,7 @@ def project_backward(dz: Any, needs: tuple[bool, ...], x: Any, weight: Any) -> t
     """Gradients of x, W and b; a missing bias needs none."""
     return (
         dz.dot(weight) if needs[0] else None,
-        dz.T.dot(x) if needs[1] else None,
+        weight_gradient(dz, x) if needs[1] else None,
         column_sum(dz) if needs[2] else None,
     )
 
@@ -189,8 +189,8 @@ def _cell_gradients(dz: Any, needs: tuple[bool, ...], input: Any, hx: Any, w_ih:
     return (
         dz.dot(w_ih) if needs[0] else None,
         dz.dot(w_hh) if needs[1] else None,
-        dz.T.dot(input) if needs[2] else None,
-        dz.T.dot(hx) if needs[3] else None,
+        weight_gradient(dz, input) if needs[2] else None,
+        weight_gradient(dz, hx) if needs[3] else None,
         db,
         db,
     )

@@ -76,6 +76,44 @@ def test_a_step_may_take_its_arguments_to_the_gpu(made: list[CudaExecutor]) -> N
     assert compiled.replays == 3 and len(made) == 1
 
 
+@pytest.mark.parametrize(
+    "function, kept",
+    [
+        (lambda x, w: x.softmax(0).to("strict") * w, 3),
+        (lambda x, w: (x.to("strict") * w).cpu().to("strict") * w, 3),
+        (lambda x, w: x.sum().to("strict") * w[[0, 1]], 3),
+        (lambda x, w: (x.to("strict") * w).tanh().cpu(), 0),
+        (lambda x, w: (x * CENTRE).to("strict") * w, 0),
+    ],
+    ids=["forward", "there and back", "an index", "returned", "a constant"],
+)
+def test_results_with_a_history_may_come_from_two_devices(function: Any, kept: int, made: list[CudaExecutor]) -> None:
+    w, compiled = tg.tensor([1.0, 2.0], device="strict", requires_grad=True), tg.compile(function)
+    for k in range(5):
+        x = tg.tensor([0.5, 1.0 + k])
+        found = []
+        for f in (function, compiled):
+            w.grad = None
+            with (
+                pytest.warns(UserWarning, match="two devices") if f is compiled and k == kept == 0 else contextlib.nullcontext()
+            ):
+                y = f(x, w)
+            y.sum().backward()
+            found.append((y.device, y.detach().tolist(), w.grad.device, w.grad.tolist()))
+        assert found[0][::2] == found[1][::2]
+        np.testing.assert_allclose(found[1][1::2], found[0][1::2], rtol=1e-5)
+    assert compiled.replays == kept
+
+
+def test_gradients_go_back_to_the_device_of_an_argument() -> None:
+    w, compiled = tg.tensor([1.0, 2.0], device="strict"), tg.compile(lambda x: (x * x).to("strict") * w)
+    x = tg.tensor([3.0, 4.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="two devices"):
+        y = compiled(x)
+    y.sum().backward()
+    assert x.grad is not None and x.grad.device == tg.device("cpu") and x.grad.tolist() == [6.0, 16.0]
+
+
 CENTRE = tg.ones(2)
 
 

@@ -347,12 +347,17 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         recording.finish(grads)
         recording.finish_arguments(given)
         run.settle_links()
+    if recording.elsewhere:
+        there = [a for a in arrays if type(a) is recording.array_type]
+        recording.place = device_of(there[0] if there else recording.xp.empty(0))
     results = run.results(made, call)
     if recording.elsewhere:
-        recording.place = next((device_of(a) for a in arrays if type(a) is recording.array_type), None)
         changed = [value for pair in (*recording.writes, *recording.argument_writes) for value in pair if type(value) is Value]
         changed += [recording.inputs[place] for place, _ in recording.argument_writes]
-        if recording.away([*recording.outputs, *recording.captured, *changed, *(store.value for store in run.stores)]):
+        if recording.derivation is not None:
+            changed += recording.derivation.gradients
+        changed += [*recording.outputs, *recording.captured, *(store.value for store in run.stores)]
+        if recording.away(changed) or not recording.moved_to <= {recording.place}:
             reason = (
                 "it computes on two devices, beyond arguments that it takes from one to the other",
                 "引数をほかのデバイスから移すだけでなく、2 つのデバイスで計算しています",

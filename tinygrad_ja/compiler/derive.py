@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend.arrays import ARRAY_MODULES
+from ..backend.devices import device_of, move
 from ..core.below import nodes_below
 from ..core.modes import modes
 from ..core.tape import LEAF, Leaf, Node, Output, Outputs, next_number, run_backward
@@ -39,6 +40,7 @@ class Derivation:
 
     outputs: their places among the recording's outputs. cotangents: a Value for each. targets: the nodes that get gradients, those of
     ``sources`` (arguments with a history) by their places among the inputs, others as they are. gradients: a Value, or None, for each target.
+    homes: the devices of the gradients, where the function computes on two; else None.
     """
 
     def __init__(self, recording: Recording, results: Sequence[Tensor], places: Sequence[int], inputs: dict[int, int]) -> None:
@@ -46,8 +48,7 @@ class Derivation:
         self.start = len(recording.steps)  # of the steps of the backward
         below = nodes_below([y.node for y in results])
         leaves = [node for node in below.values() if node.operator is LEAF and not getattr(node, "frozen", False)]
-        xp = ARRAY_MODULES[recording.array_type]
-        cotangents = [recording.argument(xp.ones(y.shape, y.dtype)) for y in results]
+        cotangents = [recording.argument(ARRAY_MODULES[type(y.array._elements)].ones(y.shape, y.dtype)) for y in results]
         self.cotangents: list[Value] = [g.entry for g in cotangents]
         found: dict[int, Any] = {node.number: None for node in leaves}
         run_backward([(y.node, g) for y, g in zip(results, cotangents) if y.node is not None], retain_graph=True, targets=found)
@@ -55,7 +56,9 @@ class Derivation:
         self.targets: list[Node] = [node for node in reached if id(node) not in inputs]
         self.sources = [inputs[id(node)] for node in reached if id(node) in inputs]
         ordered = [*self.targets, *(node for node in reached if id(node) in inputs)]
-        self.gradients: list[Value] = [recording.traced(found[node.number], None).entry for node in ordered]
+        gradients = [recording.traced(found[node.number], None) for node in ordered]
+        self.gradients: list[Value] = [g.entry for g in gradients]
+        self.homes = [device_of(g._elements) for g in gradients] if recording.elsewhere else None
 
     def kept(self, recording: Recording) -> list[Value]:
         """What the second program has to be given of the first: random numbers, and state that the step overwrites."""
@@ -69,6 +72,17 @@ class Derivation:
         known = set(map(id, inputs))
         steps = [step for step in recording.steps if not isinstance(step.operator, Draw)]
         return Recorded(inputs, [v for v in captured if id(v) not in known], steps, self.gradients, [])
+
+    def at_home(self, run: Callable[[list[Any], Any], list[Any]], place: Any) -> Callable[[list[Any], Any], list[Any]]:
+        """``run``, a program on one device, with everything brought there and each gradient brought back to where it belongs."""
+        homes = self.homes
+        if homes is None:
+            return run
+
+        def moved(arrays: list[Any], numbers: Any) -> list[Any]:
+            return [move(g, home) for g, home in zip(run([move(x, place) for x in arrays], numbers), homes)]
+
+        return moved
 
     def alike(self, other: Derivation) -> bool:
         """Whether another recording's derivation gives gradients to the same nodes."""

@@ -244,7 +244,7 @@ class Entry:
         program, numbers = lower(derivation.backward(recording, inputs, captured))
         executor, _, _ = executor_for(program, recording.array_type, disable, backend)
         self._of_backward = recording.numbers.function([n.source for n in numbers])
-        return CompiledOperator("compiled", executor.run)
+        return CompiledOperator("compiled", derivation.at_home(executor.run, recording.place))
 
     def _gradient_of(self, leaf: Leaf, value: Value | None) -> Gradient:
         """The gradient of a leaf, whose array the program writes at each replay."""

@@ -148,6 +148,8 @@ class _Lowering:
         """The step's text on symbols."""
         arguments = mapped(step.arguments, _is_leaf, self._taken)
         mark = step.operator
+        if mark.name == "to_device" and step.result[1].type != arguments["device"].type:  # a program has one device
+            return arguments["input"], None
         if not isinstance(mark, BackwardOf):
             return mark.apply(mark.kernels[Symbol], arguments)
         if mark.operator.name in OPAQUE:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE
+from ..backend.devices import device_of
 from ..backend.random import Generator
 from ..core.modes import modes
 from ..core.nested import found, mapped
@@ -134,6 +135,8 @@ class Recording(Trace):
         self._line_at: dict[tuple[int, int], str] = {}
         self.place: Any = None
         """The device of the program, where some arguments are elsewhere."""
+        self.moved_to: set[Any] = set()
+        """Devices of the program's kind to which it moves arrays."""
         self._away: set[int] = set()  # ids of Values of arrays that are elsewhere
         self.rates = Rates()
         self.seeded = False
@@ -207,6 +210,8 @@ class Recording(Trace):
         if self.elsewhere or operator.name == "to_device":
             for traced in found(made, Traced):
                 self._note_device(traced._elements, traced.entry)
+                if operator.name == "to_device" and type(traced._elements) is self.array_type:
+                    self.moved_to.add(device_of(traced._elements))
         if operator.name == "argwhere" or (operator.name == "getitem" and _has_mask(arguments)):
             self.chosen = self.chosen or operator.name
         return made

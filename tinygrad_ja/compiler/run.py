@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import BY_TYPE
+from ..backend.devices import move
 from ..core.below import nodes_below
 from ..core.nested import found, mapped
 from ..core.tape import Leaf
@@ -162,9 +163,12 @@ class Run:
         kept = recording.kept_elements()
         inputs = recording.inputs[: len(call.arrays)]
         program, numbers = lower(derivation.backward(recording, inputs, recording.captured))
+        if recording.elsewhere:
+            for held in (program.constants, program.state):
+                held.update({a: move(x, recording.place) for a, x in held.items()})
         executor = PlainExecutor(program, recording.xp)
         values = recording.numbers.function([n.source for n in numbers])()
-        operator = CompiledOperator("compiled", lambda arrays, numbers: executor.run(arrays, numbers))
+        operator = CompiledOperator("compiled", derivation.at_home(executor.run, recording.place))
         arrays = [traced._elements for traced in self._traced]
         tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else arrays[x.place])

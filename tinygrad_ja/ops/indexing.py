@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array, meet
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_array, meet, place_of
 from ..backend.devices import device_of, move
 from ..core.modes import modes
 from ..core.operator import OPERATORS, Array, linear, primitive
@@ -60,11 +60,12 @@ def _array_item(input: Any, item: Any) -> Any:
     if array.dtype.kind not in "biu" or array.dtype == np.uint8:
         raise _invalid(input, (f"an index of dtype {array.dtype}", f"dtype {array.dtype} の添字"))
     held = getattr(input, "array", input)
-    if meet(array, held):
+    place = device_of(held)
+    if meet(array, held) and place_of(array)[0] == place.type:
         return array
-    if type(array) is not np.ndarray:
+    if place_of(array)[0] != "cpu":
         raise mixed_devices(_getitem.operator, (held, array))  # type: ignore[attr-defined]
-    return move(array, device_of(held))
+    return move(array, place) if type(array) is np.ndarray else OPERATORS["to_device"].public(array, place)
 
 
 def _read(input: Any, index: Any) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:

@@ -17,6 +17,7 @@ from stale_python import CASES, PHASES, assert_never_stale, case, three
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
+from tinygrad_ja.compiler.passes import PASSES
 from tinygrad_ja.core.operator import Array, elementwise, fused
 from tinygrad_ja.errors import UsageError
 
@@ -457,3 +458,20 @@ def test_globals_of_operators_of_the_user_are_watched(operator: Callable[[Any], 
         np.testing.assert_allclose(made[0].item(), expected[0].item(), rtol=1e-6)
         np.testing.assert_allclose(made[1], expected[1], rtol=1e-6)
     assert compiled.replays > 0
+
+
+def test_a_step_after_a_hook_of_an_operator_is_of_its_line() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        y = x + w
+        y.node.register_hook(lambda inputs, output: tuple([None if g is None else g * 2.0 for g in inputs]))
+        y.sum().backward()
+        return y.detach()
+
+    compiled = tg.compile(step, disable=PASSES)
+    for _ in range(3):
+        compiled(tg.ones(3, 2))
+    sources = {i.source.operator: i.source.line for i in compiled.plan().program.instructions}
+    assert sources["add.backward"] and "hook" not in sources

@@ -201,12 +201,16 @@ def _run_tensor_hooks(node: Node, g: Any) -> Any:
     return g
 
 
-def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: Sequence[Any], g: Any) -> Sequence[Any]:
+def _run_operator_hooks(
+    node: Node, parents: Sequence[Node | None], gradients: Sequence[Any], g: Any, recording: Any
+) -> Sequence[Any]:
     """Gradients of the inputs, in the inputs' shapes, after the operator hooks of ``node``."""
     gradients = [
         gx if gx is None or parent is None or gx.shape == parent.shape else node.operator.fit(gx, parent.shape, index)
         for index, (gx, parent) in enumerate(zip(gradients, parents))
     ]
+    if recording is not None:
+        recording.node = None
     for hook in tuple(node.hooks["operator"].values()):
         outgoing = tuple(map(_for_hook, g)) if type(g) is tuple else _for_hook(g)
         result = hook(tuple(map(_for_hook, gradients)), outgoing)
@@ -227,6 +231,8 @@ def _run_operator_hooks(node: Node, parents: Sequence[Node | None], gradients: S
                 fix=("return one per input.", "入力ごとに 1 つ返してください。"),
             )
         gradients = [None if new is None or gx is None else _from_hook(new, gx) for new, gx in zip(result, gradients)]
+    if recording is not None:
+        recording.node = node  # the sums of its gradients belong to it
     return gradients
 
 
@@ -463,9 +469,7 @@ def run_backward(
         if anomaly:
             _check_anomaly(node, gradients, g, saved)
         if node.hooks is not None and node.hooks["operator"]:
-            if recording is not None:
-                recording.node = None
-            gradients = _run_operator_hooks(node, parents, gradients, g)
+            gradients = _run_operator_hooks(node, parents, gradients, g, recording)
         saved = None
 
         for index, parent in enumerate(parents):

@@ -13,6 +13,7 @@ import pytest
 import tinygrad_ja as tg
 from tinygrad_ja.compiler.signature import describe, recognizer
 from tinygrad_ja.core.nested import mapped
+from tinygrad_ja.core.tape import Node
 
 X, Y = tg.ones(2, 3), tg.ones(4, dtype=tg.float64)
 W = tg.ones(2, 3, requires_grad=True)
@@ -121,3 +122,17 @@ def test_arrays_of_a_call_are_let_go() -> None:
     del pair
     gc.collect()
     assert [ref() for ref in kept] == [None, None]
+
+
+def test_the_graph_of_a_recorded_call_is_let_go() -> None:
+    w = tg.ones(3, requires_grad=True)
+
+    @tg.compile
+    def slope(x: Any) -> tg.Tensor:
+        h = (x * w).asinh()
+        return tg.grad((h * h).sum(), h)[0]
+
+    for _ in range(3):
+        slope(tg.ones(3))
+    gc.collect()
+    assert not [x for x in gc.get_objects() if type(x) is Node and x.name == "asinh"]

@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--at-once",
         action="store_true",
-        help="start all sides of all workloads side by side: for a machine with many processors that is lent "
+        help="start all sides of all workloads side by side: for a machine with many processors that is there "
         "for minutes; times of first calls then say little",
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for JSON, tables and chart")

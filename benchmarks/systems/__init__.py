@@ -121,7 +121,7 @@ def _parsed(argv: list[str] | None, known: Mapping[str, System]) -> argparse.Nam
         type=int,
         default=1,
         metavar="N",
-        help="run N trainings side by side: for a machine with many processors that is lent for minutes; "
+        help="run N trainings side by side: for a machine with many processors that is there for minutes only; "
         "times are then of runs beside others (default 1)",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"), help="folder for what the programs write")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array, is_sole_owner
 from ..errors import error
 from .below import on_path
-from .products import Products
+from .products import Products, made_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -385,7 +385,7 @@ def run_backward(
     def send(node: Node, g: Any) -> None:
         number = node.number
         if number in cotangents:
-            cotangents[number] = as_array(_made(cotangents[number]) + g)
+            cotangents[number] = as_array(made_of(cotangents[number]) + g)
             fresh.add(number)
         else:
             cotangents[number] = g
@@ -399,7 +399,7 @@ def run_backward(
     while heap:
         number = -heappop(heap)
         node = waiting.pop(number)
-        g = _made(cotangents.pop(number))
+        g = made_of(cotangents.pop(number))
         operator = node.operator
 
         if node.hooks is not None:
@@ -492,16 +492,12 @@ def run_backward(
                 cotangents[number].add(gx)
             elif number in fresh and shape and not create_graph:
                 total = cotangents[number]
-                total += _made(gx)
+                total += made_of(gx)
             else:
-                cotangents[number] = as_array(_made(cotangents[number]) + _made(gx))
+                cotangents[number] = as_array(made_of(cotangents[number]) + made_of(gx))
                 fresh.add(number)
         gradients = gx = g = None
     return totals
-
-
-def _made(g: Any) -> Any:
-    return g.array() if type(g) is Products else g
 
 
 def _fill(parts: list[Any], shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:

@@ -203,7 +203,8 @@ def weight_gradient(dz: Any, x: Any) -> Any:
 
 
 def _of_weight(g: Any, input: Any) -> Any:
-    return weight_gradient(g, input) if modes.products and g.dtype.char in "fd" else matmul_tn(g, input)
+    raw = modes.products and type(g) is np.ndarray and g.dtype.char in "fd"
+    return weight_gradient(g, input) if raw else matmul_tn(g, input)
 
 
 def _linear_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

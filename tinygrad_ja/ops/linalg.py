@@ -202,7 +202,8 @@ def weight_gradient(dz: Any, x: Any) -> Any:
     return dz.T.dot(x)
 
 
-def _of_weight(g: Any, input: Any) -> Any:
+def gradient_of_weight(g: Any, input: Any) -> Any:
+    """gᵀ x of rows: ``weight_gradient`` in a walk back over arrays of NumPy, else an operator, which has derivatives itself."""
     raw = modes.products and type(g) is np.ndarray and g.dtype.char in "fd"
     return weight_gradient(g, input) if raw else matmul_tn(g, input)
 
@@ -215,7 +216,7 @@ def _linear_case(pick: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 @primitive(
     lambda g, weight: matmul(g, weight),
-    lambda g, input: _of_weight(_rows(g), _rows(input)),
+    lambda g, input: gradient_of_weight(_rows(g), _rows(input)),
     lambda g: _sum(_rows(g), 0),
     signature="(...,i),(o,i),(o)->(...,o)",
     cases=_linear_case,

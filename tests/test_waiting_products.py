@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.core import products
+from tinygrad_ja.core import waiting_products
 from tinygrad_ja.core.modes import modes
-from tinygrad_ja.core.products import Products
+from tinygrad_ja.core.waiting_products import Products
 from tinygrad_ja.ops import linalg
 from tinygrad_ja.ops.linalg import weight_gradient
 
@@ -55,7 +55,7 @@ def unrolled(kind: str, steps: int, device: str = "cpu") -> tuple[Any, list[tg.T
 def test_gradients_of_a_loop_are_those_of_single_products(
     kind: str, rows: int, made: list[Products], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "MOST_ROWS", rows)
+    monkeypatch.setattr(waiting_products, "MOST_ROWS", rows)
     loss, parameters = unrolled(kind, 7)
     loss.backward()
     assert len(made) >= 7

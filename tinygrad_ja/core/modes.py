@@ -29,7 +29,7 @@ class Modes(threading.local):
     recording: Any = None
     """The recording of ``tg.compile`` that runs in this thread."""
     products = False
-    """Whether a gradient may be ``Products`` of ``core/products.py``: in a walk back that knows them."""
+    """Whether a gradient may be ``Products`` of ``core/waiting_products.py``: in a walk back that knows them."""
     profiler: Any = None
     """The recorder of ``tg.profile`` that looks at this thread; compiled functions tell it what they run."""
 

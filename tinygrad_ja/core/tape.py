@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE, as_array, is_array, is_sole_owner
 from ..errors import error
 from .below import on_path
-from .products import Products, made_of
+from .waiting_products import Products, made_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor

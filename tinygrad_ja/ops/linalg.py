@@ -11,8 +11,8 @@ import numpy as np
 
 from ..core.modes import modes
 from ..core.operator import Array, primitive
-from ..core.products import Products
 from ..core.promotion import autocasts
+from ..core.waiting_products import Products
 from ..errors import Phrase, error, joined
 from .diagonal import diagonal
 from .methods import attach

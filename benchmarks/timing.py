@@ -91,11 +91,13 @@ def named(benchmark: str, hardware: str) -> str:
 
 def write_results(folder: Path, benchmark: str, hardware: str, results: Any, table: str) -> Path:
     """Write ``results`` as JSON and ``table`` as Markdown, named after the benchmark and the hardware. Returns the table's path."""
+    from tinygrad_ja.io.files import replacing
+
     folder.mkdir(parents=True, exist_ok=True)
-    name = named(benchmark, hardware)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    path = folder / f"{name}.md"
-    path.write_text(table + "\n", encoding="utf-8")
+    path = folder / f"{named(benchmark, hardware)}.md"
+    for file, text in ((path.with_suffix(".json"), json.dumps(results, indent=2)), (path, table)):
+        with replacing(file, "w") as written:
+            written.write(text + "\n")
     return path
 
 

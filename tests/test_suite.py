@@ -180,6 +180,24 @@ def test_the_command_writes_json_tables_and_chart(tmp_path, capsys):
         if sys.platform == "linux":
             assert eager["peak"] >= 0
     assert table.read_text() in capsys.readouterr().out
+    assert not list(tmp_path.glob("*so-far*"))
+
+
+def test_a_run_that_is_stopped_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
+    whole = rounds.finish
+
+    def finish(begun, sides, how):
+        if begun.name == "tree":
+            rounds.end(begun)
+            raise KeyboardInterrupt
+        return whole(begun, sides, how)
+
+    monkeypatch.setattr(rounds, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        suite.main(["--quick", "--peers", "-", "--workloads", "mlp,tree", "--blas", "default", "--out", str(tmp_path)])
+    (data,), (table,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
+    assert data.stem.startswith("suite-so-far-") and [row["name"] for row in json.loads(data.read_text())["rows"]] == ["mlp"]
+    assert "MLP" in table.read_text() and "Tree" not in table.read_text()
 
 
 def test_a_side_that_cannot_be_built_has_a_reason():

@@ -2,7 +2,8 @@
 
 The same work for every side: the same initial weights, the same batches, and the losses of the first steps are compared before anything is
 timed. Each side has its own process, which stays alive; they take turns, and medians are compared. A recurrence that can be written in two
-ways is measured in both on each side and the faster one is taken. Writes JSON, Markdown tables and a bar chart.
+ways is measured in both on each side and the faster one is taken. Writes JSON, Markdown tables and a bar chart; a run that is stopped leaves
+the rows that it has measured in files whose names begin with ``suite-so-far``.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if options.quick:
         how = how._replace(rounds=1, target=0.01, settle=0.0)
     hardware = timing.described(options.device)
+    where = hardware if options.device == "cpu" else timing.accelerator(options.device)
     results: dict[str, Any] = {"hardware": hardware, "device": options.device, "threads": options.threads}
     results.update(quick=options.quick, note=note, sides=["eager", "compiled", *peers], versions=[], blas={}, rows=[])
     for setting, environment in environments.items():
@@ -105,10 +107,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 side: round(found["seconds"] * 1e3, 3) for side, found in row["sides"].items() if "seconds" in found
             }
             print(f"{setting} {name}: {milliseconds} {row['disagreement']}", file=sys.stderr, flush=True)
+            so_far = timing.write_results(options.out, "suite-so-far", where, results, report.markdown(results))
     tables = report.markdown(results)
     print(tables)
-    where = results["hardware"] if options.device == "cpu" else timing.accelerator(options.device)
     table = timing.write_results(options.out, "suite", where, results, tables)
+    for file in (so_far, so_far.with_suffix(".json")):
+        file.unlink()
     report.chart(results, [table.with_suffix(".png"), table.with_suffix(".svg")])
     return results
 

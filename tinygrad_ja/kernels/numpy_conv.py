@@ -41,9 +41,9 @@ RUN = 128
 PRODUCTS = 48
 """Multiplications that take as long as the unit of work of ``in_parts``."""
 
-MACHINE_CODE = 1 << 23
+MACHINE_CODE, MACHINE_CODE_LATER = 1 << 23, 1 << 20
 """Multiplications from which on a convolution runs as machine code, where llvmlite is installed: 0.2 ms of NumPy's time or more, against 0.1 s
-for the compiling of a new set of shapes."""
+for the compiling of a new set of shapes; and from which on it does so when it has come some times, as in training."""
 
 Index = tuple[Any, ...]
 
@@ -370,11 +370,17 @@ def _by_machine_code(
         one = groups == x.shape[1] == len(weight) and weight.shape[1] == 1
         return depthwise.correlation(transposed, x, weight, bias, size, *geometry) if one else None
     places = math.prod(x.shape[2:] if transposed else size)
-    machine = machine_code.load_machine_code() if weight.size * len(x) * places >= MACHINE_CODE else None
+    machine, later = _machine_code(weight.size * len(x) * places)
     if machine is None:
         return None
     made = np.empty((len(x), weight.shape[int(transposed)], *size), x.dtype)
-    return made if machine.convolution(transposed, x, weight, bias, made, *geometry) else None
+    return made if machine.convolution(transposed, x, weight, bias, made, *geometry, later=later) else None
+
+
+def _machine_code(products: int) -> tuple[Any, bool]:
+    """The module that has machine code, or None where so many multiplications are too few; and whether it is for calls that come again."""
+    enough = products >= min(MACHINE_CODE, MACHINE_CODE_LATER)
+    return machine_code.load_machine_code() if enough else None, products < MACHINE_CODE
 
 
 def _weight_by_machine_code(x: np.ndarray, g: np.ndarray, shape: Sizes, groups: int, *geometry: Sizes) -> np.ndarray | None:
@@ -382,11 +388,11 @@ def _weight_by_machine_code(x: np.ndarray, g: np.ndarray, shape: Sizes, groups: 
     if groups > 1:
         one = groups == x.shape[1] == g.shape[1]
         return depthwise.gradient_of_weight(x, g, shape[2:], *geometry) if one else None
-    machine = machine_code.load_machine_code() if math.prod(shape) * g[:, 0].size >= MACHINE_CODE else None
+    machine, later = _machine_code(math.prod(shape) * g[:, 0].size)
     if machine is None:
         return None
     made = np.empty(shape, x.dtype)
-    return made if machine.gradient_of_weight(x, g, made, *geometry) else None
+    return made if machine.gradient_of_weight(x, g, made, *geometry, later=later) else None
 
 
 def _grouped(weight: np.ndarray, groups: int) -> np.ndarray:

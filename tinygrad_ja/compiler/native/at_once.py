@@ -150,25 +150,32 @@ def worth_it(x: np.ndarray, w: np.ndarray, y: np.ndarray) -> bool:
 
 
 def convolution(
-    transposed: bool, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, y: np.ndarray, *geometry: tuple[int, ...]
+    transposed: bool,
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+    *geometry: tuple[int, ...],
+    later: bool = False,
 ) -> bool:
     """Fill ``y`` with a convolution or its transpose. False where there is no machine code for it, or where it is slow: vectors hold
-    channels of ``y``."""
+    channels of ``y``; and, if ``later``, for the first ``SEEN`` calls of a kind."""
     if y.shape[1] < processor().vector // 4 or not worth_it(x, w, y):
         return False
     arrays = [x, w, y] if bias is None else [x, w, y, bias]
-    return _fill((transposed, *geometry), arrays, lambda: correlation(transposed, x, w, bias, y, *geometry))
+    return _fill((transposed, *geometry), arrays, lambda: correlation(transposed, x, w, bias, y, *geometry), later)
 
 
-def gradient_of_weight(x: np.ndarray, g: np.ndarray, w: np.ndarray, *geometry: tuple[int, ...]) -> bool:
-    """Fill ``w`` with the gradient of a weight. False where there is no machine code for it."""
-    return worth_it(x, w, g) and _fill(("weight", *geometry), [x, g, w], lambda: weight_gradient(x, g, w, *geometry))
+def gradient_of_weight(x: np.ndarray, g: np.ndarray, w: np.ndarray, *geometry: tuple[int, ...], later: bool = False) -> bool:
+    """Fill ``w`` with the gradient of a weight. False where there is no machine code for it, and, if ``later``, for the first
+    ``SEEN`` calls of a kind."""
+    return worth_it(x, w, g) and _fill(("weight", *geometry), [x, g, w], lambda: weight_gradient(x, g, w, *geometry), later)
 
 
-def _fill(kind: tuple[Any, ...], arrays: list[np.ndarray], launches: Callable[[], list[Launch]]) -> bool:
+def _fill(kind: tuple[Any, ...], arrays: list[np.ndarray], launches: Callable[[], list[Launch]], later: bool) -> bool:
     key = (kind, *map(_layout, arrays))
     if key not in _ways:
-        if not _is_room() or _overlap(arrays):
+        if not _is_due(key, later) or _overlap(arrays):
             return False
         try:
             _ways[key] = _Way(launches(), arrays)
@@ -298,12 +305,14 @@ def _run(
     return made
 
 
-def _is_due(key: Any) -> bool:
-    """Count a call of a kind that is not known yet; whether it is time to make it ready."""
+def _is_due(key: Any, later: bool = True) -> bool:
+    """Count a call of a kind that is not known yet; whether it is time to make it ready: at once, or (``later``) when ``SEEN`` came before."""
     _seen[key] = times = _seen.get(key, 0) + 1
-    if times > SEEN and _is_room():
-        _seen.pop(key, None)
-        return True
+    if times > (SEEN if later else 0):
+        if _is_room():
+            _seen.pop(key, None)
+            return True
+        _seen[key] = -KEPT  # there will hardly be room for the next one
     if len(_seen) > 8 * KEPT:
         _seen.clear()
     return False

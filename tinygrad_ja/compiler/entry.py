@@ -270,6 +270,8 @@ class Entry:
             elif run.leaf_of_gradient(held.tensor) is None:
                 links += [Link(Attributes(held.tensor), name, getattr(held.tensor, name), "") for name in ("array", "node")]
         links += [Link(Attributes(leaf), "grad", None, "") for leaf in run.absent]
+        read = {id(held.tensor) for held in recording.held if id(held.traced_value) in changing}
+        present = [leaf for leaf, gradient in run.present if gradient not in read]
         free: dict[int, list[Link]] = {}
         for link in (*reach.links, *(reach.rates if recording.reads_rates() else ())):
             if id(link.value) in loose:
@@ -277,7 +279,7 @@ class Entry:
             else:
                 links.append(link)
         states = [state for state in reach.states if not is_one_of(state.owner, live)]
-        guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values())
+        guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values(), present)
         checks = recording.numbers.checks
         if not checks and not self._readers:
             return guard

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tape import Leaf
+
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(nothing)"})()
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
@@ -159,11 +161,13 @@ def guard_of(
     absent: Iterable[tuple[dict[str, Any], set[str]]],
     states: Iterable[State],
     free: Iterable[Sequence[Link]],
+    present: Iterable[Leaf] = (),
 ) -> Callable[[], bool]:
     """A function that is True as long as every link leads where it did.
 
     sizes: containers and how many entries they have. orders: dicts and their keys. sets: and what is in them. absent: dicts and keys that
-    they do not have. free: links to one Tensor, each time another one: they only have to lead to the same.
+    they do not have. free: links to one Tensor, each time another one: they only have to lead to the same. present: leaves that have a
+    gradient, whichever.
     """
     space: dict[str, Any] = {"same": same}
     names: dict[int, str] = {}
@@ -210,6 +214,7 @@ def guard_of(
     for first, *others in free:
         terms.append(f"type({read(first)}) is {name_of(type(first.value))}")
         terms += [f"{read(other)} is {read(first)}" for other in others]
+    terms += [f"{name_of(leaf)}.grad is not None" for leaf in present]
     terms += [f"{name_of(state.holds)}()" for state in states]
     body = "".join(f"        if not ({' and '.join(terms[i : i + 40])}): return False\n" for i in range(0, len(terms), 40))
     source = f"def guard():\n    try:\n{body}        return True\n    except (LookupError, ValueError, AttributeError): return False\n"

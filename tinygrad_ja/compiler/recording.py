@@ -118,6 +118,8 @@ class Recording(Trace):
         self._overwritten: list[Any] = []
         self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
         self.reached: dict[int, Leaf] = {}
+        self.asked: dict[int, tuple[Leaf, Tensor | None]] = {}
+        """Leaves that were asked for their gradient, and what it was the first time."""
         self._moments: list[int] = []  # by the clock of nodes, when a step of the forward was noted; and its line
         self._lines: list[str] = []
         self._acting = False
@@ -153,7 +155,7 @@ class Recording(Trace):
 
     def capture(self, array: Any) -> Traced:
         """The traced array that stands for ``array`` in this recording; writes into it stay."""
-        if threading.get_ident() != self.thread:  # another thread, which is not recorded
+        if not self.is_mine():
             return Traced(array, self, Value("", array))
         held = self._held.get(id(array))
         if held is None:
@@ -190,6 +192,10 @@ class Recording(Trace):
                 self.held.append(Held(tensor, array, traced, traced.entry))
                 tensor.array = traced
 
+    def is_mine(self) -> bool:
+        """Whether this thread is recorded: parameters hold traced arrays meanwhile, which others may use."""
+        return threading.get_ident() == self.thread
+
     def replaces(self, tensor: Tensor) -> None:
         """A Tensor gets another array in place; it keeps it."""
 
@@ -202,7 +208,7 @@ class Recording(Trace):
 
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """As every trace; another thread that meets a traced array runs the operator as if there were no recording."""
-        if threading.get_ident() != self.thread:
+        if not self.is_mine():
             plain = mapped(arguments, _is_traced, lambda array: array._elements)
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)
@@ -252,6 +258,11 @@ class Recording(Trace):
     def leaves_reached(self, leaves: Iterable[Leaf]) -> None:
         """Leaves that a backward has given gradients; those that the function made itself are its own affair."""
         self.reached.update({id(leaf): leaf for leaf in leaves if leaf.number < self._started})
+
+    def asks_gradient(self, node: Any) -> None:
+        """Somebody looks at the gradient of a leaf, or whether there is one: an optimizer, say, which leaves the parameter out if not."""
+        if node.operator is LEAF:  # ``modes`` are of this thread
+            self.asked.setdefault(id(node), (node, node.grad))
 
     def _source(self, operator: Any) -> Source:
         """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""

@@ -57,7 +57,9 @@ class Run:
         self.stores: list[Store] = []
         self.unsteady: list[str] = []
         self.absent: list[Leaf] = []
-        """Leaves that had no gradient before, and that a backward reached."""
+        """Leaves that had no gradient before, and that a backward reached or that were asked for one."""
+        self.present: list[tuple[Leaf, int]] = []
+        """Leaves that were asked for the gradient that they had before, and its id."""
         self.structure: Any = None
         self.outputs: list[Value] = []
         self._traced: list[Any] = []
@@ -93,7 +95,11 @@ class Run:
         live = [value.array for value in recording.captured]
         self.unsteady += [state.path for state in self.reach.moved() if not is_one_of(state.owner, live)]
         self.unsteady += recording.rates.by_hand()
-        self.absent = [leaf for leaf in recording.reached.values() if self._grads.get(id(leaf), (leaf, None))[1] is None]
+        before = [(leaf, seen, self._grads.get(id(leaf), (leaf, None))[1]) for leaf, seen in recording.asked.values()]
+        self.present = [(leaf, id(seen)) for leaf, seen, was in before if seen is not None and seen is was]
+        absent = {**recording.reached, **{id(leaf): leaf for leaf, seen, _ in before if seen is None}}
+        self.absent = [leaf for leaf in absent.values() if self._grads.get(id(leaf), (leaf, None))[1] is None]
+        recording.asked.clear()
         reason = self._reason()
         if reason is not None:
             self.refuse(reason, eager=True)

@@ -11,6 +11,7 @@ from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner, usual_dtype
 from ..backend.devices import Device, device_of, get_default_dtype, move
 from ..errors import error, joined
 from .attached import Attached
+from .modes import modes
 from .tape import LEAF, Leaf, Node, RemovableHandle, add_tensor_hook, mark_changed, retain_gradient
 
 
@@ -123,7 +124,11 @@ class Tensor(Attached):
     def grad(self) -> Tensor | None:
         """The gradient that ``backward`` summed here: for leaves, and for results after ``retain_grad``."""
         node = self.node if self.node is not None else getattr(self, "_frozen", None)
-        return None if node is None else node.grad
+        if node is None:
+            return None
+        if modes.recording is not None:
+            modes.recording.asks_gradient(node)
+        return node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -148,8 +153,6 @@ class Tensor(Attached):
 
         Raises DtypeError unless the dtype is floating, GradientError for a result of an operator.
         """
-        from .modes import modes
-
         if not self.is_leaf:
             if requires_grad:
                 return self
@@ -238,8 +241,6 @@ class Tensor(Attached):
 
     def _assign(self, value: Tensor) -> Tensor:
         """Give this tensor another value of the same shape and dtype: the end of every in-place operator. Returns itself."""
-        from .modes import modes
-
         array = value.array
         if array.shape != self.array.shape:
             raise error("TG-S005", actual=tuple(array.shape), expected=tuple(self.array.shape), shape=tuple(self.array.shape))
@@ -271,8 +272,6 @@ class Tensor(Attached):
 
     def _writable(self) -> Any:
         """The array for writing parts of it in place, when no one could notice: a copy if anybody else holds the array."""
-        from .modes import modes
-
         owner = getattr(self, "_role", self)
         owner = owner if type(owner) is Tensor else self
         if owner.node is not None and owner.node.operator is LEAF:

@@ -217,6 +217,10 @@ class Trace:
         self._refuse_changed(*entry)
         return Traced(array, self, entry[0])
 
+    def is_mine(self) -> bool:
+        """Whether this thread is traced; another one that meets a traced array computes with its elements."""
+        return True
+
     def replaces(self, tensor: Tensor) -> None:
         """Remember the value of a Tensor that is about to take a traced one in place."""
         self._replaced.append((tensor, tensor.array, tensor.node))

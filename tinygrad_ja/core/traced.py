@@ -103,16 +103,22 @@ class Traced:
         raise _reads(f"x.array.{name}", fix if name in OPERATORS else None)
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        if not self.recording.is_mine():
+            return np.asarray(self._elements, *args, **kwargs)
         raise _reads("np.asarray(x)")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """``numpy_array + traced`` is an operator; other functions of NumPy are refused."""
+        if not self.recording.is_mine():
+            return getattr(ufunc, method)(*_untraced(inputs), **_untraced(kwargs))
         name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
         if name is None or method != "__call__" or kwargs:
             raise _reads(f"np.{ufunc.__name__}(x)")
         return OPERATORS[name].kernels[Traced](*inputs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not self.recording.is_mine():
+            return function(*_untraced(args), **_untraced(kwargs))
         if function.__name__ in FUNCTIONS and function is getattr(np, function.__name__):
             return FUNCTIONS[function.__name__](*args, **kwargs)
         raise _reads(f"np.{function.__name__}(x)")
@@ -254,9 +260,14 @@ def _trace_of(arguments: Any) -> Trace:
             raise mixed_traces()
         trace = array.recording
     assert trace is not None
-    if not trace.open:
+    if not trace.open and trace.is_mine():
         raise _escaped(("a traced Tensor was used after its trace had ended", "記録の終わった Tensor が使われました"))
     return trace
+
+
+def _untraced(value: Any) -> Any:
+    """Arguments with elements in place of traced arrays, for a thread that is not traced."""
+    return mapped(value, lambda x: type(x) is Traced, lambda x: x._elements)
 
 
 def mixed_traces() -> Exception:
@@ -446,7 +457,7 @@ class _Guarded:
             return modes.recording.blank(made) if name in _NEW else made
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
             place = next(found([args, kwargs], Traced)).recording
-            args, kwargs = mapped((args, kwargs), lambda x: type(x) is Traced, lambda x: x._elements)
+            args, kwargs = _untraced((args, kwargs))
             made = self._of(place.xp)(*args, **kwargs)
             return place.blank(made) if place.mutable and name in _LIKE else made
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:

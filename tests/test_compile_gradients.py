@@ -1,0 +1,168 @@
+"""``tg.compile``: what a program took for granted of gradients that were there, or not, before the call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from compiled_runs import BACKENDS
+
+import tinygrad_ja as tg
+from tinygrad_ja import nn
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "native":
+        pytest.importorskip("llvmlite")
+    return request.param
+
+
+def both(backend: str, make: Callable[[], tuple[Callable[..., Any], Callable[[int, Any], Any]]], calls: int = 9) -> Any:
+    """What ``call(i, step)`` gives for each i, plainly and compiled; they have to agree. Returns the compiled step."""
+    found, step = [], None
+    for wrap in (lambda f: f, lambda f: tg.compile(f, backend=backend)):
+        function, call = make()
+        step = wrap(function)
+        found.append([call(i, step) for i in range(calls)])
+    assert found[0] == pytest.approx(found[1])
+    return step
+
+
+def test_a_frozen_parameter_that_thaws(backend: str) -> None:
+    def make() -> Any:
+        parameters = [tg.ones(1, requires_grad=True) for _ in range(2)]
+        optimizer = tg.optim.SGD(parameters, lr=0.1)
+
+        def call(i: int, update: Any) -> float:
+            for p in parameters:
+                p.grad = tg.ones(1) if p is parameters[0] or i >= 3 else None
+            update()
+            return parameters[1].item()
+
+        return (lambda: optimizer.step()), call
+
+    assert both(backend, make).replays > 0
+
+
+def test_a_norm_of_more_gradients_than_before(backend: str) -> None:
+    def make() -> Any:
+        parameters = [tg.ones(1, requires_grad=True) for _ in range(2)]
+
+        def call(i: int, clip: Any) -> float:
+            for p in parameters:
+                p.grad = tg.ones(1) * 2 if p is parameters[0] or i >= 4 else None
+            return float(clip().item())
+
+        return (lambda: nn.utils.clip_grad_norm_(parameters, 1e9)), call
+
+    assert both(backend, make).replays > 0
+
+
+def test_whether_there_is_a_gradient(backend: str) -> None:
+    def make() -> Any:
+        w = tg.ones(1, requires_grad=True)
+
+        def function(x: Any) -> Any:
+            return x * 2 if w.grad is not None else x
+
+        def call(i: int, step: Any) -> float:
+            w.grad = tg.ones(1) if 4 <= i < 9 else None
+            return float(step(tg.ones(1)).item())
+
+        return function, call
+
+    step = both(backend, make, calls=14)
+    assert step.replays > 0 and step.recordings <= 4  # of both kinds; the first fits again at the end
+
+
+def test_a_gradient_from_outside_of_a_whole_step(backend: str) -> None:
+    def make() -> Any:
+        tg.manual_seed(0)
+        layer, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        optimizer = tg.optim.SGD([*layer.parameters(), *other.parameters()], lr=0.1)
+        x = tg.ones(3, 2)
+
+        def function(x: Any) -> Any:
+            loss = layer(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def call(i: int, step: Any) -> float:
+            optimizer.zero_grad()
+            if i >= 5:
+                other(x).sum().backward()
+            return float(step(x).item()) + float(other.weight.detach().sum().item())
+
+        return function, call
+
+    assert both(backend, make).replays > 0
+
+
+def test_no_more_recordings_where_gradients_come_and_go_within_the_step(backend: str) -> None:
+    def make() -> Any:
+        tg.manual_seed(0)
+        layer = nn.Linear(2, 1)
+        optimizer = tg.optim.Adam(layer.parameters())
+
+        def function(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = layer(x).square().mean()
+            loss.backward()
+            nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+            optimizer.step()
+            return loss
+
+        return function, lambda i, step: float(step(tg.ones(3, 2)).item())
+
+    assert both(backend, make).recordings <= 3
+
+
+def test_another_thread_learns_while_one_is_recorded() -> None:
+    """The same parameters in both; the other thread's backward runs during the recording, or its forward does and its backward later."""
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
+    x = tg.ones(5, 4)
+
+    def gradients() -> list[Any]:
+        return [p.grad.numpy().copy() for p in model.parameters()]
+
+    model(x).square().sum().backward()
+    expected, found, losses = gradients(), [], []
+    model.zero_grad()
+
+    def elsewhere(work: Callable[[], Any]) -> None:
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as failure:
+                failures.append(failure)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert not failures, failures[0]
+
+    def whole() -> None:
+        loss = model(x).square().sum()
+        loss.backward()
+        found.append(gradients())
+        model.zero_grad()
+        losses.append(model(x).square().sum())
+
+    def function(x: Any) -> Any:
+        y = model(x).sum()
+        elsewhere(whole)
+        return y
+
+    tg.compile(tg.no_grad(function))(tg.ones(5, 4))
+    elsewhere(losses[0].backward)
+    for made in (found[0], gradients()):
+        for a, b in zip(expected, made):
+            np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)

@@ -34,7 +34,7 @@ from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..core.traced import Traced
-from ..errors import error, text
+from ..errors import UsageError, error, text
 from .entry import Entry, Run, build, owner_of
 from .planning import Pool
 from .reach import Reach, Replayable
@@ -338,15 +338,27 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     drawing, autocast = record_draws(recording), modes.autocast
     modes.recording = recording
     modes.autocast = None if autocast is None else autocast.renewed()
+    reading: UsageError | None = None
     try:
         made = function(*given_args, **given_kwargs)
         run.derive(made, stood)
+    except UsageError as failure:
+        if not getattr(failure, "operator", ""):
+            raise
+        reading = failure
     finally:
         modes.recording, modes.autocast = None, autocast
         record_draws(drawing)
         recording.finish(grads)
         recording.finish_arguments(given)
         run.settle_links()
+    if reading is not None:
+        if run.has_effects():
+            raise reading
+        recording.take_back_draws()
+        name = reading.operator  # type: ignore[attr-defined]
+        run.refuse((f"what {name} does depends on values", f"{name} の動作が値によって変わります"), eager=True)
+        return function(*args, **kwargs), run
     if recording.elsewhere:
         there = [a for a in arrays if type(a) is recording.array_type]
         recording.place = device_of(there[0] if there else recording.xp.empty(0))

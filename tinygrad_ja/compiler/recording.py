@@ -128,6 +128,7 @@ class Recording(Trace):
         self.held: list[Held] = []
         self._marks: dict[Operator, BackwardOf] = {}
         self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
+        self._states: dict[int, tuple[Generator, Any]] = {}
         self._again: int | None = None
         self.codes: dict[int, tuple[types.CodeType, dict[str, Any]]] = {}
         """Code of the user that called operators, and its globals, by the code's id (a code's hash is that of all it holds)."""
@@ -242,10 +243,17 @@ class Recording(Trace):
             self._again += 1
             assert known[:3] == (generator, method, args), "a checkpointed part drew other random numbers when it ran again"
             return known[3]
+        if id(generator) not in self._states:
+            self._states[id(generator)] = generator, generator.get_state()
         made = generator.plainly(method, args)
         traced = self.note_step(Draw(generator, method), {"method": method, "args": args}, made)
         self._draws.append((generator, method, args, traced))
         return traced
+
+    def take_back_draws(self) -> None:
+        """Let generators go on as if nothing had been drawn."""
+        for generator, state in self._states.values():
+            generator.set_state(state)
 
     def random_state(self) -> Any:
         """What a checkpoint keeps to draw the same numbers again."""

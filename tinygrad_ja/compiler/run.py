@@ -104,6 +104,12 @@ class Run:
         if reason is not None:
             self.refuse(reason, eager=True)
 
+    def has_effects(self) -> bool:
+        """Whether the function has changed anything that another run of it would find."""
+        recording = self.recording
+        changed = recording.writes or recording.argument_writes or recording.numbers.actions or recording.afterwards
+        return bool(changed or self.stores or self.unsteady or any(g.value is not None for g in recording.gradients))
+
     def _holds(self, value: Any) -> bool:
         """Whether something that the step stored is of this recording, or has such things in it."""
         return any(map(self.recording.holds, found(value, Tensor, Traced)))

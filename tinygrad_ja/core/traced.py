@@ -7,6 +7,8 @@ functions of NumPy that are operators themselves (``FUNCTIONS``, ``METHODS``), s
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,13 @@ from ..errors import Phrase, error
 from .modes import modes
 from .nested import found, mapped
 from .operator import OPERATORS, Operator
-from .tape import user_line
+from .tape import is_ours, user_line
 from .tensor import OPERATOR_OF_UFUNC, Tensor
 
 if TYPE_CHECKING:
     from .trace import Trace, Value
+
+_OPERATORS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ops")
 
 
 class Traced:
@@ -217,11 +221,30 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 
 
 def _reads(what: Phrase, fix: Phrase | None = None) -> Exception:
+    name = _reading_operator()
+    if name:
+        what = f"tg.{name}"
+        fix = (
+            "call it outside of what is recorded, and pass on what it returns.",
+            "記録する関数の外で呼び、その結果を渡してください。",
+        )
     usual = (
         "compute with operators of tinygrad_ja, or read the value before the model is called.",
         "tinygrad_ja の演算で計算するか、モデルを呼ぶ前に値を取り出してください。",
     )
-    return error("TG-U016", what=what, line=user_line(), fix=fix or usual)
+    failure = error("TG-U016", what=what, line=user_line(), fix=fix or usual)
+    failure.operator = name  # type: ignore[attr-defined]
+    return failure
+
+
+def _reading_operator() -> str:
+    """The operator of ours that asks for elements, since what it does depends on them; "" where code of the user asks."""
+    name, frame = "", sys._getframe(2)
+    while frame is not None and is_ours(frame.f_code.co_filename):
+        if os.path.dirname(frame.f_code.co_filename) == _OPERATORS:
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return name
 
 
 # ---- operators on traced arrays ------------------------------------------------------------------

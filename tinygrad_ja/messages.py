@@ -353,6 +353,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "compile: there is no pass named {name}. The passes are: {allowed}. Fix: take a name of this list for disable=.",
         "compile: {name} というパスはありません。あるもの: {allowed}。直し方: disable= にはこの中の名前を渡してください。",
     ),
+    "TG-P010": (
+        "compile: {name} is a generator or async function: calling it runs nothing yet, so there is nothing to record. Fix: compile the "
+        "function that does one step, and call that from {name}.",
+        "compile: {name} はジェネレータか async 関数です。呼んだだけでは何も実行されないので、記録するものがありません。"
+        "直し方: 1 ステップ分を計算する関数をコンパイルして、{name} から呼んでください。",
+    ),
     # --- registration of an operator
     "TG-R001": (
         "operator '{op}': the derivative asks for '{name}', which it cannot have. Allowed names: {allowed}. Fix: rename the argument.",

@@ -28,8 +28,11 @@ class Difference(NamedTuple):
     """A constant whose elements, or a number, differ where everything else is the same."""
 
 
-def compare(first: Recording, second: Recording) -> tuple[Difference | None, dict[Value, Value]]:
-    """The first difference, or None, and the Value of ``first`` that each captured Value of ``second`` corresponds to."""
+def compare(
+    first: Recording, second: Recording, stored: tuple[list[Value], list[Value]] = ([], [])
+) -> tuple[Difference | None, dict[Value, Value]]:
+    """The first difference, or None, and the Value of ``first`` that each captured Value of ``second`` corresponds to. stored: what both have
+    put into attributes and items."""
     partner: dict[Value, Value] = dict(zip(second.inputs, first.inputs))
     captured: dict[Value, Value] = {}
     firsts, seconds = first.steps, second.steps
@@ -48,6 +51,7 @@ def compare(first: Recording, second: Recording) -> tuple[Difference | None, dic
         ([v for pair in first.writes for v in pair], [v for pair in second.writes for v in pair]),
         ([e.value for e in first.gradients], [e.value for e in second.gradients]),
         ([v for _, v in first.argument_writes], [v for _, v in second.argument_writes]),
+        stored,
     ]
     for a_values, b_values in ends:
         alike = len(a_values) == len(b_values)

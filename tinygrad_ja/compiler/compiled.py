@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import inspect
 import sys
 import threading
 import types
@@ -34,7 +35,7 @@ from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..core.traced import Traced
-from ..errors import UsageError, error, text
+from ..errors import UsageError, error, refusal, text
 from .entry import Entry, Run, build, owner_of
 from .planning import Pool
 from .reach import Reach, Replayable
@@ -80,6 +81,7 @@ class Compiled(Replayable):
         self._eager: dict[Any, str] = {}
         self._unused: dict[Any, int] = {}
         self._once: dict[Any, None] = {}
+        self._passing = ""
         self._last: Entry | None = None
         self._lock = threading.RLock()
         self._pool = Pool()
@@ -132,7 +134,8 @@ class Compiled(Replayable):
             before = list(self._once)[-2]
             number = next((i for i, (a, b) in enumerate(zip(before, key)) if a != b), 0)
             reason = f"argument {number} is another one at each call", f"引数 {number} が呼び出しごとに違います"
-            warnings.warn(text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason), UserWarning, stacklevel=4)
+            self._passing = text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason)
+            warnings.warn(self._passing, UserWarning, stacklevel=4)
         return True
 
     def _find(self, call: Call) -> Entry | None:
@@ -219,7 +222,7 @@ class Compiled(Replayable):
     @property
     def notes(self) -> list[str]:
         """Why calls of some signatures are not replayed."""
-        return list(self._eager.values())
+        return [*self._eager.values(), *([self._passing] if self._passing else [])]
 
     def plan(self) -> Any:
         """The program of the last replayed call: operators, shapes, buffers, FLOPs and bytes.
@@ -235,6 +238,7 @@ class Compiled(Replayable):
         with self._lock:
             for held in (self._entries, self._candidates, self._attempts, self._eager, self._unused, self._once):
                 held.clear()
+            self._passing = ""
             self._last = None
             self._pool = Pool()
 
@@ -280,6 +284,12 @@ def compile(
         return functools.partial(compile, disable=disable, backend=backend, cache_size=cache_size)
     if not callable(function):
         raise error("TG-P005", type=type(function).__name__)
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise error("TG-P010", name=getattr(function, "__name__", "step"))
+    if type(cache_size) is not int or cache_size < 1:
+        raise refusal(
+            "compile", "cache_size", cache_size, ("at least 1 program", "1 個以上"), ("cache_size=64.", "cache_size=64 など。")
+        )
     from .passes import PASSES
 
     disable = (disable,) if isinstance(disable, str) else tuple(disable)

@@ -49,15 +49,14 @@ def build(
             "Tensor でない別のオブジェクトを毎回返しています",
         )
         return None, what
-    difference, partners = agreement.compare(before, after)
+    if [s.link.path for s in first.stores] != [s.link.path for s in second.stores]:
+        return None, ("it stores Tensors elsewhere at each call", "Tensor の保存先が呼び出しごとに違います")
+    difference, partners = agreement.compare(before, after, ([s.value for s in first.stores], [s.value for s in second.stores]))
     moved = _plain_changes(first, second)
     if difference is not None:
         if difference.stale and not moved:
             raise error("TG-P002", what=difference.what, line=_shown_line(difference.line))
         return None, difference.what if not moved else (f"{moved[0]} changes", f"{moved[0]} が変わります")
-    stores = [(s.link.path, s.value) for s in second.stores]
-    if [s.link.path for s in first.stores] != [path for path, _ in stores]:
-        return None, ("it stores Tensors elsewhere at each call", "Tensor の保存先が呼び出しごとに違います")
     arguments: list[tuple[Value, Callable[[], Any]]] = []
     held = {id(h.array): h for h in after.held}
     for value in after.captured:
@@ -71,6 +70,8 @@ def build(
             value.live = False
         elif moved:
             return None, (f"{moved[0]} changes", f"{moved[0]} が変わります")
+        elif not any([value in step.inputs for step in after.steps]):
+            return None, ("it returns other elements, which it did not compute", "計算していない、毎回違う要素を返しています")
         else:
             what = (f"a constant {value.shape} holds other elements", f"定数 {value.shape} の要素が違います")
             raise error("TG-P002", what=what, line=_shown_line(_first_use(after, value)))

@@ -77,11 +77,14 @@ class Run:
     def settle_links(self) -> None:
         """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
         recording = self.recording
+        held = {id(h.tensor): h.traced for h in recording.held}
         for link in self.reach.changed():
             now = link.now()
             if isinstance(now, Tensor) and recording.holds(now):
                 self.stores.append(Store(link, now.array.entry))
                 link.put(recording.settled(now))
+            elif isinstance(now, Tensor) and now.node is None and id(now) in held:  # one that was there, in another's place
+                self.stores.append(Store(link, held[id(now)].entry))
             else:
                 self.unsteady.append(link.path)
                 if self._holds(now):
@@ -144,7 +147,11 @@ class Run:
         wanting: list[tuple[int, Tensor]] = []
 
         def note(x: Any) -> Any:
-            if id(x) in reached or not recording.holds(x):
+            if id(x) in reached:
+                return x
+            if type(x) is Tensor and x.node is None and type(x.array) is recording.array_type:  # made of nothing that is traced
+                x = Tensor(recording.capture(x.array))
+            if not recording.holds(x):
                 return x
             if type(x) is Tensor and x.node is not None and not _freed(x.node):
                 wanting.append((len(self.outputs), x))

@@ -239,7 +239,8 @@ def _reads(what: Phrase, fix: Phrase | None = None) -> Exception:
 
 def _reading_operator() -> str:
     """The operator of ours that asks for elements, since what it does depends on them; "" where code of the user asks."""
-    name, frame = "", sys._getframe(2)
+    name = ""
+    frame: Any = sys._getframe(2)
     while frame is not None and is_ours(frame.f_code.co_filename):
         if os.path.dirname(frame.f_code.co_filename) == _OPERATORS:
             name = frame.f_code.co_name

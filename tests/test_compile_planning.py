@@ -235,6 +235,17 @@ def test_joins_of_the_same_arrays_share_them() -> None:
     assert layout.places[turned].root is turned and len(layout.unjoined(turned.maker)) == 2
 
 
+def test_joins_of_the_same_joins_share_them() -> None:
+    """Gates of time steps side by side, which are joined for two weights: from all steps, and from all but the last."""
+    b = Builder()
+    x = b.argument(np.zeros((4, 8), F))
+    gates = [b.join(*[b.map(f, b.slice(x, slice(k, k + 1))) for f in ("exp", "tanh")], axis=1) for k in range(4)]
+    most, every = b.join(*gates[1:]), b.join(*gates)
+    layout = plan_buffers(b.program(b.map("tanh", every), b.map("exp", most)))
+    assert layout.places[most] == Place(every, 64, (64, 4))
+    assert not any([layout.unjoined(a.maker) for a in (*gates, most, every)])
+
+
 def test_a_join_of_slices_of_an_argument_is_a_view() -> None:
     b = Builder()
     x, w = b.argument(np.zeros((4, 3, 8), F)), b.parameter(np.zeros((4, 8), F))

@@ -228,6 +228,7 @@ class _Planner:
         for part, there in zip(join.inputs, _parts(join, self.places[out])):
             if part.dtype == out.dtype:
                 self.put(part, there)
+        for part in join.inputs:  # when all parts are in place: another join of the same parts would take the rest of them
             inner = self.maker.get(self.base(part))
             if inner is not None and inner.kind == "join":
                 self._place_join(inner)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
@@ -53,3 +58,68 @@ def test_a_gradient_that_the_step_reads_is_kept_by_the_recording() -> None:
         step(tg.ones(2))
         assert w.grad is not None
         assert w.grad.tolist() == [calls, calls]
+
+
+class Last(nn.Module):
+    """The last state of a recurrent layer, read out."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer, self.out = layer, nn.Linear(64, 10)
+
+    def forward(self, x: Any) -> Any:
+        """Scores (N, 10) of sequences (T, N, 32)."""
+        return self.out(self.layer(x)[0][-1])
+
+
+NETWORKS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 10)),
+        (1024, 64),
+    ),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 196, 10)
+        ),
+        (32, 1, 28, 28),
+    ),
+    "rnn": (lambda: Last(nn.RNN(32, 64)), (50, 16, 32)),
+    "lstm": (lambda: Last(nn.LSTM(32, 64)), (50, 16, 32)),
+    "gru": (lambda: Last(nn.GRU(32, 64)), (50, 16, 32)),
+    "transformer": (
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0), nn.Linear(64, 10)),
+        (512, 1, 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_needs_less_memory_than_an_eager_one(name: str) -> None:
+    """What an eager step allocates at most, and the arena and the gradients of a compiled one."""
+    make, shape = NETWORKS[name]
+    tg.manual_seed(0)
+    model = make()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
+    x = tg.randn(*shape)
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        scores = model(x).reshape(-1, 10)
+        loss = F.cross_entropy(scores, tg.arange(len(scores)) % 10)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(3):
+        step(x)
+    optimizer.zero_grad()
+    gc.collect()
+    tracemalloc.start()
+    step(x)
+    eager = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    compiled = tg.compile(step, backend="numpy")
+    for _ in range(3):
+        compiled(x)
+    gradients = sum(p.grad.array.nbytes for p in model.parameters())
+    assert compiled.plan().arena + gradients < eager, (compiled.plan().arena, gradients, eager)

@@ -308,6 +308,34 @@ def test_groups_hold_what_an_executor_expects() -> None:
             assert set(group.outputs) <= inside and not set(group.inputs) & inside
 
 
+def test_what_is_cheap_and_read_by_one_later_group_is_made_there() -> None:
+    """The slope of a gate is made of the gate, which the backward reads anyway; that of a function of its input is kept."""
+    b = Builder()
+    x, w, g = b.argument(normal(32, 32)), b.parameter(normal(32, 32)), b.argument(normal(32, 32))
+    y = b.map("tanh", x)
+    slope = b.map("subtract", y, b.map("multiply", y, y))
+    other = b.map("cos", x)
+    z = b.matmul(y, w)
+    back = b.map("multiply", b.matmul(g, z), slope)
+    program = b.program(z, b.map("add", b.map("multiply", back, y), other))
+    made = fusion(program)
+    first, last = groups(made)
+    assert set(first.outputs) == {y, other}
+    assert slope in {a for i in last.options["body"] for a in i.outputs} and y in last.inputs
+    same_results(program, made, b.values)
+
+
+def test_what_is_cheap_stays_where_it_would_keep_another_array_alive() -> None:
+    b = Builder()
+    x, w = b.argument(normal(32, 32)), b.parameter(normal(32, 32))
+    y = b.map("tanh", x)
+    twice = b.map("multiply", y, 2.0)
+    program = b.program(b.map("multiply", b.matmul(y, w), twice))
+    made = fusion(program)
+    assert set(groups(made)[0].outputs) == {y, twice}
+    same_results(program, made, b.values)
+
+
 def test_nothing_that_a_group_needs_waits_for_it() -> None:
     b = Builder()
     x, w = b.argument(normal(4, 4)), b.parameter(normal(4, 4))

@@ -10,7 +10,8 @@ import pytest
 from exact_programs import ExactProgram, both_ways
 from program_builder import Builder
 
-from tinygrad_ja.compiler import planning
+from tinygrad_ja.compiler import arena, planning
+from tinygrad_ja.compiler.arena import Block, most_alive, packed
 from tinygrad_ja.compiler.numpy_executor import _at
 from tinygrad_ja.compiler.planning import Layout, Place, plan_buffers
 from tinygrad_ja.compiler.program import Array, Instruction, Program, run_instruction
@@ -319,3 +320,38 @@ def test_offsets_are_aligned_and_the_peak_is_below_the_memory_without_reuse() ->
         layout, plain = plan_buffers(program), plan_buffers(program, reuse=False)
         assert all(offset % 64 == 0 for offset in layout.arena.values())
         assert layout.peak <= layout.nbytes < plain.nbytes
+
+
+# ---- offsets -------------------------------------------------------------------------------------
+
+
+def _random_blocks(rng: np.random.Generator) -> list[Block]:
+    births = np.sort(rng.integers(0, 60, 80)).tolist()
+    return [Block(i, i + int(rng.integers(0, 30)), int(rng.choice([4, 100, 640, 5000, 70_000]))) for i in births]
+
+
+@pytest.mark.parametrize("way", [packed, arena._in_order, arena._by_size])
+def test_blocks_of_one_time_have_memory_of_their_own(way: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        blocks = _random_blocks(rng)
+        offsets, nbytes = way(blocks)
+        assert most_alive(blocks) <= nbytes
+        for i, (a, low) in enumerate(zip(blocks, offsets)):
+            assert low % 64 == 0 and low + a.nbytes <= nbytes
+            for b, other in zip(blocks[:i], offsets):
+                apart = a.death < b.birth or b.death < a.birth
+                assert apart or low + a.nbytes <= other or other + b.nbytes <= low
+
+
+def test_the_most_that_is_alive() -> None:
+    blocks = _random_blocks(np.random.default_rng(1))
+    assert most_alive(blocks) == max(sum(b.nbytes for b in blocks if b.birth <= t <= b.death) for t in range(100))
+    assert most_alive([]) == 0 and packed([]) == ([], 0)
+
+
+def test_the_largest_come_first_where_that_leaves_fewer_holes() -> None:
+    blocks = [Block(0, 1, 64), Block(1, 3, 128), Block(2, 4, 128), Block(4, 5, 320)]
+    assert arena._in_order(blocks)[1] > packed(blocks)[1] == most_alive(blocks) == 448
+    many = [block for block in blocks for _ in range(arena.MOST_BLOCKS)]
+    assert packed(many) == arena._in_order(many)

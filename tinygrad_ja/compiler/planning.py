@@ -5,7 +5,7 @@
   view of the other, and so is a join of slices that lie side by side already.
 - A new value of the state is computed straight in the state's own buffer, where nobody reads the old value any more.
 - The output of an element-wise instruction may take the place of an input that nobody reads afterwards.
-- Everything else gets the smallest hole that it fits into ("best fit"), aligned to cache lines.
+- Everything else gets a place in the arena where nothing else lives at the time (``arena.py``).
 
 >>> from tinygrad_ja.compiler.program import Array, Instruction, Program
 >>> x, y, z = [Array((4, 4), "f4", name) for name in "xyz"]
@@ -33,11 +33,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arena import Block, most_alive, packed
 from .program import Array, Instruction, Program
 from .strides import address_of, contiguous, run_of, same_strides, source_strides, view_of
 
-ALIGNMENT = 64
-"""Bytes of a cache line, at whose begin every buffer begins."""
 SHORT_RUN = 256
 """Bytes: what others read too is not scattered in shorter pieces than this over a join."""
 
@@ -329,22 +328,24 @@ class _Planner:
                     seen.add(root)
                     births[i].append(root)
                 death[root] = max(death.get(root, i), self.last.get(a, i))
-        arena = _Arena()
-        offsets: dict[Array, int] = {}
+        blocks: list[Block] = []
+        block_of: dict[Array, int] = {}
         live: set[Array] = set()
         for i, roots in enumerate(births):
             for root in roots:
-                block = self._heir(i, root, live, death) if reuse else None
-                offsets[root] = arena.take(root.nbytes) if block is None else offsets[block]
-                if block is not None:
-                    live.discard(block)
-                    arena.live -= block.nbytes
-                    arena.note(root.nbytes)
+                before = self._heir(i, root, live, death) if reuse else None
+                if before is None:
+                    block_of[root] = len(blocks)
+                    blocks.append(Block(i, death[root] if reuse else self.end, root.nbytes))
+                else:
+                    number = block_of[root] = block_of[before]
+                    blocks[number] = blocks[number]._replace(death=death[root])
+                    live.discard(before)
                 live.add(root)
-            for root in [a for a in live if death[a] == i] if reuse else []:
-                arena.give(offsets[root], root.nbytes)
-                live.discard(root)
-        return Layout(self.places, offsets, arena.end, arena.peak, self.copies, self.done)
+            live -= {root for root in live if death[root] == i}
+        offsets, nbytes = packed(blocks)
+        arena = {root: offsets[number] for root, number in block_of.items()}
+        return Layout(self.places, arena, nbytes, most_alive(blocks), self.copies, self.done)
 
     def _heir(self, i: int, root: Array, live: set[Array], death: dict[Array, int]) -> Array | None:
         """The buffer that ``root`` takes over from an input of the instruction that makes it."""
@@ -390,56 +391,6 @@ class Pool:
         if piece is None or nbytes > piece.nbytes:
             piece = self._pieces[purpose] = np.empty(max(nbytes, 2 * piece.nbytes if piece is not None else 0), np.uint8)
         return piece
-
-
-class _Arena:
-    """Memory with holes."""
-
-    def __init__(self) -> None:
-        self.end = 0
-        self.live = 0
-        self.peak = 0
-        self.holes: list[tuple[int, int]] = []  # (begin, end), in order, none beside another
-
-    def note(self, nbytes: int) -> None:
-        """Count bytes that live from now on."""
-        self.live += nbytes
-        self.peak = max(self.peak, self.live)
-
-    def take(self, nbytes: int) -> int:
-        """The offset of new memory: the smallest hole that is large enough, else at the end."""
-        self.note(nbytes)
-        size = _rounded(nbytes)
-        fitting = [(high - low, low) for low, high in self.holes if high - low >= size]
-        if fitting:
-            room, low = min(fitting)
-            self.holes.remove((low, low + room))
-            if room > size:
-                self.holes.append((low + size, low + room))
-                self.holes.sort()
-            return low
-        begin = self.end
-        if self.holes and self.holes[-1][1] == self.end:
-            begin = self.holes.pop()[0]
-        self.end = begin + size
-        return begin
-
-    def give(self, offset: int, nbytes: int) -> None:
-        """Make a hole."""
-        self.live -= nbytes
-        self.holes.append((offset, offset + _rounded(nbytes)))
-        self.holes.sort()
-        merged: list[tuple[int, int]] = []
-        for low, high in self.holes:
-            if merged and merged[-1][1] == low:
-                merged[-1] = (merged[-1][0], high)
-            else:
-                merged.append((low, high))
-        self.holes = merged
-
-
-def _rounded(nbytes: int) -> int:
-    return max(ALIGNMENT, -(-nbytes // ALIGNMENT) * ALIGNMENT)
 
 
 # ---- memory of the state -----------------------------------------------------------------------------

@@ -8,7 +8,8 @@ twenty times; run together over blocks of rows that fit the cache, or as one loo
     body   its instructions; reductions over the other axes, or all, come out of it and are not used inside
 
 Instructions are taken in order. One joins the group of those it reads, or a group that reads the same, if their spaces agree and nothing
-outside would have to run both before and after the group. Groups that one instruction reads are merged.
+outside would have to run both before and after the group. Groups that one instruction reads are merged. In the end, what is cheap and made
+for another group only, of arrays that this one reads anyway, is made there: y(1 - y) of a gate is not kept beside y until the backward.
 
 >>> from ..program import Array, Instruction, Program
 >>> x, y, z = (Array((4, 5), "f4", name) for name in "xyz")
@@ -35,6 +36,12 @@ LARGEST_BODY = 96
 
 SMALL = 256
 """Elements below which reading the same array is no reason to run together: it saves nothing, and makes one wait for the other."""
+
+CHEAP = frozenset("add subtract multiply negative square maximum minimum less less_equal greater greater_equal".split())
+"""Functions that cost less than to write their result and to read it again later."""
+
+MOST_LATE = 4
+"""Instructions that are moved together, at most."""
 
 _REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
 
@@ -110,6 +117,7 @@ class _Fusion:
             self.put(unit, position, instruction)
             if unit.space is not None:
                 self.take_rows(unit, instruction)
+        self.make_late()
         units = [unit for unit in self.units if unit.members]
         return with_instructions(self.program, [self.written(unit) for unit in _in_order(units, self.unit_of)])
 
@@ -192,6 +200,52 @@ class _Fusion:
             if any([x in other.outer for _, m in one.members for x in m.inputs]):
                 return False
         return True
+
+    # -- what is made for another group only
+
+    def make_late(self) -> None:
+        """Move cheap instructions to the one group that reads them, where that reads all that they are made of."""
+        readers: dict[Array, set[_Unit | None]] = {a: {None} for a in self.program.wanted}
+        for unit in self.units:
+            for _, member in unit.members:
+                for a in member.inputs:
+                    readers.setdefault(a, set()).add(unit)
+        for unit in self.units:
+            if unit.space is None:
+                continue
+            for _, member in unit.members[::-1]:
+                there = readers.get(member.outputs[0], set())
+                if len(there) == 1 and unit not in there and self.unit_of[member.outputs[0]] is unit:
+                    self._move(member, unit, next(iter(there)), readers)
+
+    def _move(self, last: Instruction, unit: _Unit, to: _Unit | None, readers: dict[Array, set[_Unit | None]]) -> None:
+        if to is None or to.space != unit.space:
+            return
+        chain: dict[int, tuple[int, Instruction]] = {}
+        inside = {m.outputs[0]: (position, m) for position, m in unit.members}
+        users = {a: [m for _, m in unit.members if a in m.inputs] for a in inside}
+        waiting = [inside[last.outputs[0]]]
+        while waiting:
+            position, member = waiting.pop()
+            if member.kind != "map" or member.function not in CHEAP or not self.fits(to, member) or len(chain) == MOST_LATE:
+                return
+            chain[position] = position, member
+            moved = [m for _, m in chain.values()]
+            for a in member.inputs:
+                if a in inside and all([user in moved for user in users[a]]) and readers[a] == {unit}:
+                    waiting.append(inside[a])
+                elif a.ndim and to not in readers[a]:
+                    return
+        if len(to.members) + len(chain) > self.largest:
+            return
+        unit.members = [entry for entry in unit.members if entry[0] not in chain]
+        to.members = sorted([*to.members, *chain.values()], key=lambda entry: entry[0])
+        for _, member in chain.values():
+            self.unit_of[member.outputs[0]] = to
+            for a in member.inputs:
+                readers[a].add(to)
+                if not any([a in m.inputs for _, m in unit.members]):
+                    readers[a].discard(unit)
 
     # -- keeping account
 

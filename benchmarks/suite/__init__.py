@@ -98,9 +98,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         waiting = _begun(names, sides, how, environment) if how.at_once else {}
         for name in names:
             row = finish(waiting.pop(name) if waiting else begin(name, sides, how, environment), sides, how)
-            row.update(
-                title=WORKLOADS[name].title, floor=WORKLOADS[name].floor, blas=setting, source=problem(name, how.quick).source
-            )
+            title, floor = (f"{name}, smaller (--quick)", "") if how.quick else (WORKLOADS[name].title, WORKLOADS[name].floor)
+            row.update(title=title, floor=floor, blas=setting, source=problem(name, how.quick).source)
             results["rows"].append(row)
             _remember(results, row, setting)
             milliseconds = {

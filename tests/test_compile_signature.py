@@ -15,7 +15,7 @@ from tinygrad_ja.compiler.signature import describe, recognizer
 from tinygrad_ja.core.nested import mapped
 from tinygrad_ja.core.tape import Node
 
-X, Y = tg.ones(2, 3), tg.ones(4, dtype=tg.float64)
+X, Y, Z = tg.ones(2, 3), tg.ones(4, dtype=tg.float64), tg.ones(2, 3)
 W = tg.ones(2, 3, requires_grad=True)
 
 
@@ -40,7 +40,7 @@ OBJECT = object()
         (X, 2, 0.5, "mean", True, None, 0, False),
         (),
         (OBJECT, X),
-        ((X, [Y, 3]), Pair(X, Pair((), 1))),
+        ((X, [Y, 3]), Pair(Z, Pair((), 1))),
     ],
 )
 def test_a_call_like_the_first_is_described_at_once(args: tuple[Any, ...]) -> None:
@@ -58,6 +58,9 @@ def test_a_call_like_the_first_is_described_at_once(args: tuple[Any, ...]) -> No
         ((X,), (W * 2,)),
         ((X,), (X.numpy(),)),
         ((X,), (X, X)),
+        ((X, Z), (X, X)),
+        ((X, [Z]), (X, [X])),
+        (([1], [1]), [[1]] * 2),
         ((X, 2), (X, 3)),
         ((X, 2), (X, 2.0)),
         ((X, 1), (X, True)),

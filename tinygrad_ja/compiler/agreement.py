@@ -52,6 +52,7 @@ def compare(
         ([e.value for e in first.gradients], [e.value for e in second.gradients]),
         ([v for _, v in first.argument_writes], [v for _, v in second.argument_writes]),
         stored,
+        ([v for _, v in first.renewals], [v for _, v in second.renewals]),
     ]
     for a_values, b_values in ends:
         alike = len(a_values) == len(b_values)

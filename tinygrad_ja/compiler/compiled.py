@@ -26,17 +26,17 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE
 from ..backend.devices import device_of
 from ..backend.random import record_draws
 from ..core.modes import modes
-from ..core.nested import found, mapped
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..core.traced import Traced
 from ..errors import UsageError, error, refusal, text
-from .entry import Entry, Run, build, owner_of
+from .arguments import Arguments, objects_in
+from .entry import Entry, Run, build
+from .owned import owner_of
 from .planning import Pool
 from .reach import Reach, Replayable
 from .recording import Recording
@@ -82,6 +82,7 @@ class Compiled(Replayable):
         self._unused: dict[Any, int] = {}
         self._once: dict[Any, None] = {}
         self._passing = ""
+        self._changing = 0  # signatures of which a call has changed containers that it was given
         self._last: Entry | None = None
         self._lock = threading.RLock()
         self._pool = Pool()
@@ -111,8 +112,8 @@ class Compiled(Replayable):
                 if entry.meets(call):
                     return self.__wrapped__(*args, **kwargs)
                 self.replays += 1
-                return entry.replay(call)
-            if call.key in self._eager or self._is_passing(call.key):
+                return entry.replay(call, args, kwargs)
+            if call.key in self._eager or self._changing >= ATTEMPTS // 2 or self._is_passing(call.key):
                 return self.__wrapped__(*args, **kwargs)
             with _recording, _uncollected():
                 return self._record(args, kwargs, call)
@@ -165,6 +166,7 @@ class Compiled(Replayable):
         before = self._candidates.pop(call.key, None)
         if run.refusal is not None:
             if run.eager:
+                self._changing += run.changes_arguments
                 self._give_up(call.key, run.refusal)
             return made
         self._attempts[call.key] = self._attempts.get(call.key, 0) + 1
@@ -214,15 +216,17 @@ class Compiled(Replayable):
         return None
 
     def _give_up(self, key: Any, reason: Any) -> None:
+        said = self.notes
         self._eager[key] = text("TG-P003", name=getattr(self, "__name__", "step"), reason=reason)
-        warnings.warn(self._eager[key], UserWarning, stacklevel=4)
+        if self._eager[key] not in said:
+            warnings.warn(self._eager[key], UserWarning, stacklevel=4)
 
     # -- looking at it
 
     @property
     def notes(self) -> list[str]:
         """Why calls of some signatures are not replayed."""
-        return [*self._eager.values(), *([self._passing] if self._passing else [])]
+        return [*dict.fromkeys(self._eager.values()), *([self._passing] if self._passing else [])]
 
     def plan(self) -> Any:
         """The program of the last replayed call: operators, shapes, buffers, FLOPs and bytes.
@@ -240,6 +244,7 @@ class Compiled(Replayable):
                 held.clear()
             self._passing = ""
             self._last = None
+            self._changing = 0
             self._pool = Pool()
 
     def __repr__(self) -> str:
@@ -303,12 +308,9 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know."""
     from .lower import EXPAND
 
-    others = [
-        x for x in found([args, kwargs], *_kinds_of(args, kwargs)) if not isinstance(x, Tensor) and type(x) not in BY_TYPE
-    ]
-    reach = Reach(function, *others, *call.leaves)
-    arrays = [*call.arrays, *(t.array for t in reach.tensors.values())]
-    recording = Recording(_array_type(arrays), expand=lambda operator, arguments: operator.name in EXPAND)
+    reach = Reach(function, *objects_in(args, kwargs), *call.leaves)
+    kinds = [*map(type, call.arrays), *(type(t.array) for t in reach.tensors.values())]
+    recording = Recording(_array_type(kinds), expand=lambda operator, arguments: operator.name in EXPAND)
     run = Run(call, reach, recording)
     if not {id(owner_of(t.array)) for t in reach.tensors.values()}.isdisjoint([id(owner_of(a)) for a in call.arrays]):
         reason = (
@@ -317,51 +319,26 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         )
         run.refuse(reason, eager=True)
         return function(*args, **kwargs), run
-    held = set(map(id, (*call.leaves, *call.constants)))
     stood: dict[int, int] = {}
-    given: list[tuple[Any, Any]] = []
 
     def stand_in(x: Any) -> Any:
-        if id(x) in held:
-            return x
-        made: Any
         if type(x) is not Tensor:
-            made = recording.argument(x)
-        else:
-            made = recording.input(x, f"x{len(recording.inputs)}")
-            if made.node is not None:
-                stood[id(made.node)] = len(recording.inputs) - 1
-        given.append((made, x))
+            return recording.argument(x)
+        made = recording.input(x)
+        if made.node is not None:
+            stood[id(made.node)] = len(recording.inputs) - 1
         return made
 
-    given_args, given_kwargs = mapped((args, kwargs), lambda x: isinstance(x, Tensor) or type(x) in BY_TYPE, stand_in)
-    tensors = list(reach.tensors.values())
-    leaves = [t.node for t in tensors if isinstance(t.node, Leaf)]
-    grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
-    recording.rates.watch(reach.rates)
-    code = getattr(function, "__code__", None)
-    if isinstance(code, types.CodeType):
-        recording.codes[id(code)] = code, getattr(function, "__globals__", {})
-    recording.begun_by = sys._getframe().f_code
-    recording.hold([*tensors, *(g for _, g in grads.values() if g is not None)])
-    run.note_gradients(grads)
-    drawing, autocast = record_draws(recording), modes.autocast
-    modes.recording = recording
-    modes.autocast = None if autocast is None else autocast.renewed()
-    reading: UsageError | None = None
+    arguments = Arguments(stand_in, call.leaves)
     try:
-        made = function(*given_args, **given_kwargs)
-        run.derive(made, stood)
-    except UsageError as failure:
-        if not getattr(failure, "operator", ""):
-            raise
-        reading = failure
+        arguments.hand(args, kwargs)
+        reading = _recorded(function, arguments, stood, run)
+        if recording.elsewhere:
+            there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]
+            recording.place = device_of(there[0] if there else recording.xp.empty(0))
+        results = run.results(call) if reading is None else None
     finally:
-        modes.recording, modes.autocast = None, autocast
-        record_draws(drawing)
-        recording.finish(grads)
-        recording.finish_arguments(given)
-        run.settle_links()
+        arguments.put_back(run.real)
     if reading is not None:
         if run.has_effects():
             raise reading
@@ -370,41 +347,64 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         run.refuse((f"what {name} does depends on values", f"{name} の動作が値によって変わります"), eager=True)
         return function(*args, **kwargs), run
     if recording.elsewhere:
-        there = [a for a in arrays if type(a) is recording.array_type]
-        recording.place = device_of(there[0] if there else recording.xp.empty(0))
-    results = run.results(made, call)
-    if recording.elsewhere:
-        changed = [value for pair in (*recording.writes, *recording.argument_writes) for value in pair if type(value) is Value]
-        changed += [recording.inputs[place] for place, _ in recording.argument_writes]
-        if recording.derivation is not None:
-            changed += recording.derivation.gradients
-        changed += [*recording.outputs, *recording.captured, *(store.value for store in run.stores)]
-        if recording.away(changed) or not recording.moved_to <= {recording.place}:
-            reason = (
-                "it computes on two devices, beyond arguments that it takes from one to the other",
-                "引数をほかのデバイスから移すだけでなく、2 つのデバイスで計算しています",
-            )
-            run.refuse(reason, eager=True)
+        _refuse_two_devices(run)
     run.let_go()
     return results, run
 
 
-def _kinds_of(*values: Any) -> set[type]:
-    kinds: set[type] = set()
+def _recorded(function: Callable[..., Any], arguments: Arguments, stood: dict[int, int], run: Run) -> UsageError | None:
+    """Call the function while everything that it reaches and is given is traced. Returns the error of an operator whose work depends on
+    values, which ended it."""
+    reach, recording = run.reach, run.recording
+    tensors = list(reach.tensors.values())
+    leaves = [t.node for t in tensors if isinstance(t.node, Leaf)]
+    grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
+    recording.rates.watch(reach.rates)
+    code = getattr(function, "__code__", None)
+    if isinstance(code, types.CodeType):
+        recording.codes[id(code)] = code, getattr(function, "__globals__", {})
+    recording.begun_by = sys._getframe().f_code
+    recording.hold(tensors, [g for _, g in grads.values() if g is not None])
+    run.note_gradients(grads)
+    drawing, autocast = record_draws(recording), modes.autocast
+    modes.recording = recording
+    modes.autocast = None if autocast is None else autocast.renewed()
+    reading: UsageError | None = None
+    try:
+        made = function(*arguments.args, **arguments.kwargs)
+        run.note_containers(arguments)
+        run.derive(made, arguments, stood)
+    except UsageError as failure:
+        if not getattr(failure, "operator", "") or arguments.changes() or arguments.changed(lambda x: False) is not None:
+            raise
+        reading = failure
+    finally:
+        modes.recording, modes.autocast = None, autocast
+        record_draws(drawing)
+        recording.give_back()
+        run.settle_links()
+        new = [x.array if type(x) is Tensor else x for x in arguments.new()]
+        recording.finish(grads, [*run.traced, *(array for array in new if type(array) is Traced)])
+        recording.finish_arguments(arguments.given)
+    return reading
 
-    def visit(value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            for part in value:
-                visit(part)
-        elif isinstance(value, dict):
-            visit(list(value.values()))
-        else:
-            kinds.add(type(value))
 
-    visit(list(values))
-    return kinds
+def _refuse_two_devices(run: Run) -> None:
+    """Refuse a recording that computes on two devices in a way that no program can."""
+    recording = run.recording
+    changed = [value for pair in (*recording.writes, *recording.argument_writes, *recording.renewals) for value in pair]
+    changed = [value for value in changed if type(value) is Value]
+    changed += [recording.inputs[place] for place, _ in (*recording.argument_writes, *run.others)]
+    if recording.derivation is not None:
+        changed += recording.derivation.gradients
+    changed += [*recording.outputs, *recording.captured, *(store.value for store in run.stores)]
+    if recording.away(changed) or not recording.moved_to <= {recording.place}:
+        reason = (
+            "it computes on two devices, beyond arguments that it takes from one to the other",
+            "引数をほかのデバイスから移すだけでなく、2 つのデバイスで計算しています",
+        )
+        run.refuse(reason, eager=True)
 
 
-def _array_type(arrays: Iterable[Any]) -> type:
-    kinds = dict.fromkeys(type(a) for a in arrays if type(a) is not Traced)
-    return next((kind for kind in kinds if kind is not np.ndarray), np.ndarray)
+def _array_type(kinds: Iterable[type]) -> type:
+    return next((kind for kind in dict.fromkeys(kinds) if kind not in (np.ndarray, Traced)), np.ndarray)

@@ -17,13 +17,15 @@ from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..errors import Phrase, error
 from . import agreement
+from .arguments import Argument, container_at, put
 from .derive import CompiledOperator, Derivation, Recorded, with_history
 from .executors import executor_for
 from .links import Attributes, Link, guard_of, same
 from .lower import lower
+from .owned import owner_of
 from .planning import Pool
 from .recording import Held, Recording, is_leaf
-from .run import Result, Run, is_one_of, owner_of, rebuilt
+from .run import Result, Run, is_one_of, rebuilt, take_over
 from .signature import Call
 
 # ---- from two runs to a program ------------------------------------------------------------------
@@ -51,6 +53,14 @@ def build(
         return None, what
     if [s.link.path for s in first.stores] != [s.link.path for s in second.stores]:
         return None, ("it stores Tensors elsewhere at each call", "Tensor の保存先が呼び出しごとに違います")
+    if not _align(first, second, [first.changes, first.others], [second.changes, second.others]):
+        what = (
+            "it puts Tensors elsewhere into its arguments at each call",
+            "引数の中の Tensor の置き場所が呼び出しごとに違います",
+        )
+        return None, what
+    if [_name_of(h.tensor, first) for h, _ in before.renewals] != [_name_of(h.tensor, second) for h, _ in after.renewals]:
+        return None, None  # Tensors that have arrays of their own only now
     difference, partners = agreement.compare(before, after, ([s.value for s in first.stores], [s.value for s in second.stores]))
     moved = _plain_changes(first, second)
     if difference is not None:
@@ -64,6 +74,8 @@ def build(
         if partner is None or agreement.same_memory(partner.array, value.array):
             continue
         reader = _reader(held.get(id(value.array)), second)
+        if reader is not None and [h.traced_value for h in after.held].count(value) > 1:
+            return None, ("Tensors that it reaches share an array", "関数から手の届く Tensor が配列を共有しています")
         if reader is not None:
             arguments.append((value, reader))
         elif agreement.equal_elements(partner.array, value.array):
@@ -109,6 +121,15 @@ def _reader(held: Held | None, run: Run) -> Callable[[], Any] | None:
     if link is None or is_leaf(tensor):
         return lambda: tensor
     return link.now
+
+
+def _name_of(tensor: Tensor, run: Run) -> Any:
+    """What a Tensor that may be another one at each call is known by."""
+    leaf = run.leaf_of_gradient(tensor)
+    if leaf is not None:
+        return id(leaf)
+    link = run.link_to(tensor)
+    return id(tensor) if link is None else link.path
 
 
 def _plain_changes(first: Run, second: Run) -> list[str]:
@@ -210,7 +231,15 @@ class Entry:
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]
         place_of = {id(value): place for place, value in enumerate(inputs)}
-        changed = [*recording.argument_writes, *[(place_of[id(v)], new) for v, new in recording.writes if id(v) in changing]]
+        readers = {id(value): reader for value, reader in arguments}
+        renewed = [(readers[id(v)], new) for v, new in recording.writes if id(v) in changing and id(v) in recording.renewed]
+        renewed += [(readers.get(id(h.traced_value), _same_each_time(h.tensor)), new) for h, new in recording.renewals]
+        self._renewals = [(reader, len(outputs) + i) for i, (reader, _) in enumerate(renewed)]
+        outputs += [value for _, value in renewed]
+        changed = [
+            (place_of[id(v)], new) for v, new in recording.writes if id(v) in changing and id(v) not in recording.renewed
+        ]
+        changed += recording.argument_writes
         writes = [(value, new) for value, new in recording.writes if id(value) not in changing]
         self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(changed)]
         outputs += [value for _, value in changed]
@@ -234,7 +263,10 @@ class Entry:
         self._stamp = (
             stamper([(tensor.node, tensor.array) for tensor in written if isinstance(tensor.node, Leaf)]) if written else None
         )
-        self._single = type(self.structure) is Result and self.structure.place == 0 and self.structure.tensor
+        self._is_tensor = run.is_tensor
+        self._others, self._changes = run.others, run.changes
+        single = type(self.structure) is Result and self.structure.place == 0 and self.structure.tensor
+        self._single = single and not self._others and not self._changes and self.derivation is None
         self.build_seconds = time.perf_counter() - started
 
     def _compiled_operator(
@@ -293,12 +325,13 @@ class Entry:
 
         return holds
 
-    def replay(self, call: Call) -> Any:
+    def replay(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the program: what the function would return."""
         self.used = next_number()
         given = self._given(call)
         if self._away:
             given = [move(x, self.run.recording.place) if i in self._away else x for i, x in enumerate(given)]
+        containers = [container_at(args, kwargs, path) for path, _ in self._changes]
         values = self._of_backward() if self.derivation is not None else ()
         kept = [gradient for gradient in self._leaves if gradient.is_kept()]
         for gradient in kept:
@@ -322,15 +355,28 @@ class Entry:
             function(results[index])
         for place, index in self._argument_writes:
             given[place][...] = results[index]
-        if self.derivation is not None:
-            saved = ([*given, *results[self._kept :]], values)
-            tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
-            return rebuilt(
-                self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else results[x.place]
-            )
+        for reader, index in self._renewals:
+            _renew(reader(), results[index])
         if self._single:
             return Tensor(results[0])
-        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: _result(x, results))
+        made = self._made(call, given, results, values)
+        for place, result in self._others:
+            take_over(call.holders[place], made[result.place])
+
+        def real(x: Any) -> Any:
+            return made[x.place] if type(x) is Result else call.holders[x.place]
+
+        for container, (path, structure) in zip(containers, self._changes):
+            put(container, path[-1][1], rebuilt(structure, _stands_for_another, real))
+        return rebuilt(self.structure, _stands_for_another, real)
+
+    def _made(self, call: Call, given: Sequence[Any], results: Sequence[Any], values: Any) -> list[Any]:
+        """The program's results as the function would give them: Tensors, with a history where they want gradients, and arrays."""
+        if self.derivation is None:
+            return [Tensor(array) if is_tensor else array for array, is_tensor in zip(results, self._is_tensor)]
+        saved = ([*given, *results[self._kept :]], values)
+        tensors = with_history(self._operator, self.derivation, call, results[: self._results], saved)
+        return [x if is_tensor else x.array for x, is_tensor in zip(tensors, self._is_tensor)]
 
     def _given(self, call: Call) -> Sequence[Any]:
         """The arrays of a call's arguments, and those of Tensors that are others at each call."""
@@ -367,8 +413,19 @@ def _written(recording: Recording, held: Held) -> bool:
     return any(value is held.traced_value for value, _ in recording.writes)
 
 
-def _result(result: Result, results: Sequence[Any]) -> Any:
-    return Tensor(results[result.place]) if result.tensor else results[result.place]
+def _same_each_time(tensor: Tensor) -> Callable[[], Any]:
+    return lambda: tensor
+
+
+def _renew(tensor: Tensor, array: Any) -> None:
+    """Give a Tensor another array, as an in-place operator does."""
+    tensor.array = array
+    if is_leaf(tensor):
+        tensor._note_change()
+
+
+def _stands_for_another(x: Any) -> bool:
+    return type(x) is Result or type(x) is Argument
 
 
 def _fits(reader: Callable[[], Any], value: Value, without_history: bool) -> bool:

@@ -31,6 +31,7 @@ from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
 from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
+from .owned import claim, is_whole, own_arrays, owner_of
 from .program import Source
 from .reach import READS_RATES, names_of
 
@@ -105,7 +106,11 @@ class Recording(Trace):
         self.writes: list[tuple[Value, Value]] = []
         self.gradients: list[GradientEffect] = []
         self.argument_writes: list[tuple[int, Value]] = []
-        """Places of arguments that the step changes in place, and what they become."""
+        """Places of arguments whose arrays the step writes, and what they become."""
+        self.renewals: list[tuple[Held, Value]] = []
+        """Tensors that get an array of their own, since others see the one that they had, and what is in it."""
+        self.renewed: set[int] = set()
+        """Ids of captured Values whose Tensors the step gives other arrays; the program writes into those that they have."""
         self.afterwards: list[tuple[Callable[..., Any], tuple[Value, ...]]] = []
         self.identities: list[tuple[Any, Any, Any]] = []
         """(container, key, value): what has to be where it is for the recording to hold."""
@@ -126,6 +131,10 @@ class Recording(Trace):
         self._held: dict[int, Traced] = {}
         self._arrays: list[tuple[Traced, Any, Value]] = []
         self.held: list[Held] = []
+        self._stand_ins: list[Traced] = []  # for ``inputs``
+        self._own: set[int] = set()  # ids of held Tensors whose arrays nobody else sees
+        self._gradients: set[int] = set()  # ids of held Tensors that are gradients
+        self._latest: dict[int, Traced] = {}  # by the id of the traced array that a Tensor held: the one that it got in place
         self._marks: dict[Operator, BackwardOf] = {}
         self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._states: dict[int, tuple[Generator, Any]] = {}
@@ -167,7 +176,7 @@ class Recording(Trace):
             self._arrays.append((held, array, value))
         return held
 
-    def input(self, x: Tensor, name: str) -> Tensor:
+    def input(self, x: Tensor, name: str = "") -> Tensor:
         """A stand-in for an argument; where that has a history it is a leaf, which will get a gradient."""
         made = Tensor(self.argument(x.array))
         return made if x.node is None else made.requires_grad_()
@@ -177,16 +186,19 @@ class Recording(Trace):
         value = Value(f"x{len(self.inputs)}", array)
         self.inputs.append(value)
         self._note_device(array, value)
-        return Traced(array, self, value)
+        self._stand_ins.append(Traced(array, self, value))
+        return self._stand_ins[-1]
 
     def _note_device(self, array: Any, value: Value) -> None:
         if type(array) is not self.array_type:
             self.elsewhere = True
             self._away.add(id(value))
 
-    def hold(self, tensors: Iterable[Tensor]) -> None:
-        """Let these Tensors hold traced arrays until ``finish``."""
-        for tensor in tensors:
+    def hold(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Let these Tensors hold traced arrays until ``give_back``."""
+        self._own = own_arrays(tensors) | {id(g) for g in gradients if is_whole(g.array)}
+        self._gradients = set(map(id, gradients))
+        for tensor in (*tensors, *gradients):
             array = tensor.array
             if type(array) is self.array_type:
                 traced = self.capture(array)
@@ -375,10 +387,11 @@ class Recording(Trace):
 
     # -- the end
 
-    def finish(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
-        """Put all arrays back, with what the step wrote into them. ``grads``: the leaves and what their ``grad`` was before."""
+    def give_back(self) -> None:
+        """End the recording: all Tensors have arrays again, their own ones or those that they got in place."""
         self.open = False
-        for tensor, array, traced, _ in self.held:
+        for held in self.held:
+            tensor, array, traced, value = held
             now = tensor.array
             tensor.array = array
             if type(now) is not Traced or now.recording is not self:
@@ -386,26 +399,57 @@ class Recording(Trace):
                     tensor.array = now
                     self.steady = False
             elif now is not traced and now.entry is not traced.entry:
-                traced.become(now) if now.shape == traced.shape else self._rebound(tensor, now)
-        for traced, array, value in self._arrays:
-            if traced.entry is not value:
-                self.writes.append((value, traced.entry))
-                if self.derivation is not None:
-                    self._overwritten.append(array.copy())
-                array[...] = traced._elements
+                if id(tensor) in self._own and now.shape == array.shape and now.dtype == array.dtype:
+                    self._latest[id(traced)] = now
+                    self.renewed |= set() if id(tensor) in self._gradients else {id(value)}
+                else:
+                    tensor.array = plain_copy(now)
+                    self.renewals.append((held, now.entry))
+                if id(tensor) not in self._gradients:
+                    claim(tensor)
+
+    def finish(self, grads: dict[int, tuple[Leaf, Tensor | None]], results: Iterable[Traced]) -> None:
+        """Write into arrays what the step wrote into them. ``grads``: the leaves and what their ``grad`` was before. ``results``: what is
+        handed out, which stays as it was when the step made it."""
+        last = [(self._latest.get(id(traced), traced), array, value) for traced, array, value in self._arrays]
+        written = [(now, array, value) for now, array, value in last if now.entry is not value]
+        self._keep_apart([*results, *(now for now, _, _ in written)], [array for _, array, _ in written])
+        for now, array, value in written:
+            self.writes.append((value, now.entry))
+            if self.derivation is not None:
+                self._overwritten.append(array.copy())
+            array[...] = now._elements
         for leaf in self.reached.values():
             grads.setdefault(id(leaf), (leaf, None))
         for leaf, before in grads.values():
             self._settle_gradient(leaf, before)
 
     def finish_arguments(self, given: Sequence[tuple[Any, Any]]) -> None:
-        """Write into arguments what the step has written into their stand-ins. given: pairs of those."""
-        for place, (made, x) in enumerate(given):
-            traced = made.array if type(made) is Tensor else made
+        """Write into the arrays of arguments what the step has written into those of their stand-ins, and give Tensors the arrays that
+        their stand-ins got in place. given: pairs of those."""
+        for place, (traced, (made, x)) in enumerate(zip(self._stand_ins, given)):
             if traced.entry is not self.inputs[place] and traced.shape == self.inputs[place].shape:
                 self.argument_writes.append((place, traced.entry))
                 array = x.array if type(x) is Tensor else x
                 array[...] = traced._elements
+            if type(x) is Tensor and made.array is not traced:
+                x.array = plain_copy(made.array) if type(made.array) is Traced else made.array
+
+    def with_other_arrays(self, given: Sequence[tuple[Any, Any]]) -> list[tuple[int, Tensor]]:
+        """Stand-ins of Tensors to which the step has given another array, with their places."""
+        made = []
+        for place, (traced, (x, _)) in enumerate(zip(self._stand_ins, given)):
+            if type(x) is Tensor and x.array is not traced:
+                x.array = self.traced(x.array, x.dtype)
+                made.append((place, x))
+        return made
+
+    def _keep_apart(self, traced: Iterable[Traced], arrays: Sequence[Any]) -> None:
+        """Let none of these traced arrays lie in memory that is about to be written."""
+        owners = {id(owner_of(array)) for array in arrays}
+        for one in traced:
+            if id(owner_of(one._elements)) in owners:
+                one._elements = one._elements.copy()
 
     def away(self, values: Iterable[Any]) -> bool:
         """Whether any of these Values is of an array on another device."""
@@ -431,17 +475,16 @@ class Recording(Trace):
         if sum([nbytes for nbytes, _ in loose]) < max(SMALL, SMALL_BY_STEP * len(self.steps)):
             return set()
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
-        ends += [*(v for _, v in self.argument_writes), *(v for _, values in self.afterwards for v in values)]
+        ends += [
+            *(v for _, v in (*self.argument_writes, *self.renewals)),
+            *(v for _, values in self.afterwards for v in values),
+        ]
         read = set(map(id, ends)) | read_by(self.steps)
         unread = {value for _, value in loose} - read
         self._arrays = [known for known in self._arrays if id(known[2]) not in unread]
         gone = {id(h.tensor) for h in self.held if id(h.traced_value) in unread}
         self.held = [h for h in self.held if id(h.traced_value) not in unread]
         return gone
-
-    def _rebound(self, tensor: Tensor, now: Traced) -> None:
-        tensor.array = now._elements
-        self.steady = False
 
     def _settle_gradient(self, leaf: Leaf, before: Tensor | None) -> None:
         after = leaf.grad

@@ -20,12 +20,13 @@ from ..core.tensor import Tensor
 from ..core.trace import Value
 from ..core.traced import Traced
 from ..errors import Phrase
+from .arguments import Arguments
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link
 from .lower import lower
 from .reach import MOST, Reach, unseen
-from .recording import Held, Recording
+from .recording import Held, Recording, plain_copy
 from .signature import Call
 
 
@@ -62,7 +63,15 @@ class Run:
         """Leaves that were asked for the gradient that they had before, and its id."""
         self.structure: Any = None
         self.outputs: list[Value] = []
-        self._traced: list[Any] = []
+        self.changes_arguments = False
+        self.changes: Any = []
+        """Where the function has put Tensors into containers among its arguments, and which."""
+        self.others: list[tuple[int, Result]] = []
+        """Places of Tensors among the arguments that get other arrays in place, and which."""
+        self.traced: list[Traced] = []
+        self.made: list[Any] = []
+        self._results: dict[int, Result] = {}
+        self._settled: dict[int, Any] = {}
         self._grads: dict[int, tuple[Leaf, Tensor | None]] = {}
         self._random = random.getstate(), _state_of_numpy()
 
@@ -73,6 +82,18 @@ class Run:
     def note_gradients(self, grads: dict[int, tuple[Leaf, Tensor | None]]) -> None:
         """What ``grad`` of each leaf was before."""
         self._grads = dict(grads)
+
+    def note_containers(self, arguments: Arguments) -> None:
+        """After the run: whether the function has changed containers among its arguments in a way that no program can repeat."""
+        reached, recording = self.reach.tensors, self.recording
+        changed = arguments.changed(lambda x: id(x) in reached or recording.holds(x))
+        given = set(map(id, arguments.objects))
+        if changed is None:
+            changed = next((container for container, _ in self.reach.resized() if id(container) in given), None)
+        if changed is not None:
+            name = next(kind.__name__ for kind in (dict, list, deque, set) if isinstance(changed, kind))
+            self.refuse((f"it changes a {name} that it was given", f"引数として渡された {name} を変更しています"), eager=True)
+            self.changes_arguments = True
 
     def settle_links(self) -> None:
         """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
@@ -104,14 +125,15 @@ class Run:
         self.absent = [leaf for leaf in absent.values() if self._grads.get(id(leaf), (leaf, None))[1] is None]
         recording.asked.clear()
         reason = self._reason()
-        if reason is not None:
+        if reason is not None and self.refusal is None:
             self.refuse(reason, eager=True)
 
     def has_effects(self) -> bool:
         """Whether the function has changed anything that another run of it would find."""
         recording = self.recording
-        changed = recording.writes or recording.argument_writes or recording.numbers.actions or recording.afterwards
-        return bool(changed or self.stores or self.unsteady or any(g.value is not None for g in recording.gradients))
+        arrays = [recording.writes, recording.renewals, recording.argument_writes, self.stores]
+        python = [recording.numbers.actions, recording.afterwards, self.unsteady]
+        return any(map(bool, [*arrays, *python])) or any([g.value is not None for g in recording.gradients])
 
     def _holds(self, value: Any) -> bool:
         """Whether something that the step stored is of this recording, or has such things in it."""
@@ -140,44 +162,71 @@ class Run:
         now = _state_of_numpy()
         return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
 
-    def derive(self, made: Any, stood: dict[int, int]) -> None:
-        """While the recording is still open: what ``made`` holds, and the gradients of results that want some. ``stood``: places of arguments
-        with a history, by the nodes that stand for them."""
+    def derive(self, made: Any, arguments: Arguments, stood: dict[int, int]) -> None:
+        """While the recording is still open: what ``made`` and the containers among the arguments hold, what Tensors that the call brings
+        have become, and the gradients of results that want some. ``stood``: places of arguments with a history, by the nodes that stand for
+        them."""
         recording, reached = self.recording, self.reach.tensors
         wanting: list[tuple[int, Tensor]] = []
 
         def note(x: Any) -> Any:
             if id(x) in reached:
                 return x
-            if type(x) is Tensor and x.node is None and type(x.array) is recording.array_type:  # made of nothing that is traced
-                x = Tensor(recording.capture(x.array))
-            if not recording.holds(x):
+            array = x.array if type(x) is Tensor else x
+            if type(x) is Tensor and x.node is None and type(array) is recording.array_type:  # made of nothing that is traced
+                array = recording.capture(array)
+            elif not recording.holds(x):
                 return x
-            if type(x) is Tensor and x.node is not None and not _freed(x.node):
-                wanting.append((len(self.outputs), x))
-            self._traced.append(x.array if type(x) is Tensor else x)
-            self.outputs.append(self._traced[-1].entry)
-            return Result(len(self.outputs) - 1, type(x) is Tensor)
+            known = self._results.get(id(x))
+            if known is None:
+                known = self._results[id(x)] = Result(len(self.outputs), type(x) is Tensor)
+                if type(x) is Tensor and x.node is not None and not _freed(x.node):
+                    wanting.append((known.place, x))
+                self.traced.append(array)
+                self.outputs.append(array.entry)
+            return known
 
         self.structure = rebuilt(made, _is_tensor_or_array, note)
+        if self.refusal is None:
+            self.changes = rebuilt(arguments.changes(), _is_tensor_or_array, note)
+        for x in arguments.new():
+            note(x)
+        self.others = [(i, note(x)) for i, x in recording.with_other_arrays(arguments.given)]
         recording.outputs = list(self.outputs)
         if wanting:
             places, tensors = zip(*wanting)
             recording.derivation = Derivation(recording, tensors, places, stood)
 
-    def results(self, made: Any, call: Call) -> Any:
-        """What the function returned, for the caller."""
-        recording, reached = self.recording, self.reach.tensors
-        if recording.derivation is not None:  # with its history, which the recording has traced: as it is, but for the arrays
-            return self._with_history(made, call)
-        return rebuilt(
-            made,
-            lambda x: _is_tensor_or_array(x) and id(x) not in reached and recording.holds(x),
-            lambda x: recording.settled(x),
-        )
+    def results(self, call: Call) -> Any:
+        """What the function returned, for the caller. Tensors that the call brought get what they have become."""
+        if self.recording.derivation is not None:
+            self.made = self._with_history(call)
+        else:
+            arrays = [plain_copy(traced) for traced in self.traced]
+            self.made = [Tensor(array) if is_tensor else array for array, is_tensor in zip(arrays, self.is_tensor)]
+        for place, result in self.others:
+            take_over(call.holders[place], self.made[result.place])
+        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: self.made[x.place])
 
-    def _with_history(self, made: Any, call: Call) -> Any:
-        """The results of the recorded call: their backward interprets this recording."""
+    @property
+    def is_tensor(self) -> list[bool]:
+        """Which of the results are Tensors, and not bare arrays."""
+        return [result.tensor for result in self._results.values()]
+
+    def real(self, x: Any) -> Any:
+        """What the caller gets in place of something of this recording; where the function has failed, without its history."""
+        known = self._results.get(id(x))
+        if known is not None and self.made:
+            return self.made[known.place]
+        if id(x) in self.reach.tensors or not self.recording.holds(x):
+            return x
+        known = self._settled.get(id(x))
+        if known is None:
+            known = self._settled[id(x)] = self.recording.settled(x)
+        return known
+
+    def _with_history(self, call: Call) -> list[Any]:
+        """The results of the recorded call, as it is but for the arrays: their backward interprets this recording."""
         recording, derivation = self.recording, self.recording.derivation
         kept = recording.kept_elements()
         inputs = recording.inputs[: len(call.arrays)]
@@ -188,15 +237,17 @@ class Run:
         executor = PlainExecutor(program, recording.xp)
         values = recording.numbers.function([n.source for n in numbers])()
         operator = CompiledOperator("compiled", derivation.at_home(executor.run, recording.place))
-        arrays = [traced._elements for traced in self._traced]
+        arrays = [traced._elements for traced in self.traced]
         tensors = with_history(operator, derivation, call, arrays, ([*call.arrays, *kept], values))
-        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: tensors[x.place] if x.tensor else arrays[x.place])
+        return [x if is_tensor else x.array for x, is_tensor in zip(tensors, self.is_tensor)]
 
     def let_go(self) -> None:
         """When the caller has its results: hold no memory that no program will read."""
         gone = self.recording.let_go([gradient for _, gradient in self._grads.values() if gradient is not None])
         self._grads = {key: (leaf, g) for key, (leaf, g) in self._grads.items() if g is not None and id(g) not in gone}
-        self._traced.clear()
+        self.traced.clear()
+        self.made.clear()
+        self._settled.clear()
 
     def holder(self, array: Any) -> Held | None:
         """The Tensor that held this array while the run was recorded."""
@@ -239,11 +290,11 @@ def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], A
     return mapped(value, chosen, change)
 
 
-def owner_of(array: Any) -> Any:
-    """The array whose memory ``array`` is a part of."""
-    while getattr(array, "base", None) is not None and type(array.base) in BY_TYPE:
-        array = array.base
-    return array
+def take_over(x: Tensor, other: Tensor) -> None:
+    """Give a Tensor the array of another one, as an in-place operator does, and its history."""
+    x.array = other.array
+    if other.node is not None:
+        x.node = other.node
 
 
 def is_one_of(array: Any, others: Sequence[Any]) -> bool:
@@ -254,7 +305,3 @@ def is_one_of(array: Any, others: Sequence[Any]) -> bool:
 def _freed(node: Any) -> bool:
     """Whether a backward has been through the graph behind a result."""
     return any(below.saved is None for below in nodes_below([node]).values())
-
-
-def _untraced(x: Any) -> Any:
-    return Tensor(x.array._elements) if type(x) is Tensor else x._elements

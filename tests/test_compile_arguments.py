@@ -143,6 +143,54 @@ def an_argument_gets_a_history() -> Any:
     return step, call
 
 
+def an_argument_that_has_a_history() -> Any:
+    w = tg.ones(2, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        x.mul_(3)
+        return (x * x).sum()
+
+    def call(f: Any, k: int) -> Any:
+        w.grad, h = None, w * k
+        y = f(h)
+        (y + h.sum()).backward()
+        return y.detach(), w.grad, h.detach()
+
+    return step, call
+
+
+def a_part_that_has_a_history() -> Any:
+    w = tg.ones(2, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        with tg.no_grad():
+            x.mul_(3)
+        return (x * x).sum()
+
+    def call(f: Any, k: int) -> Any:
+        w.grad, h = None, w * k
+        part = h[:1]
+        y = f(part)
+        y.backward()
+        return y.detach(), w.grad, h.detach(), part.detach()
+
+    return step, call
+
+
+def an_argument_that_is_to_want_gradients() -> Any:
+    def step(x: Any) -> Any:
+        x.requires_grad_()
+        (x * x).sum().backward()
+        return x.grad
+
+    def call(f: Any, k: int) -> Any:
+        x = ones(k)
+        y = f(x)
+        return y, x.grad, x.requires_grad
+
+    return step, call
+
+
 def views_that_are_captured() -> Any:
     W = tg.ones(4)
     V, U = W[1:3], W.reshape(2, 2)
@@ -247,6 +295,9 @@ def two_states_change_places() -> Any:
         an_argument_takes_other_data,
         an_argument_takes_a_constant,
         an_argument_gets_a_history,
+        an_argument_that_has_a_history,
+        a_part_that_has_a_history,
+        an_argument_that_is_to_want_gradients,
         views_that_are_captured,
         a_captured_tensor_that_others_look_into,
         two_captured_tensors_with_one_array,
@@ -296,6 +347,25 @@ def test_programs_of_several_shapes_share_state(backend: str) -> None:
     for k in range(12):
         call(step, k)
     assert step.recordings <= 6
+
+
+def test_a_backward_that_goes_on_behind_an_argument(backend: str) -> None:
+    def case() -> Any:
+        w = tg.ones(2, requires_grad=True)
+
+        def step(x: Any) -> Any:
+            y = (x * x).sum()
+            y.backward()
+            return y.detach()
+
+        def call(f: Any, k: int) -> Any:
+            w.grad = None
+            return f(w * k), w.grad
+
+        return step, call
+
+    with pytest.warns(UserWarning, match="goes on behind an argument"):
+        run(case, backend)
 
 
 # ---- one object as two arguments --------------------------------------------------------------------
@@ -636,6 +706,10 @@ class Batch(dict):
             raise AttributeError(name) from None
 
 
+class Plain(dict):
+    pass
+
+
 class Namespace(dict):
     def __init__(self, **items: Any) -> None:
         super().__init__(**items)
@@ -659,6 +733,22 @@ class Pair(NamedTuple):
 
 class Named(Pair):
     k = 1
+
+
+def test_attributes_that_a_function_sets() -> None:
+    def case() -> Any:
+        def step(held: Any) -> Any:
+            held.double = held["x"] * 2
+            return held["x"] + 1
+
+        def call(f: Any, k: int) -> Any:
+            held = Plain(x=ones(k))
+            return f(held), held.double
+
+        return step, call
+
+    with pytest.warns(UserWarning, match="changes a dict that it was given"):
+        run(case, "numpy")
 
 
 def listed(k: int) -> Any:

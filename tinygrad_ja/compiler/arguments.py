@@ -46,7 +46,7 @@ class Container(NamedTuple):
 
 
 def attributes_of(value: Any) -> dict[str, Any] | None:
-    """The attributes of a list, a dict or a tuple of a class of the user's, if it has any beside its items.
+    """The attributes of a list, a dict or a tuple of a class of the user's, if it can have any beside its items.
 
     >>> attributes_of([1, 2]) is None
     True
@@ -54,7 +54,7 @@ def attributes_of(value: Any) -> dict[str, Any] | None:
     if type(value) in (list, dict, tuple):
         return None
     attributes = getattr(value, "__dict__", None)
-    return attributes if type(attributes) is dict and attributes and attributes is not value else None
+    return attributes if type(attributes) is dict and attributes is not value else None
 
 
 def objects_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:

@@ -319,20 +319,10 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
         )
         run.refuse(reason, eager=True)
         return function(*args, **kwargs), run
-    stood: dict[int, int] = {}
-
-    def stand_in(x: Any) -> Any:
-        if type(x) is not Tensor:
-            return recording.argument(x)
-        made = recording.input(x)
-        if made.node is not None:
-            stood[id(made.node)] = len(recording.inputs) - 1
-        return made
-
-    arguments = Arguments(stand_in, call.leaves)
+    arguments = Arguments(lambda x: recording.input(x) if type(x) is Tensor else recording.argument(x), call.leaves)
     try:
         arguments.hand(args, kwargs)
-        reading = _recorded(function, arguments, stood, run)
+        reading = _recorded(function, arguments, run)
         if recording.elsewhere:
             there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]
             recording.place = device_of(there[0] if there else recording.xp.empty(0))
@@ -352,7 +342,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     return results, run
 
 
-def _recorded(function: Callable[..., Any], arguments: Arguments, stood: dict[int, int], run: Run) -> UsageError | None:
+def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run) -> UsageError | None:
     """Call the function while everything that it reaches and is given is traced. Returns the error of an operator whose work depends on
     values, which ended it."""
     reach, recording = run.reach, run.recording
@@ -373,7 +363,7 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, stood: dict[in
     try:
         made = function(*arguments.args, **arguments.kwargs)
         run.note_containers(arguments)
-        run.derive(made, arguments, stood)
+        run.derive(made, arguments)
     except UsageError as failure:
         if not getattr(failure, "operator", "") or arguments.changes() or arguments.changed(lambda x: False) is not None:
             raise

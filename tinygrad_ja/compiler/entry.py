@@ -25,7 +25,7 @@ from .lower import lower
 from .owned import owner_of
 from .planning import Pool
 from .recording import Held, Recording, is_leaf
-from .run import Result, Run, is_one_of, rebuilt, take_over
+from .run import Result, Run, is_one_of, rebuilt
 from .signature import Call
 
 # ---- from two runs to a program ------------------------------------------------------------------
@@ -53,7 +53,7 @@ def build(
         return None, what
     if [s.link.path for s in first.stores] != [s.link.path for s in second.stores]:
         return None, ("it stores Tensors elsewhere at each call", "Tensor の保存先が呼び出しごとに違います")
-    if not _align(first, second, [first.changes, first.others], [second.changes, second.others]):
+    if not _align(first, second, [first.changes, first.others, first.leaves], [second.changes, second.others, second.leaves]):
         what = (
             "it puts Tensors elsewhere into its arguments at each call",
             "引数の中の Tensor の置き場所が呼び出しごとに違います",
@@ -264,9 +264,9 @@ class Entry:
             stamper([(tensor.node, tensor.array) for tensor in written if isinstance(tensor.node, Leaf)]) if written else None
         )
         self._is_tensor = run.is_tensor
-        self._others, self._changes = run.others, run.changes
+        self._changes = run.changes
         single = type(self.structure) is Result and self.structure.place == 0 and self.structure.tensor
-        self._single = single and not self._others and not self._changes and self.derivation is None
+        self._single = single and not (run.others or run.leaves or run.changes or self.derivation)
         self.build_seconds = time.perf_counter() - started
 
     def _compiled_operator(
@@ -360,8 +360,7 @@ class Entry:
         if self._single:
             return Tensor(results[0])
         made = self._made(call, given, results, values)
-        for place, result in self._others:
-            take_over(call.holders[place], made[result.place])
+        self.run.leave(call, made)
 
         def real(x: Any) -> Any:
             return made[x.place] if type(x) is Result else call.holders[x.place]

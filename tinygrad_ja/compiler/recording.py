@@ -29,6 +29,7 @@ from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
+from .derive import below
 from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
@@ -107,6 +108,8 @@ class Recording(Trace):
         self.gradients: list[GradientEffect] = []
         self.argument_writes: list[tuple[int, Value]] = []
         """Places of arguments whose arrays the step writes, and what they become."""
+        self.ends: dict[int, Leaf] = {}
+        """By the places of arguments with a history: the leaf that stands for it."""
         self.renewals: list[tuple[Held, Value]] = []
         """Tensors that get an array of their own, since others see the one that they had, and what is in it."""
         self.renewed: set[int] = set()
@@ -177,9 +180,11 @@ class Recording(Trace):
         return held
 
     def input(self, x: Tensor, name: str = "") -> Tensor:
-        """A stand-in for an argument; where that has a history it is a leaf, which will get a gradient."""
+        """A stand-in for an argument; where that has a history it has one that ends in a leaf (``ends``), which will get a gradient."""
         made = Tensor(self.argument(x.array))
-        return made if x.node is None else made.requires_grad_()
+        if x.node is not None:
+            self.ends[len(self.inputs) - 1] = below(made)
+        return made
 
     def argument(self, array: Any) -> Traced:
         """A stand-in for an array that the call brings."""
@@ -463,8 +468,8 @@ class Recording(Trace):
         """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
         nor scratch arrays that no step reads. Returns the ids of those gradients."""
         self.node = self._known_node = None  # which would hold the graph below them
-        self._overwritten.clear()
-        self._held.clear()
+        for held in (self._overwritten, self._held, self._latest, self._stand_ins, self.ends):
+            held.clear()
         for traced, array, _ in self._arrays:
             traced._elements = array
         for *_, traced in self._draws:

@@ -26,7 +26,7 @@ from .executors import PlainExecutor
 from .links import Link
 from .lower import lower
 from .reach import MOST, Reach, unseen
-from .recording import Held, Recording, plain_copy
+from .recording import Held, Recording, is_leaf, plain_copy
 from .signature import Call
 
 
@@ -68,6 +68,8 @@ class Run:
         """Where the function has put Tensors into containers among its arguments, and which."""
         self.others: list[tuple[int, Result]] = []
         """Places of Tensors among the arguments that get other arrays in place, and which."""
+        self.leaves: list[tuple[int, Result | None]] = []
+        """Places of Tensors among the arguments that the function has let want gradients, and those."""
         self.traced: list[Traced] = []
         self.made: list[Any] = []
         self._results: dict[int, Result] = {}
@@ -162,10 +164,9 @@ class Run:
         now = _state_of_numpy()
         return state != random.getstate() or position != now[1] or not np.array_equal(key, now[0])
 
-    def derive(self, made: Any, arguments: Arguments, stood: dict[int, int]) -> None:
+    def derive(self, made: Any, arguments: Arguments) -> None:
         """While the recording is still open: what ``made`` and the containers among the arguments hold, what Tensors that the call brings
-        have become, and the gradients of results that want some. ``stood``: places of arguments with a history, by the nodes that stand for
-        them."""
+        have become, and the gradients of results that want some."""
         recording, reached = self.recording, self.reach.tensors
         wanting: list[tuple[int, Tensor]] = []
 
@@ -192,10 +193,12 @@ class Run:
         for x in arguments.new():
             note(x)
         self.others = [(i, note(x)) for i, x in recording.with_other_arrays(arguments.given)]
+        new_leaves = [(i, x) for i, (x, _) in enumerate(arguments.given) if type(x) is Tensor and is_leaf(x)]
+        self.leaves = [(i, None if x.grad is None else note(x.grad)) for i, x in new_leaves]
         recording.outputs = list(self.outputs)
         if wanting:
             places, tensors = zip(*wanting)
-            recording.derivation = Derivation(recording, tensors, places, stood)
+            recording.derivation = Derivation(recording, tensors, places, {id(leaf): i for i, leaf in recording.ends.items()})
 
     def results(self, call: Call) -> Any:
         """What the function returned, for the caller. Tensors that the call brought get what they have become."""
@@ -204,9 +207,26 @@ class Run:
         else:
             arrays = [plain_copy(traced) for traced in self.traced]
             self.made = [Tensor(array) if is_tensor else array for array, is_tensor in zip(arrays, self.is_tensor)]
-        for place, result in self.others:
-            take_over(call.holders[place], self.made[result.place])
+        self._go_on_below(call)
+        self.leave(call, self.made)
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: self.made[x.place])
+
+    def leave(self, call: Call, made: Sequence[Any]) -> None:
+        """Let Tensors that the call brought become what the function made of them; ``made``: all results."""
+        for place, result in self.others:
+            take_over(call.holders[place], made[result.place])
+        for place, gradient in self.leaves:
+            call.holders[place].requires_grad_()
+            call.holders[place].grad = None if gradient is None else made[gradient.place]
+
+    def _go_on_below(self, call: Call) -> None:
+        """Where the function has called ``backward`` and that came to an argument with a history: go on there, as no program does."""
+        for place, leaf in self.recording.ends.items():
+            if leaf.grad is not None:
+                call.holders[place].backward(self.recording.settled(leaf.grad), retain_graph=True)
+                self.refuse(
+                    ("its backward goes on behind an argument", "逆伝播が、引数を計算したところまでさかのぼります"), eager=True
+                )
 
     @property
     def is_tensor(self) -> list[bool]:

@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import types
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ import numpy as np
 from ..amp.grad_scaler import GradScaler
 from ..backend.arrays import BY_TYPE
 from ..backend.random import Generator
+from ..backend.threads import get_num_threads
 from ..core.operator import Operator
 from ..core.tape import is_ours
 from ..core.tensor import Tensor
@@ -48,6 +49,9 @@ COMPARED = 4096
 """Bytes of a NumPy array up to which all of its elements are compared before a replay (some 0.3 µs)."""
 SAMPLED = 256
 """Elements of a larger one that are compared."""
+
+SETTINGS: dict[str, Callable[[], Any]] = {"get_num_threads": get_num_threads}
+"""Functions of the framework that give a setting which no mode of a call shows."""
 
 _OPAQUE = (Generator, GradScaler, LRScheduler, types.TracebackType, types.FrameType, types.CodeType)
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType, np.ufunc)
@@ -82,6 +86,7 @@ class Reach:
         self._names: set[str] = set()
         self._texts: set[str] = set()
         self._taken: set[tuple[int, str]] = set()
+        self._settings: set[str] = set()
         self._waiting: list[tuple[Any, str]] = [(function, getattr(function, "__name__", "step"))]
         self._waiting += [(value, f"argument {i}") for i, value in enumerate(more)]
         while (self._waiting or self._look_into_modules()) and len(self.links) < MOST:
@@ -109,6 +114,8 @@ class Reach:
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
             self.tensors[id(value)] = value
+            if value.node is not None:  # its hooks, which a backward will call
+                self._link(Attributes(value.node), "hooks", value.node.hooks, f"{path}.hooks")
         elif isinstance(value, _OPAQUE) or value is MISSING:
             self._visit_opaque(value, path)
         elif isinstance(value, types.FunctionType):
@@ -174,6 +181,8 @@ class Reach:
             self.sizes.append((container, len(items), path))
         for key, value in items:
             self._link(container, key, value, f"{path}[{key!r}]")
+            if not isinstance(key, PLAIN):
+                self._waiting.append((key, path))
 
     def _visit_object(self, value: Any, path: str) -> None:
         if isinstance(value, (enum.Enum, *_RANDOM)) or type(value) in BY_TYPE:
@@ -256,6 +265,9 @@ class Reach:
                     self._link_once(builtins, name, name)
         for name in used.imports & sys.modules.keys():
             self._waiting.append((sys.modules[name], name))
+        for name in used.names & SETTINGS.keys() - self._settings:
+            self._settings.add(name)
+            self.states.append(State(SETTINGS[name], SETTINGS[name], f"{name}()"))
         if "getenv" in used.names:
             self._waiting.append((os.environ, "os.environ"))
 
@@ -278,6 +290,8 @@ class Reach:
                     self._waiting.append((value, f"{path}.{name}"))
             if users:
                 self._note_absent(space, self._texts - space.keys())
+                if "__getattr__" in space:  # asked for all other names
+                    self._link_once(space, "__getattr__", f"{path}.__getattr__")
         return bool(self._waiting)
 
     def _note_absent(self, space: dict[str, Any], names: Collection[str]) -> None:
@@ -449,9 +463,9 @@ def _is_of_user(kind: type) -> bool:
 
 
 def _is_module_of_user(module: types.ModuleType) -> bool:
-    name = getattr(module, "__file__", None)
-    if name is None:  # typed in, or made by hand; what is built into Python has a specification
-        return getattr(module, "__spec__", None) is None
+    name = vars(module).get("__file__")  # not getattr, which asks a function of the module
+    if not isinstance(name, str):  # typed in, or made by hand; what is built into Python has a specification
+        return vars(module).get("__spec__") is None
     return _is_users(name)
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import cProfile
+import datetime
+import io
+import json
+import logging
+import os
+import sys
+import time
 import types
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from stale_python import PHASES, assert_never_stale, three
 
 import tinygrad_ja as tg
+from tinygrad_ja import nn
 from tinygrad_ja.errors import UsageError
 
 Case = Callable[[], Any]
@@ -150,3 +162,139 @@ def module_that_answers_for_names(**names: Any) -> Case:
 )
 def test_settings_keys_and_functions_of_modules_are_watched(make: Case) -> None:
     assert assert_never_stale(make).replays >= PHASES
+
+
+# ---- files and clocks ----------------------------------------------------------------------------
+
+
+def of_text(path: Path) -> float:
+    with open(path) as file:
+        return float(file.read())
+
+
+def of_size(path: Path) -> float:
+    return float(os.path.getsize(path))
+
+
+READERS: dict[str, Callable[[Path], float]] = {
+    "open": of_text,
+    "io.open": lambda path: float(io.open(path).read()),  # noqa: UP020
+    "read_text": lambda path: float(path.read_text()),
+    "Path.open": lambda path: float(path.open().readline()),
+    "exists": lambda path: 2.0 if path.with_suffix(".0").exists() else 3.0,
+    "os.path.exists": lambda path: 2.0 if os.path.exists(f"{path}.0") else 3.0,
+    "getsize": of_size,
+    "listdir": lambda path: float(len(os.listdir(path.parent))),
+    "loadtxt": lambda path: float(np.loadtxt(path)),
+    "fromfile": lambda path: float(np.fromfile(path, sep=" ")[0]),
+    "np.load": lambda path: float(np.load(path.with_suffix(".npy"))[0]),
+    "tg.load": lambda path: tg.load(path.with_suffix(".pt")).item(),
+    "json": lambda path: float(json.loads(path.read_bytes())),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_files_that_a_helper_reads_are_read_at_each_call(kind: str, tmp_path: Path) -> None:
+    path, read = tmp_path / "number", READERS[kind]
+
+    def write(value: float) -> None:
+        path.write_text(f"{value}" if value < 5 else f"{value}0")
+        np.save(path.with_suffix(".npy"), np.full(1, value))
+        tg.save(tg.tensor(value), path.with_suffix(".pt"))
+        if value > 2:
+            path.with_suffix(".0").touch()
+            Path(f"{path}.0").touch()
+
+    def helper() -> float:
+        return read(path)
+
+    step = tg.compile(lambda x: x * helper())
+    with pytest.warns(UserWarning, match=r"it calls \w+"):
+        for value in (2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 7.0):
+            write(value)
+            assert step(tg.ones(1)).item() == helper()
+    assert step.replays == 0
+
+
+CLOCKS: dict[str, Callable[[], Any]] = {
+    "time.time": time.time,
+    "perf_counter": lambda: time.perf_counter(),
+    "datetime.now": lambda: datetime.datetime.now().microsecond,
+    "today": lambda: datetime.date.today().day,
+    "random": lambda: os.urandom(1)[0],
+    "cwd": lambda: len(os.getcwd()),
+    "Path.cwd": lambda: len(str(Path.cwd())),
+}
+
+
+@pytest.mark.parametrize("kind", CLOCKS)
+def test_clocks_of_a_helper_are_not_frozen(kind: str) -> None:
+    class Since:
+        def now(self) -> float:
+            return float(CLOCKS[kind]())
+
+    since = Since()
+
+    def helper() -> float:
+        return since.now()
+
+    step = tg.compile(lambda x: x + helper() * 0)
+    with pytest.warns(UserWarning, match=r"it calls \w+"):
+        for _ in range(4):
+            step(tg.ones(1))
+    assert step.replays == 0
+
+
+class Saved(nn.Module):
+    """A module that can be saved, and that notes when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.saved, self.text = nn.Linear(3, 3), 0.0, ""
+
+    def save(self, path: Path) -> None:
+        with open(path, "wb") as file:
+            file.write(self.layer.weight.detach().numpy().tobytes())
+        self.saved = time.time()
+
+    def forward(self, x: Any) -> Any:
+        if not self.text:
+            self.text = Path(__file__).read_text()
+        return self.layer(x)
+
+
+def test_functions_that_could_read_a_file_but_do_not_are_replayed() -> None:
+    model = Saved()
+    step = tg.compile(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(8):
+            step(three())
+    assert step.replays >= 4
+
+
+def test_what_may_run_is_looked_at_where_another_profiler_is_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "number"
+    path.write_text("2")
+    step, profiler = tg.compile(lambda x: x * of_text(path)), cProfile.Profile()
+    with pytest.warns(UserWarning, match=r"it calls open"):
+        profiler.enable()
+        for _ in range(4):
+            step(tg.ones(1))
+        profiler.disable()
+    assert profiler.getstats() and step.replays == 0
+
+
+def test_a_logger_and_a_module_that_is_imported_are_no_clocks() -> None:
+    def step(x: Any) -> Any:
+        import colorsys
+
+        logging.getLogger("step").warning("runs")
+        load = colorsys.rgb_to_hsv(1.0, 0.0, 0.0)[2]
+        return x * load
+
+    compiled = tg.compile(step)
+    for _ in range(6):
+        sys.modules.pop("colorsys", None)
+        assert compiled(tg.ones(1)).item() == 1
+    assert compiled.replays > 0 and not compiled.notes

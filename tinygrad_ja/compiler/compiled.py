@@ -41,6 +41,7 @@ from .planning import Pool
 from .reach import Reach, Replayable
 from .recording import Recording
 from .signature import Call, describe, recognizer
+from .unseen import Witness
 
 _recording = threading.RLock()
 """One recording at a time: while it runs, parameters hold traced arrays."""
@@ -161,7 +162,7 @@ class Compiled(Replayable):
     # -- recording
 
     def _record(self, args: Any, kwargs: Any, call: Call) -> Any:
-        made, run = record(self.__wrapped__, args, kwargs, call)
+        made, run = record(self.__wrapped__, args, kwargs, call, again=call.key in self._candidates)
         self.recordings += 1
         before = self._candidates.pop(call.key, None)
         if run.refusal is not None:
@@ -304,8 +305,9 @@ def compile(
     return Compiled(function, disable, backend, cache_size)
 
 
-def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> tuple[Any, Run]:
-    """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know."""
+def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, again: bool) -> tuple[Any, Run]:
+    """Run ``function`` and record it: what it returned, and the recording with all that a replay has to know. again: whether there is a
+    recording to compare this one with."""
     from .lower import EXPAND
 
     reach = Reach(function, *objects_in(args, kwargs), *call.leaves)
@@ -322,7 +324,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     arguments = Arguments(lambda x: recording.input(x) if type(x) is Tensor else recording.argument(x), call.leaves)
     try:
         arguments.hand(args, kwargs)
-        reading = _recorded(function, arguments, run)
+        reading = _recorded(function, arguments, run, again)
         if recording.elsewhere:
             there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]
             recording.place = device_of(there[0] if there else recording.xp.empty(0))
@@ -342,7 +344,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call) -> 
     return results, run
 
 
-def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run) -> UsageError | None:
+def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run, again: bool) -> UsageError | None:
     """Call the function while everything that it reaches and is given is traced. Returns the error of an operator whose work depends on
     values, which ended it."""
     reach, recording = run.reach, run.recording
@@ -355,13 +357,14 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run) -> U
         recording.codes[id(code)] = code, getattr(function, "__globals__", {})
     recording.begun_by = sys._getframe().f_code
     recording.hold(tensors, [g for _, g in grads.values() if g is not None])
+    recording.witness = Witness(run.reach, again)
     run.note_gradients(grads)
     drawing, autocast = record_draws(recording), modes.autocast
     modes.recording = recording
     modes.autocast = None if autocast is None else autocast.renewed()
     reading: UsageError | None = None
     try:
-        made = function(*arguments.args, **arguments.kwargs)
+        made = recording.witness.call(function, arguments.args, arguments.kwargs)
         run.note_containers(arguments)
         run.derive(made, arguments)
     except UsageError as failure:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import array
 import collections
 import contextvars
-import dis
 import enum
 import functools
 import gc
@@ -22,11 +21,10 @@ import operator
 import os
 import random
 import sys
-import sysconfig
 import types
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +37,7 @@ from ..core.tape import is_ours
 from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
+from .code_names import is_users, names_of
 from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, TupleItems, same
 from .updates import live_names
 
@@ -57,7 +56,6 @@ _OPAQUE = (Generator, GradScaler, LRScheduler, types.TracebackType, types.FrameT
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType, np.ufunc)
 _RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
 _BYTES = (bytearray, memoryview, array.array)
-_EXCLUDED = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class Reach:
@@ -66,8 +64,8 @@ class Reach:
     tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts
     and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
     another object taking its place. iterators, random: the same, of iterators and of sources of random numbers, which matter only to a
-    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. complete: False where
-    there was too much.
+    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. functions: those of the
+    user; names: that their code uses, and texts that may be some. complete: False where there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -81,9 +79,10 @@ class Reach:
         self.iterators: list[State] = []
         self.random: list[State] = []
         self.rates: list[Link] = []
+        self.functions: list[types.FunctionType] = []
+        self.names: set[str] = set()
         self._seen: dict[int, Any] = {}
         self._modules: dict[int, tuple[types.ModuleType, str]] = {}
-        self._names: set[str] = set()
         self._texts: set[str] = set()
         self._taken: set[tuple[int, str]] = set()
         self._settings: set[str] = set()
@@ -105,7 +104,7 @@ class Reach:
         self.links.append(Link(container, key, value, path))
         self._waiting.append((value, path))
         if type(value) is str:  # perhaps for getattr
-            self._names.add(value)
+            self.names.add(value)
 
     def _visit(self, value: Any, path: str) -> None:
         kind = type(value)
@@ -237,7 +236,7 @@ class Reach:
             return
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             self._link(cell, None, Link(cell, None, None, name).now(), name)
-        users = _is_users(function.__code__.co_filename)
+        users = is_users(function.__code__.co_filename)
         for name in ("__defaults__", "__kwdefaults__"):
             held = getattr(function, name)
             if users and (held is not None or name == "__defaults__"):
@@ -249,8 +248,9 @@ class Reach:
         if not users:
             return
         self.links.append(Link(Attributes(function), "__code__", function.__code__, f"{path}.__code__"))
+        self.functions.append(function)
         used = names_of(function.__code__)
-        self._names |= used.names
+        self.names |= used.names
         if not used.globals.isdisjoint(("getattr", "hasattr", "vars")):
             self._texts |= used.texts
         wanted = used.globals | used.texts if "globals" in used.globals else used.globals
@@ -280,7 +280,7 @@ class Reach:
         """Link the names of modules that code uses; whether there was a new one."""
         for module, path in list(self._modules.values()):
             space, users = vars(module), _is_module_of_user(module)
-            for name in (self._names & space.keys()) - {"__builtins__"}:
+            for name in (self.names & space.keys()) - {"__builtins__"}:
                 value = space[name]
                 if (id(space), name) in self._taken:
                     continue
@@ -391,60 +391,6 @@ def _held_by(iterator: Any) -> list[Any]:
 # ---- of code and classes ---------------------------------------------------------------------------
 
 
-class Names(NamedTuple):
-    """Names in a piece of code and in the functions that it defines: those that it looks up as globals, all of them, texts that could be
-    names, and modules that it imports."""
-
-    globals: frozenset[str]
-    names: frozenset[str]
-    texts: frozenset[str]
-    imports: frozenset[str]
-
-
-@functools.lru_cache(maxsize=4096)
-def names_of(code: types.CodeType) -> Names:
-    """The names that a piece of code may look up."""
-    looked_up, imports = set(), set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            looked_up.add(instruction.argval)
-        elif instruction.opname == "IMPORT_NAME":
-            parts = instruction.argval.split(".")
-            imports |= {".".join(parts[: i + 1]) for i in range(len(parts))}
-    texts = {text for text in code.co_consts if type(text) is str and text.isidentifier()}
-    made = Names(frozenset(looked_up), frozenset({*code.co_names, *texts}), frozenset(texts), frozenset(imports))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            made = Names(*[a | b for a, b in zip(made, names_of(constant))])
-    return made
-
-
-READS_RATES = frozenset(("lr", "momentum", "betas", "param_groups", "get_last_lr", "get_lr", "get_scale"))
-"""Names in code that reads the learning rate, or the factor of a GradScaler, as a number of Python."""
-
-_CLOCKS: dict[str, frozenset[str]] = {
-    "time": frozenset(
-        f"{name}{unit}" for name in ("time", "perf_counter", "monotonic", "process_time") for unit in ("", "_ns")
-    ),
-    "datetime": frozenset(("now", "utcnow", "today")),
-}
-
-
-def unseen(codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> Iterator[str]:
-    """What pieces of code (with their globals) call whose result no link shows: clocks, files and the keyboard."""
-    for code, space in codes:
-        used = names_of(code)
-        yield from sorted(f"{name}()" for name in ("open", "input") if name in used.globals and name not in space)
-        for name in used.globals & space.keys():
-            value = space[name]
-            module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            for clock in _CLOCKS.get(str(module), frozenset()) & {*used.names, *used.imports}:
-                if module == "datetime" or value is sys.modules["time"]:
-                    yield f"{name}.{clock}()"
-                elif value is getattr(sys.modules["time"], clock):
-                    yield f"{clock}()"
-
-
 def _slots_of(kind: type) -> list[str]:
     """Names of the ``__slots__`` of a class of Python."""
     if "__slots__" not in vars(kind):
@@ -466,12 +412,4 @@ def _is_module_of_user(module: types.ModuleType) -> bool:
     name = vars(module).get("__file__")  # not getattr, which asks a function of the module
     if not isinstance(name, str):  # typed in, or made by hand; what is built into Python has a specification
         return vars(module).get("__spec__") is None
-    return _is_users(name)
-
-
-@functools.cache
-def _is_users(filename: str | None) -> bool:
-    """True for code of the user: neither the framework's, nor Python's library, nor an installed package's."""
-    if filename is None:
-        return False
-    return not is_ours(filename) and not filename.startswith(_EXCLUDED)
+    return is_users(name)

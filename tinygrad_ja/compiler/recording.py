@@ -29,12 +29,13 @@ from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
+from .code_names import READS_RATES
 from .derive import below
 from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
 from .program import Source
-from .reach import READS_RATES, names_of
+from .unseen import Witness
 
 SMALL, SMALL_BY_STEP = 1 << 18, 1 << 10
 """Bytes that a recording may hold although no program reads them, in all and for each step: looking for them takes longer than they are
@@ -144,6 +145,8 @@ class Recording(Trace):
         self._again: int | None = None
         self.codes: dict[int, tuple[types.CodeType, dict[str, Any]]] = {}
         """Code of the user that called operators, and its globals, by the code's id (a code's hash is that of all it holds)."""
+        self.witness: Witness
+        """Who has seen what else ran."""
         self.begun_by: types.CodeType | None = None
         """The frame of this code called the function; those outside of it are not recorded."""
         self._sources: dict[tuple[str, ...], Source] = {}
@@ -388,7 +391,11 @@ class Recording(Trace):
 
     def reads_rates(self) -> bool:
         """Whether code of the user reads learning rates as numbers of Python, so that they have to be as they were."""
-        return any([not READS_RATES.isdisjoint(names_of(code).names) for code, _ in self.codes.values()])
+        return not READS_RATES.isdisjoint(self.names())
+
+    def names(self) -> frozenset[str]:
+        """Names that code of the user uses which ran."""
+        return self.witness.names([code for code, _ in self.codes.values()])
 
     # -- the end
 

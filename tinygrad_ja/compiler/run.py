@@ -25,7 +25,7 @@ from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link
 from .lower import lower
-from .reach import MOST, Reach, unseen
+from .reach import MOST, Reach
 from .recording import Held, Recording, is_leaf, plain_copy
 from .signature import Call
 
@@ -152,7 +152,7 @@ class Run:
         if self.recording.chosen:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
-        called = next(unseen(self.recording.codes.values()), None)
+        called = self.recording.witness.called(self.recording.codes.values())
         return (
             None
             if called is None

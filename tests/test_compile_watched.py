@@ -298,3 +298,96 @@ def test_a_logger_and_a_module_that_is_imported_are_no_clocks() -> None:
         sys.modules.pop("colorsys", None)
         assert compiled(tg.ones(1)).item() == 1
     assert compiled.replays > 0 and not compiled.notes
+
+
+# ---- schedules and scalers -----------------------------------------------------------------------
+
+
+def annealed(inside: bool, read: Callable[[Any], Any], make: Callable[[Any], Any]) -> Case:
+    """A training step whose loss reads something of a schedule that steps now and then, or in each step."""
+
+    def case() -> Any:
+        layer = nn.Linear(3, 3)
+        optimizer = tg.optim.SGD(layer.parameters(), lr=0.01)
+        schedule = make(optimizer)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = layer(x).square().sum() + read(schedule) * layer.weight.square().sum()
+            loss.backward()
+            optimizer.step()
+            if inside:
+                schedule.step()
+            return loss.detach()
+
+        return step, lambda k: None if inside else schedule.step()
+
+    return case
+
+
+def exponential(optimizer: Any) -> Any:
+    return tg.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+class Halved(tg.optim.lr_scheduler.LRScheduler):
+    """A schedule of the user."""
+
+    def get_lr(self) -> list[float]:
+        return [lr * 0.5**self.last_epoch for lr in self.base_lrs]
+
+    def progress(self) -> float:
+        return self.last_epoch / 10
+
+
+READS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "epoch": (lambda s: min(1.0, s.last_epoch / 10), exponential),
+    "rate": (lambda s: s.get_lr()[0], exponential),
+    "state": (lambda s: s.state_dict()["last_epoch"], exponential),
+    "getattr": (lambda s: getattr(s, "_step_count"), exponential),  # noqa: B009
+    "of the user": (lambda s: s.progress(), Halved),
+    "setting": (lambda s: s.T_max, lambda o: tg.optim.lr_scheduler.CosineAnnealingLR(o, 8)),
+}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("kind", READS)
+def test_what_a_step_reads_of_a_schedule_is_watched(kind: str, inside: bool) -> None:
+    compiled = assert_never_stale(annealed(inside, *READS[kind]))
+    assert inside or compiled.replays >= PHASES
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("make", [exponential, Halved, lambda o: tg.optim.lr_scheduler.LambdaLR(o, lambda e: 0.9**e)])
+def test_a_schedule_that_a_step_does_not_read_goes_on_in_replays(make: Callable[[Any], Any], inside: bool) -> None:
+    compiled = assert_never_stale(annealed(inside, lambda s: 1.0, make))
+    assert compiled.recordings <= 3 and compiled.replays >= 17
+
+
+def scaled_by(read: Callable[[Any], float], change: Callable[[Any, int], Any]) -> Case:
+    def case() -> Any:
+        scaler = tg.amp.GradScaler("cpu", init_scale=4.0)
+        return lambda x: x * read(scaler), lambda k: change(scaler, k)
+
+    return case
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        scaled_by(lambda s: s.get_growth_factor(), lambda s, k: s.set_growth_factor(2.0 + k)),
+        scaled_by(lambda s: s._growth_interval, lambda s, k: s.set_growth_interval(2 + k)),
+        scaled_by(lambda s: s.state_dict()["backoff_factor"], lambda s, k: s.set_backoff_factor(0.5 / k)),
+        scaled_by(lambda s: 2.0 if s.is_enabled() else 3.0, lambda s, k: setattr(s, "_enabled", not s._enabled)),
+    ],
+    ids=["growth", "attribute", "state", "enabled"],
+)
+def test_settings_of_a_scaler_are_watched(make: Case) -> None:
+    assert assert_never_stale(make).replays >= PHASES
+
+
+def test_a_step_that_reads_how_far_its_schedule_is_says_so() -> None:
+    step, _ = annealed(True, *READS["epoch"])()
+    compiled = tg.compile(step)
+    with pytest.warns(UserWarning, match="last_epoch"):
+        for _ in range(20):
+            compiled(three())

@@ -203,7 +203,7 @@ class Compiled(Replayable):
             self._unused[entry.key] = self._unused.get(entry.key, 0) + 1
             if self._unused[entry.key] >= ATTEMPTS // 2:
                 del self._entries[entry.key]
-                changed = next((link.path for link in known[0].run.reach.changed()), "something")
+                changed = known[0].changed()
                 return f"{changed} changes", f"{changed} が変わります"
         else:
             self._unused.pop(entry.key, None)

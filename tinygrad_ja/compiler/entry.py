@@ -134,8 +134,9 @@ def _name_of(tensor: Tensor, run: Run) -> Any:
 
 def _plain_changes(first: Run, second: Run) -> list[str]:
     """Paths of what the user changed between the two runs: anything but one Tensor that took the place of another."""
-    old, new = first.values(), second.values()
-    return [path for path in new if path in old and _differ(old[path], new[path])]
+    reads = second.recording.reads_rates()
+    old, new = first.values(reads), second.values(reads)
+    return [path for path in new if path in old and _differ(old[path], new[path])] + second.counts_that_differ(first)
 
 
 def _differ(a: Any, b: Any) -> bool:
@@ -312,6 +313,8 @@ class Entry:
             else:
                 links.append(link)
         states = [state for state in reach.states if not is_one_of(state.owner, live)]
+        states += run.counts()
+        self._watched = links, states
         guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values(), present)
         checks = recording.numbers.checks
         if not checks and not self._readers:
@@ -324,6 +327,13 @@ class Entry:
             return guard() and all(compare()) and all([_fits(*like) for like in likes])
 
         return holds
+
+    def changed(self) -> str:
+        """Something that is no longer as the recording took it for granted."""
+        links, states = self._watched
+        changed = [link.path for link in links if link.now() is not link.value and not same(link.now(), link.value)]
+        changed += [state.path for state in states if not state.holds()]
+        return next(filter(None, changed), "something")
 
     def replay(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the program: what the function would return."""

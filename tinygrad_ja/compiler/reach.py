@@ -39,6 +39,7 @@ from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
 from .code_names import is_users, names_of
 from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, TupleItems, same
+from .schedules import Counted, counted
 from .updates import live_names
 
 MOST = 100_000
@@ -64,8 +65,8 @@ class Reach:
     tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts
     and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
     another object taking its place. iterators, random: the same, of iterators and of sources of random numbers, which matter only to a
-    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. functions: those of the
-    user; names: that their code uses, and texts that may be some. complete: False where there was too much.
+    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. counted: schedules and
+    scalers. functions: those of the user; names: that their code uses, and texts that may be some. complete: False where there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -79,6 +80,7 @@ class Reach:
         self.iterators: list[State] = []
         self.random: list[State] = []
         self.rates: list[Link] = []
+        self.counted: list[Counted] = []
         self.functions: list[types.FunctionType] = []
         self.names: set[str] = set()
         self._seen: dict[int, Any] = {}
@@ -142,8 +144,12 @@ class Reach:
 
     def _visit_opaque(self, value: Any, path: str) -> None:
         if isinstance(value, LRScheduler):
+            self.counted.append(counted(value, path))
             self._waiting.append((value.optimizer, f"{path}.optimizer"))
+            self._waiting += [(part, f"{path}._schedulers[{i}]") for i, part in enumerate(vars(value).get("_schedulers", ()))]
         elif isinstance(value, GradScaler):
+            self.counted.append(counted(value, path))
+            self.links.append(Link(vars(value), "_enabled", vars(value)["_enabled"], f"{path}.is_enabled()"))
             self.rates.append(Link(vars(value), "_scale", vars(value)["_scale"], f"{path}.get_scale()"))
 
     def _visit_contents(self, value: Any, path: str) -> None:

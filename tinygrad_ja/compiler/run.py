@@ -23,7 +23,7 @@ from ..errors import Phrase
 from .arguments import Arguments
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
-from .links import Link
+from .links import Link, State
 from .lower import lower
 from .reach import MOST, Reach
 from .recording import Held, Recording, is_leaf, plain_copy
@@ -281,9 +281,26 @@ class Run:
         """A link that leads to this Tensor."""
         return next((link for link in self.reach.links if link.value is tensor), None)
 
-    def values(self) -> dict[str, Any]:
-        """Path -> value of all links."""
-        return {link.path: link.value for link in self.reach.links}
+    def values(self, rates: bool) -> dict[str, Any]:
+        """Path -> value of all links; those to learning rates too, if the function reads them."""
+        return {link.path: link.value for link in (*self.reach.links, *(self.reach.rates if rates else ()))}
+
+    def counts(self) -> list[State]:
+        """What the function reads of schedules and of GradScalers."""
+        names = self.recording.names() if self.reach.counted else frozenset()
+        states = [part.state(names) for part in self.reach.counted]
+        return [state for state in states if state is not None]
+
+    def counts_that_differ(self, other: Run) -> list[str]:
+        """Paths of those that were not the same before another run."""
+        before = {id(part.owner): part.attributes for part in other.reach.counted}
+        names = self.recording.names() if self.reach.counted else frozenset()
+        return [
+            f"{part.path}.{name}"
+            for part in self.reach.counted
+            for name in part.read_by(names)
+            if before.get(id(part.owner), part.attributes)[name] != part.attributes[name]
+        ]
 
 
 def _state_of_numpy() -> tuple[np.ndarray, int]:

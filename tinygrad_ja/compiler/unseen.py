@@ -52,7 +52,7 @@ class Witness:
     def __init__(self, reach: Reach, again: bool) -> None:
         self.codes: list[types.CodeType] = []
         self._reach = reach
-        self._wanted = again and _tells(reach.names)
+        self._wanted = again and (_tells(reach.names) or any([part.read_by(reach.names) for part in reach.counted]))
         self._called: list[str] = []
         self._watched = False
 

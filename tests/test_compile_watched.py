@@ -300,6 +300,123 @@ def test_a_logger_and_a_module_that_is_imported_are_no_clocks() -> None:
     assert compiled.replays > 0 and not compiled.notes
 
 
+# ---- arrays of NumPy -----------------------------------------------------------------------------
+
+
+def read_by_python(read: Callable[[Any], float]) -> Case:
+    """An array that becomes a Tensor, and that Python reads as well."""
+
+    def case() -> Any:
+        a = np.ones(3, np.float32)
+        return lambda x: x * tg.tensor(a) + read(a), lambda k: a.__setitem__(0, 1.0 + 4 * k)
+
+    return case
+
+
+def read_under_another_name() -> Any:
+    class Held:
+        a = np.ones(3, np.float32)
+
+        def scale(self) -> float:
+            b = self.a
+            return float(b[0])
+
+    held = Held()
+    return lambda x: x * tg.from_numpy(held.a) + held.scale(), lambda k: held.a.__setitem__(0, 1.0 + k)
+
+
+def read_by_a_function_of_the_same_name() -> Any:
+    a = np.ones(3, np.float32)
+
+    def tensor(array: Any) -> Any:
+        return tg.tensor(array) * float(array[0])
+
+    return lambda x: x * tensor(a), lambda k: a.__setitem__(0, 1.0 + k)
+
+
+def read_in_a_tuple() -> Any:
+    a = np.ones(3, np.float32)
+    pair = (a, 1.0)
+    return lambda x: x * tg.tensor(a) + float(pair[0][0]), lambda k: a.__setitem__(0, 1.0 + k)
+
+
+def a_large_one() -> Any:
+    a = np.zeros((200, 100), np.float32)
+    return lambda x: x * float(a[7, 7]), lambda k: a.__setitem__((7, 7), 1.0 + k)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        read_by_python(lambda a: float(a[0]) * 2),
+        read_by_python(lambda a: 2.0 if a.sum() < 4 else 3.0),
+        read_by_python(lambda a: sum(a)),
+        read_under_another_name,
+        read_by_a_function_of_the_same_name,
+        read_in_a_tuple,
+        a_large_one,
+    ],
+    ids=["element", "branch", "loop", "attribute", "function", "tuple", "large"],
+)
+def test_arrays_that_python_reads_are_watched_also_where_they_become_tensors(make: Case) -> None:
+    assert assert_never_stale(make).replays >= PHASES
+
+
+class Filled:
+    """A buffer that is filled anew before each call."""
+
+    def __init__(self) -> None:
+        self.buffer = np.zeros(3, np.float32)
+
+    def fill(self, k: int) -> None:
+        self.buffer[...] = k
+        assert self.buffer.sum() == 3 * k
+
+    def by_as_tensor(self, x: Any) -> Any:
+        return x * tg.as_tensor(self.buffer)
+
+    def by_from_numpy(self, x: Any) -> Any:
+        y = tg.from_numpy(self.buffer)
+        return x + y
+
+    def by_tensor(self, x: Any) -> Any:
+        return (x * tg.tensor(self.buffer, dtype=tg.float32)).sum()
+
+
+@pytest.mark.parametrize("name", ["as_tensor", "from_numpy", "tensor"])
+def test_a_buffer_that_only_becomes_a_tensor_is_refilled_without_a_new_recording(name: str) -> None:
+    filled = Filled()
+    step = getattr(filled, f"by_{name}")
+    compiled = tg.compile(step)
+    for k in range(12):
+        filled.fill(k)
+        np.testing.assert_array_equal(compiled(three()).numpy(), step(three()).numpy())
+    assert (compiled.recordings, compiled.replays) == (2, 10)
+
+
+def test_a_buffer_that_numpy_reads_and_that_is_refilled_runs_as_it_is() -> None:
+    buffer = np.zeros(3, np.float32)
+    compiled = tg.compile(lambda x: x * tg.from_numpy(buffer) + float(buffer.max()))
+    with pytest.warns(UserWarning, match="buffer changes"):
+        for k in range(16):
+            buffer[...] = k
+            assert compiled(tg.ones(3)).tolist() == [2.0 * k] * 3
+    assert compiled.recordings < 12
+
+
+def test_a_step_that_counts_in_an_array_that_becomes_a_tensor_is_refused() -> None:
+    counts = np.zeros(3, np.float32)
+
+    def step(x: Any) -> Any:
+        counts[0] += 1
+        return x * tg.tensor(counts)
+
+    compiled = tg.compile(step)
+    with pytest.raises(UsageError, match="TG-P001.*counts"):
+        for _ in range(4):
+            compiled(three())
+
+
 # ---- schedules and scalers -----------------------------------------------------------------------
 
 

@@ -50,3 +50,48 @@ def names_of(code: types.CodeType) -> Names:
         if isinstance(constant, types.CodeType):
             made = Names(*[a | b for a, b in zip(made, names_of(constant))])
     return made
+
+
+MAKERS = frozenset(("as_tensor", "from_numpy", "tensor"))
+"""Functions that make a Tensor of an array, which a program reads where it lies."""
+
+_NOTHING = frozenset(("CACHE", "COPY_FREE_VARS", "EXTENDED_ARG", "KW_NAMES", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
+"""Instructions that neither push a value nor take one, as far as ``only_made_tensors`` is concerned."""
+
+_CALLS = {"CALL": 0, "CALL_FUNCTION": 0, "CALL_METHOD": 0, "CALL_FUNCTION_KW": 1, "CALL_KW": 1}
+"""Calls, and what each takes from the stack beside its arguments."""
+
+
+def only_made_tensors(name: str, code: types.CodeType, makers: frozenset[str] = MAKERS) -> bool:
+    """Whether a piece of code, with the functions that it defines, uses what has this name (a variable or an attribute) in one way only: as
+    the first argument of one of ``makers``."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _NOTHING]
+    for place, instruction in enumerate(instructions):
+        held = instruction.argval
+        if instruction.opname == "LOAD_CLOSURE" or not instruction.opname.startswith("LOAD_"):
+            continue
+        if (held == name or (isinstance(held, tuple) and name in held)) and not _is_made_tensor(instructions, place, makers):
+            return False
+    return all([only_made_tensors(name, part, makers) for part in code.co_consts if isinstance(part, types.CodeType)])
+
+
+def _is_made_tensor(instructions: list[dis.Instruction], place: int, makers: frozenset[str]) -> bool:
+    """Whether what the instruction at ``place`` loads is the first argument of one of ``makers``."""
+    first = place
+    while instructions[first].opname == "LOAD_ATTR" and first:
+        first -= 1
+    if instructions[first].opname == "LOAD_CONST" or not first:
+        return False
+    before = instructions[first - 1]
+    if before.argval not in makers or not before.opname.startswith("LOAD_"):
+        return False
+    pushed = 1  # since the maker was
+    for instruction in instructions[place + 1 :]:
+        if instruction.opname in _CALLS:
+            return instruction.arg == pushed - _CALLS[instruction.opname]
+        if instruction.opname == "LOAD_ATTR" and pushed > 1:
+            continue
+        if instruction.opname not in ("LOAD_CONST", "LOAD_DEREF", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME"):
+            return False
+        pushed += 1
+    return False

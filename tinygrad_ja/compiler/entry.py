@@ -25,7 +25,7 @@ from .lower import lower
 from .owned import owner_of
 from .planning import Pool
 from .recording import Held, Recording, is_leaf
-from .run import Result, Run, is_one_of, rebuilt
+from .run import Result, Run, rebuilt
 from .signature import Call
 
 # ---- from two runs to a program ------------------------------------------------------------------
@@ -136,7 +136,7 @@ def _plain_changes(first: Run, second: Run) -> list[str]:
     """Paths of what the user changed between the two runs: anything but one Tensor that took the place of another."""
     reads = second.recording.reads_rates()
     old, new = first.values(reads), second.values(reads)
-    return [path for path in new if path in old and _differ(old[path], new[path])] + second.counts_that_differ(first)
+    return [path for path in new if path in old and _differ(old[path], new[path])] + second.states_that_differ(first)
 
 
 def _differ(a: Any, b: Any) -> bool:
@@ -312,7 +312,7 @@ class Entry:
                 free.setdefault(id(link.value), []).append(link)
             else:
                 links.append(link)
-        states = [state for state in reach.states if not is_one_of(state.owner, live)]
+        states = run.watched_states(live)
         states += run.counts()
         self._watched = links, states
         guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values(), present)

@@ -23,7 +23,7 @@ import random
 import sys
 import types
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from ..core.tape import is_ours
 from ..core.tensor import Tensor
 from ..optim.lr_scheduler.base import LRScheduler
 from ..optim.optimizer import Optimizer
-from .code_names import is_users, names_of
+from .code_names import MAKERS, is_users, names_of, only_made_tensors
 from .links import MISSING, PLAIN, Attributes, ClassAttributes, Link, State, TupleItems, same
 from .schedules import Counted, counted
 from .updates import live_names
@@ -45,8 +45,8 @@ from .updates import live_names
 MOST = 100_000
 """Links that are looked at; a function that reaches more is not compiled."""
 
-COMPARED = 4096
-"""Bytes of a NumPy array up to which all of its elements are compared before a replay (some 0.3 µs)."""
+COMPARED = 1 << 18
+"""Bytes of a NumPy array up to which all of its elements are compared before a replay (0.3 µs for 4 kB, some 20 µs for all of them)."""
 SAMPLED = 256
 """Elements of a larger one that are compared."""
 
@@ -66,7 +66,8 @@ class Reach:
     and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
     another object taking its place. iterators, random: the same, of iterators and of sources of random numbers, which matter only to a
     function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. counted: schedules and
-    scalers. functions: those of the user; names: that their code uses, and texts that may be some. complete: False where there was too much.
+    scalers. arrays: paths that lead to arrays of NumPy, by their ids. functions: those of the user; names: that their code uses, and texts
+    that may be some. complete: False where there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -81,6 +82,7 @@ class Reach:
         self.random: list[State] = []
         self.rates: list[Link] = []
         self.counted: list[Counted] = []
+        self.arrays: dict[int, set[str]] = {}
         self.functions: list[types.FunctionType] = []
         self.names: set[str] = set()
         self._seen: dict[int, Any] = {}
@@ -110,6 +112,8 @@ class Reach:
 
     def _visit(self, value: Any, path: str) -> None:
         kind = type(value)
+        if kind is np.ndarray:
+            self.arrays.setdefault(id(value), set()).add(path)
         if kind in _EXACT or id(value) in self._seen:
             return
         self._seen[id(value)] = value
@@ -324,6 +328,14 @@ class Reach:
         for container, items, path in self.sets:
             if container != items:
                 yield container, path
+
+    def only_made_tensors(self, array: np.ndarray, codes: Iterable[types.CodeType]) -> bool:
+        """Whether pieces of code do nothing with an array but to make Tensors of it: then a program reads it where it lies."""
+        makers = MAKERS - {function.__name__ for function in self.functions}
+        names = [path.rpartition(".")[2] for path in self.arrays[id(array)]]
+        if any([name.endswith("]") for name in names]):
+            return False
+        return all([only_made_tensors(name, code, makers) for name in names for code in codes])
 
     def moved(self) -> Iterator[State]:
         """Arrays and iterators that are not as they were."""

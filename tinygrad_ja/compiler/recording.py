@@ -29,7 +29,7 @@ from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
-from .code_names import READS_RATES
+from .code_names import READS_RATES, names_of
 from .derive import below
 from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
@@ -395,7 +395,11 @@ class Recording(Trace):
 
     def names(self) -> frozenset[str]:
         """Names that code of the user uses which ran."""
-        return self.witness.names([code for code, _ in self.codes.values()])
+        return frozenset().union(*[names_of(code).names for code in self.ran()])
+
+    def ran(self) -> list[types.CodeType]:
+        """Code of the user that ran."""
+        return self.witness.ran([code for code, _ in self.codes.values()])
 
     # -- the end
 

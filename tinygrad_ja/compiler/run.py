@@ -118,8 +118,8 @@ class Run:
             for key in keys if not isinstance(container, set) else ():
                 if self._holds(container[key]):
                     container[key] = recording.settled(container[key])
-        live = [value.array for value in recording.captured]
-        self.unsteady += [state.path for state in self.reach.moved() if not is_one_of(state.owner, live)]
+        written = [value.array for value, _ in recording.writes]
+        self.unsteady += [state.path for state in self.reach.moved() if not is_one_of(state.owner, written)]
         self.unsteady += recording.rates.by_hand()
         before = [(leaf, seen, self._grads.get(id(leaf), (leaf, None))[1]) for leaf, seen in recording.asked.values()]
         self.present = [(leaf, id(seen)) for leaf, seen, was in before if seen is not None and seen is was]
@@ -291,11 +291,22 @@ class Run:
         states = [part.state(names) for part in self.reach.counted]
         return [state for state in states if state is not None]
 
-    def counts_that_differ(self, other: Run) -> list[str]:
-        """Paths of those that were not the same before another run."""
+    def watched_states(self, live: Sequence[Any]) -> list[State]:
+        """What has to be as it was, but for arrays that the program reads where they lie (``live``), and of which Python reads nothing."""
+        codes = self.recording.ran()
+        return [
+            state
+            for state in self.reach.states
+            if not is_one_of(state.owner, live) or not self.reach.only_made_tensors(state.owner, codes)
+        ]
+
+    def states_that_differ(self, other: Run) -> list[str]:
+        """Paths of what was not the same before another run: arrays of NumPy and the like, and what the function reads of schedules."""
+        states = {id(state.owner): state.was for state in other.reach.states}
+        changed = [s.path for s in self.reach.states if id(s.owner) in states and states[id(s.owner)] != s.was]
         before = {id(part.owner): part.attributes for part in other.reach.counted}
         names = self.recording.names() if self.reach.counted else frozenset()
-        return [
+        return changed + [
             f"{part.path}.{name}"
             for part in self.reach.counted
             for name in part.read_by(names)

@@ -14,6 +14,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ..core.tape import is_ours
 from .code_names import READS_RATES, is_users, names_of
 from .reach import Reach
@@ -52,7 +54,7 @@ class Witness:
     def __init__(self, reach: Reach, again: bool) -> None:
         self.codes: list[types.CodeType] = []
         self._reach = reach
-        self._wanted = again and (_tells(reach.names) or any([part.read_by(reach.names) for part in reach.counted]))
+        self._wanted = again and _is_wanted(reach)
         self._called: list[str] = []
         self._watched = False
 
@@ -68,17 +70,18 @@ class Witness:
             self._watched = True
             self._look(profiler.getstats())
 
-    def names(self, codes: Iterable[types.CodeType]) -> frozenset[str]:
-        """Names that code of the user uses which ran. ``codes``: some of it that is known anyway."""
-        more = self._instead() if self._wanted and not self._watched else []
-        return frozenset().union(*[names_of(code).names for code in (*self.codes, *codes, *(code for code, _ in more))])
+    def ran(self, codes: Iterable[types.CodeType]) -> list[types.CodeType]:
+        """Code of the user that ran. ``codes``: some of it that is known anyway."""
+        more = [] if self._watched else [function.__code__ for function in self._reach.functions]
+        return [*self.codes, *codes, *more]
 
     def called(self, codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> str | None:
         """A function whose result may differ. ``codes``: pieces of code that ran, with their globals; their names tell where there was no
         witness."""
         if self._watched:
             return next(iter(self._called), None)
-        return next(_named([*codes, *self._instead()] if self._wanted else codes), None)
+        more = [(function.__code__, function.__globals__) for function in self._reach.functions] if self._wanted else []
+        return next(_named([*codes, *more]), None)
 
     def _profiler(self) -> cProfile.Profile | None:
         """A profiler that has begun; None where another one is at work."""
@@ -90,10 +93,6 @@ class Witness:
         except ValueError:
             return None
         return profiler
-
-    def _instead(self) -> list[tuple[types.CodeType, dict[str, Any]]]:
-        """Where nobody could see what ran: all code that may have."""
-        return [(function.__code__, function.__globals__) for function in self._reach.functions]
 
     def _look(self, entries: Iterable[Any]) -> None:
         """Walk through what called what, from the function on, but not into what a replay calls too."""
@@ -159,8 +158,15 @@ def _telling(title: str, of_user: bool) -> str | None:
     return name if name in _FILES and module.partition(".")[0] in _MODULES else None
 
 
-def _tells(names: Iterable[str]) -> bool:
-    return any([name in _TELLING or name.startswith(("load", "read")) for name in names])
+def _is_wanted(reach: Reach) -> bool:
+    """Whether it matters which of the code that a function can reach runs."""
+    if any([name in _TELLING or name.startswith(("load", "read")) for name in reach.names]):
+        return True
+    if any([part.read_by(reach.names) for part in reach.counted]):
+        return True
+    codes = [function.__code__ for function in reach.functions]
+    arrays = [state.owner for state in reach.states if type(state.owner) is np.ndarray]
+    return not all([reach.only_made_tensors(array, codes) for array in arrays])
 
 
 def _named(codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> Iterator[str]:

@@ -345,6 +345,16 @@ def a_large_one() -> Any:
     return lambda x: x * float(a[7, 7]), lambda k: a.__setitem__((7, 7), 1.0 + k)
 
 
+def read_by_any_name() -> Any:
+    a = np.ones(3, np.float32)
+    held, names = types.SimpleNamespace(a=a), ["".join("a")]
+
+    def step(x: Any) -> Any:
+        return x * tg.tensor(held.a) + sum([float(getattr(held, name)[0]) for name in names])
+
+    return step, lambda k: a.__setitem__(0, 1.0 + k)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -354,9 +364,10 @@ def a_large_one() -> Any:
         read_under_another_name,
         read_by_a_function_of_the_same_name,
         read_in_a_tuple,
+        read_by_any_name,
         a_large_one,
     ],
-    ids=["element", "branch", "loop", "attribute", "function", "tuple", "large"],
+    ids=["element", "branch", "loop", "attribute", "function", "tuple", "name", "large"],
 )
 def test_arrays_that_python_reads_are_watched_also_where_they_become_tensors(make: Case) -> None:
     assert assert_never_stale(make).replays >= PHASES

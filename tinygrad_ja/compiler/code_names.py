@@ -55,6 +55,9 @@ def names_of(code: types.CodeType) -> Names:
 MAKERS = frozenset(("as_tensor", "from_numpy", "tensor"))
 """Functions that make a Tensor of an array, which a program reads where it lies."""
 
+_ANY_NAME = frozenset(("__dict__", "attrgetter", "eval", "exec", "getattr", "globals", "locals", "vars"))
+"""Names in code that may read what has any name."""
+
 _NOTHING = frozenset(("CACHE", "COPY_FREE_VARS", "EXTENDED_ARG", "KW_NAMES", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
 """Instructions that neither push a value nor take one, as far as ``only_made_tensors`` is concerned."""
 
@@ -65,6 +68,13 @@ _CALLS = {"CALL": 0, "CALL_FUNCTION": 0, "CALL_METHOD": 0, "CALL_FUNCTION_KW": 1
 def only_made_tensors(name: str, code: types.CodeType, makers: frozenset[str] = MAKERS) -> bool:
     """Whether a piece of code, with the functions that it defines, uses what has this name (a variable or an attribute) in one way only: as
     the first argument of one of ``makers``."""
+    if _ANY_NAME.intersection(code.co_names):
+        return False
+    parts = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    if not all([only_made_tensors(name, part, makers) for part in parts]):
+        return False
+    if name not in {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars, *_texts_in(code)}:
+        return True
     instructions = [i for i in dis.get_instructions(code) if i.opname not in _NOTHING]
     for place, instruction in enumerate(instructions):
         held = instruction.argval
@@ -72,7 +82,11 @@ def only_made_tensors(name: str, code: types.CodeType, makers: frozenset[str] = 
             continue
         if (held == name or (isinstance(held, tuple) and name in held)) and not _is_made_tensor(instructions, place, makers):
             return False
-    return all([only_made_tensors(name, part, makers) for part in code.co_consts if isinstance(part, types.CodeType)])
+    return True
+
+
+def _texts_in(code: types.CodeType) -> list[str]:
+    return [text for text in code.co_consts if type(text) is str]
 
 
 def _is_made_tensor(instructions: list[dis.Instruction], place: int, makers: frozenset[str]) -> bool:
@@ -80,7 +94,7 @@ def _is_made_tensor(instructions: list[dis.Instruction], place: int, makers: fro
     first = place
     while instructions[first].opname == "LOAD_ATTR" and first:
         first -= 1
-    if instructions[first].opname == "LOAD_CONST" or not first:
+    if instructions[first].opname not in ("LOAD_DEREF", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME") or not first:
         return False
     before = instructions[first - 1]
     if before.argval not in makers or not before.opname.startswith("LOAD_"):

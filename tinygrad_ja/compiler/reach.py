@@ -45,8 +45,9 @@ from .updates import live_names
 MOST = 100_000
 """Links that are looked at; a function that reaches more is not compiled."""
 
-COMPARED = 1 << 18
-"""Bytes of a NumPy array up to which all of its elements are compared before a replay (0.3 µs for 4 kB, some 20 µs for all of them)."""
+SMALL, COMPARED = 1 << 12, 1 << 18
+"""Bytes of a NumPy array up to which all of its elements are compared before a replay (some 0.3 µs), and bytes of larger ones together of
+which that is so, too (some 20 µs)."""
 SAMPLED = 256
 """Elements of a larger one that are compared."""
 
@@ -90,6 +91,7 @@ class Reach:
         self._texts: set[str] = set()
         self._taken: set[tuple[int, str]] = set()
         self._settings: set[str] = set()
+        self._compared = COMPARED
         self._waiting: list[tuple[Any, str]] = [(function, getattr(function, "__name__", "step"))]
         self._waiting += [(value, f"argument {i}") for i, value in enumerate(more)]
         while (self._waiting or self._look_into_modules()) and len(self.links) < MOST:
@@ -167,7 +169,7 @@ class Reach:
             self.sets.append((value, frozenset(value), path))
             self._waiting += [(item, path) for item in value]
         elif isinstance(value, np.ndarray):
-            self.states.append(State(value, functools.partial(_elements_of, value), path))
+            self._visit_array(value, path)
         elif isinstance(value, _BYTES):
             self.states.append(State(value, value.tobytes if hasattr(value, "tobytes") else lambda: bytes(value), path))
         elif isinstance(value, contextvars.ContextVar):
@@ -181,6 +183,12 @@ class Reach:
             self._waiting += [(held, path) for held in _held_by(value)]
         elif isinstance(value, _VIEWS):
             self._waiting += [(held, path) for held in gc.get_referents(value)]
+
+    def _visit_array(self, array: np.ndarray, path: str) -> None:
+        whole = array.nbytes <= SMALL or array.nbytes <= self._compared
+        if array.nbytes > SMALL and whole:
+            self._compared -= array.nbytes
+        self.states.append(State(array, functools.partial(_elements_of, array, whole), path))
 
     def _visit_items(self, container: Any, items: Any, path: str) -> None:
         items = list(items)
@@ -364,11 +372,11 @@ _VIEWS: tuple[type, ...] = (
 )
 
 
-def _elements_of(array: np.ndarray) -> Any:
-    """What two states of an array are compared by: all elements, or some hundred of a large one, spread evenly."""
+def _elements_of(array: np.ndarray, whole: bool) -> Any:
+    """What two states of an array are compared by: all elements, or some hundred, spread evenly."""
     if array.dtype.hasobject:
         return array.shape, list(map(id, array.flat))
-    if array.nbytes <= COMPARED:
+    if whole or array.size < SAMPLED:
         return array.shape, array.tobytes()
     if array.flags.c_contiguous:
         return array.shape, array.reshape(-1)[:: array.size // SAMPLED].tobytes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import cProfile
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -94,17 +95,29 @@ class Witness:
             return None
         return profiler
 
+    def _known(self) -> set[int] | None:
+        """Ids of the code that this function can reach, where the profiler sees what other threads run, too; else None."""
+        if sys.version_info < (3, 12) or threading.active_count() == 1:
+            return None
+        codes = [function.__code__ for function in self._reach.functions]
+        for code in codes:  # which grows
+            codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+        return set(map(id, codes))
+
     def _look(self, entries: Iterable[Any]) -> None:
         """Walk through what called what, from the function on, but not into what a replay calls too."""
         calls = {id(entry.code): entry.calls or () for entry in entries}
+        known, repeated = self._known(), _repeated()
         waiting: list[tuple[types.CodeType, str]] = [(_run.__code__, "")]
         seen = set()
         while waiting:
             code, via = waiting.pop()
-            if (id(code), bool(via)) in seen or id(code) in _repeated():
+            if (id(code), bool(via)) in seen or id(code) in repeated:
                 continue
             seen.add((id(code), bool(via)))
             of_user = is_users(code.co_filename)
+            if of_user and known is not None and id(code) not in known:
+                continue
             if of_user:
                 self.codes.append(code)
             for call in calls.get(id(code), ()):

@@ -31,10 +31,10 @@ from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
 from .code_names import READS_RATES, names_of
 from .derive import below
-from .links import Link, same
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
 from .program import Source
+from .schedules import Rates
 from .unseen import Witness
 
 SMALL, SMALL_BY_STEP = 1 << 18, 1 << 10
@@ -56,37 +56,6 @@ class GradientEffect(NamedTuple):
 
     leaf: Leaf
     value: Value | None
-
-
-class Rates:
-    """Watches learning rates, which change during a step where a schedule goes on; any other change is made by the function itself."""
-
-    def __init__(self) -> None:
-        self._links: list[Link] = []
-        self._expected: list[Any] = []
-        self._changed: dict[str, None] = {}
-
-    def watch(self, links: Sequence[Link]) -> None:
-        """From now on, look at these."""
-        self._links = list(links)
-        self.expect()
-
-    def expect(self) -> None:
-        """What they are now is right."""
-        self._expected = [link.now() for link in self._links]
-
-    def look(self) -> None:
-        """Note those that have changed since."""
-        for link, expected in zip(self._links, self._expected):
-            now = link.now()
-            if now is not expected and not same(now, expected):
-                self._changed[link.path] = None
-        self.expect()
-
-    def by_hand(self) -> list[str]:
-        """Paths of those that the function has changed itself."""
-        self.look()
-        return list(self._changed)
 
 
 class Recording(Trace):

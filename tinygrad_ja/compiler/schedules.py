@@ -1,4 +1,5 @@
-"""Numbers of schedules and of GradScalers that code of the user reads: how far a schedule has come, or what the factor grows by.
+"""Numbers of schedules and of GradScalers that code of the user reads: how far a schedule has come, or what the factor grows by; and
+learning rates that change during a step.
 
 A schedule runs in Python at each replay, so its numbers may change freely, unless the function reads some of them. Which ones it reads, the
 names in its code tell.
@@ -8,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from .code_names import names_of
-from .links import PLAIN, State
+from .links import PLAIN, Link, State, same
 
 _ACTIONS = frozenset("go_to load_state_dict scale start step unscale_ update write".split())
 """Methods that a replay repeats, or that read anew what they need."""
@@ -73,3 +74,34 @@ def _compared(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _compared(part) for name, part in value.items()}
     return value if isinstance(value, PLAIN) else id(value)
+
+
+class Rates:
+    """Watches learning rates, which change during a step where a schedule goes on; any other change is made by the function itself."""
+
+    def __init__(self) -> None:
+        self._links: list[Link] = []
+        self._expected: list[Any] = []
+        self._changed: dict[str, None] = {}
+
+    def watch(self, links: Sequence[Link]) -> None:
+        """From now on, look at these."""
+        self._links = list(links)
+        self.expect()
+
+    def expect(self) -> None:
+        """What they are now is right."""
+        self._expected = [link.now() for link in self._links]
+
+    def look(self) -> None:
+        """Note those that have changed since."""
+        for link, expected in zip(self._links, self._expected):
+            now = link.now()
+            if now is not expected and not same(now, expected):
+                self._changed[link.path] = None
+        self.expect()
+
+    def by_hand(self) -> list[str]:
+        """Paths of those that the function has changed itself."""
+        self.look()
+        return list(self._changed)

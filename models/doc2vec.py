@@ -13,7 +13,9 @@ foretells the words of the new document. Here the vectors of all documents, thos
 way, so that the classifier meets the same kind of vectors in the test. For PV-DBOW no noise needs to be drawn for that: with a(w) the share
 of w among the words of the document, p(w) the probability that w is drawn as noise and k drawn words for each right one,
 
-    loss(d) = Σ_w -a(w) log σ(u_w · d) - k p(w) log σ(-u_w · d)        gradient = Σ_w ((a(w) + k p(w)) σ(u_w · d) - a(w)) u_w
+    loss(d) = Σ_w -a(w) log σ(u_w · d) - k p(w) log σ(-u_w · d)
+
+and the tape differentiates it with respect to d.
 
 (Le and Mikolov, Distributed representations of sentences and documents, 2014; Dai, Olah and Le, Document embedding with paragraph vectors,
 2015.)
@@ -31,6 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_ja as tg
+import tinygrad_ja.nn.functional as F
 from models.skip_gram import Corpus, Passes, SkipGram, corpus_of, output_layer, word_table
 from tinygrad_ja import nn
 from tinygrad_ja.data.datasets import SentimentTrees
@@ -117,9 +120,9 @@ class DBOW(nn.Module):
         return document[centres], words[contexts], words[centres]
 
     def infer(self, run: Experiment, corpus: Corpus) -> np.ndarray:
-        """Vectors (documents, D) of the texts of ``corpus``: ``--steps`` steps of length 1 down the gradient of the loss, from zero.
+        """Vectors (documents, D) of the texts of ``corpus``: ``--steps`` steps down the gradient of the loss, from zero.
 
-        Only few: at its minimum the loss has a short text by heart.
+        The learning rate is 1, the steps are few: at its minimum the loss has a short text by heart.
         """
         u, negative = self.output.weight.detach(), self.output.num_negatives
         noise = tg.tensor(np.array(corpus.vocabulary.counts) ** 0.75, dtype=u.dtype, device=u.device)
@@ -129,11 +132,18 @@ class DBOW(nn.Module):
             texts = corpus.streams[first : first + 512]
             share = np.stack([np.bincount(text, minlength=len(u)) / max(1, len(text)) for text in texts])
             a = tg.tensor(share, dtype=u.dtype, device=u.device)
-            d = tg.zeros(len(texts), u.shape[1], dtype=u.dtype, device=u.device)
+            d = tg.zeros(len(texts), u.shape[1], dtype=u.dtype, device=u.device, requires_grad=True)
             for _ in range(run.options.steps):
-                d = d - ((a + noise) * (d @ u.T).sigmoid() - a) @ u
-            vectors.append(d.cpu().numpy())
+                (gradient,) = tg.grad(inference_loss(d, u, a, noise), [d])
+                d = (d - gradient).detach().requires_grad_()
+            vectors.append(d.detach().cpu().numpy())
         return np.concatenate(vectors)
+
+
+def inference_loss(d: tg.Tensor, u: tg.Tensor, a: tg.Tensor, noise: tg.Tensor) -> tg.Tensor:
+    """loss(d) of PV-DBOW, summed over the documents d (N, D). u (V, D): words; a (N, V): shares of the words; noise (V,): k p(w)."""
+    scores = d @ u.T
+    return -(a * F.logsigmoid(scores) + noise * F.logsigmoid(-scores)).sum()
 
 
 class DM(nn.Module):

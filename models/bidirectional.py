@@ -12,7 +12,7 @@ Bidirectional recurrent neural networks, 1997; Graves, Schmidhuber, Framewise ph
 
 Data: lines of Shakespeare's plays in small letters, every a, e, i, o, u replaced by "_". A network that reads from left to right, with a state
 as wide as both directions together (and more weights), learns from the same batches. Of "th_ c_t" it has read "th_ c_" when it must answer;
-the bidirectional one has seen the "t". After two passes of six it was 57 % of the vowels from the left alone and 75 %
+the bidirectional one has seen the "t". In the run of docs/models/bidirectional.md 59 % of the vowels are right from the left alone and 78 %
 from both sides; always "e" gives 30 %.
 """
 

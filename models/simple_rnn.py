@@ -25,9 +25,10 @@ import numpy as np
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from models.binary_addition import ACTIVATIONS
+from models.memory_tasks import sunspots as monthly_sunspots
 from tinygrad_ja import nn
 from tinygrad_ja.data import DataLoader, TensorDataset, WindowDataset
-from tinygrad_ja.data.datasets import AirPassengers, Sunspots
+from tinygrad_ja.data.datasets import AirPassengers
 from tinygrad_ja.data.datasets.synthetic import Sine
 from tinygrad_ja.training import EarlyStopping, Experiment, Option, Result, Trainer, Update, evaluate
 
@@ -198,8 +199,8 @@ class Series(NamedTuple):
 
 def sunspots(**where: Any) -> Series:
     """Sunspots per month, as they are; a cycle has about 11 years."""
-    data = Sunspots(**where)
-    return Series(data.time.numpy(), data.values.double().numpy(), False, 132, 24, ("sunspots", "黒点数"))
+    time, values = monthly_sunspots(**where)
+    return Series(time, values.astype(np.float64), False, 132, 24, ("sunspots", "黒点数"))
 
 
 def passengers(**where: Any) -> Series:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,20 @@ if TYPE_CHECKING:
     from .download import Downloader
 
 Folder = str | os.PathLike[str]
+
+_no_download: ContextVar[tuple[str, str]] = ContextVar(
+    "no_download", default=("download=False was given", "download=False が指定されています")
+)
+
+
+@contextmanager
+def no_download_because(english: str, japanese: str) -> Iterator[None]:
+    """What the error for a missing file gives as the reason that it is not fetched, inside the block, in place of ``download=False``."""
+    token = _no_download.set((english, japanese))
+    try:
+        yield
+    finally:
+        _no_download.reset(token)
 
 
 def cache_folder() -> Path:
@@ -68,7 +85,7 @@ class Places:
                 self.card, file, target, ("it is not to be had ready-made in public", "そのままの形では公開されていません")
             )
         if not self._download:
-            raise _missing(self.card, file, target, ("download=False was given", "download=False が指定されています"))
+            raise _missing(self.card, file, target, _no_download.get())
         return self._fetched(file, target)
 
     def _fetched(self, file: File, folder: Path) -> Path:

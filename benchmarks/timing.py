@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
 import re
 import statistics
 import time
@@ -53,17 +51,10 @@ def in_turn(
 
 
 def hardware() -> str:
-    """Processor name, its vectors where they are known (processors of one name may differ in that), and number of cores."""
-    name, vectors = platform.processor() or platform.machine(), ""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(reversed([line.split(":", 1) for line in file if ":" in line]))
-        lines = {key.strip(): value.strip() for key, value in lines.items()}
-        name, flags = lines.get("model name", name), lines.get("flags", "").split()
-        vectors = " with AVX-512" if "avx512f" in flags else " with AVX2" if "avx2" in flags else ""
-    except OSError:
-        pass
-    return f"{name}{vectors}, {os.cpu_count()} cores"
+    """Name of the processor, its vectors where they are known, and number of cores."""
+    from tinygrad_ja.config import hardware as described
+
+    return described()
 
 
 def accelerator(device: str) -> str:

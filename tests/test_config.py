@@ -35,6 +35,15 @@ def language(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 # ---- processors and kernels
 
 
+def test_hardware_tells_processors_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.os, "cpu_count", lambda: 2)
+    for flags, told in (("avx512f", " with AVX-512"), ("", " with AVX2")):
+        monkeypatch.setattr(config, "read_cpuinfo", lambda flags=flags: cpuinfo(flags=flags))
+        assert config.hardware() == f"AMD EPYC 9755{told}, 2 cores"
+    monkeypatch.setattr(config, "read_cpuinfo", lambda: "")
+    assert config.hardware().endswith(", 2 cores")
+
+
 def test_a_processor_is_read_from_cpuinfo() -> None:
     cpu = blas.processor(cpuinfo())
     assert (cpu.name, cpu.vendor, cpu.family, cpu.has_avx512) == ("AMD EPYC 9755", "AuthenticAMD", 26, True)

@@ -83,8 +83,13 @@ def test_what_is_nowhere_is_replaced_and_that_is_said(
     run = experiment(tmp_path, "--quick")
     assert run.data(lambda **where: TinyShakespeare(**where).text, lambda: "made up", "tinyshakespeare") == "made up"
     assert run.source == "synthetic" and "tinyshakespeare is not here" in capsys.readouterr().err
-    with pytest.raises(StateError, match="TG-F006.*Fix: set TINYGRAD_JA_DATA"):
-        experiment(tmp_path, "--quick", "--real").data(lambda **where: TinyShakespeare(**where).text, lambda: "made up")
+    for language, text in (
+        ("en", "TG-F006.*--quick downloads nothing. Fix: set TINYGRAD_JA_DATA"),
+        ("ja", "TG-F006.*--quick の実行では"),
+    ):
+        monkeypatch.setenv("TINYGRAD_JA_LANG", language)
+        with pytest.raises(StateError, match=text):
+            experiment(tmp_path, "--quick", "--real").data(lambda **where: TinyShakespeare(**where).text, lambda: "made up")
     found = experiment(tmp_path)
     assert found.data(lambda **where: "real", lambda: "made up", "tinyshakespeare") == "real"
     assert found.source == "tinyshakespeare"
@@ -117,6 +122,8 @@ def test_a_run_trains_draws_and_writes_its_results(
         [Result("loss", report.values["loss"], ("loss", "損失"), ".3f"), Result("note", "fine", ("note", "メモ"))], curve=[1, 2]
     )
     assert json.loads((tmp_path / "results.json").read_text()) == made
+    assert made["machine"]["processor"].endswith(" cores") and made["machine"]["threads"] == tg.get_num_threads()
+    assert 0 < made["train_seconds"] < made["seconds"]
     assert made["steps"] == 15 and made["curve"] == [1, 2] and made["options"]["hidden"] == 128 and made["data"] == "none"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["loss", f"{report.values['loss']:.3f}"] and lines[1].split() == ["note", "fine"]

@@ -111,6 +111,13 @@ def report(facts: Mapping[str, Any], reasons: bool = True) -> str:
     return "\n".join(f"{labels[language() == 'ja']}: {lines[name]}" for name, labels in _LABELS.items())
 
 
+def hardware() -> str:
+    """Name of the processor, its vectors where they are known (processors of one name may differ in that), and number of cores."""
+    cpu = processor(read_cpuinfo())
+    vectors = " with AVX-512" if "avx512f" in cpu.flags else " with AVX2" if "avx2" in cpu.flags else ""
+    return f"{cpu.name or platform.processor() or platform.machine()}{vectors}, {os.cpu_count()} cores"
+
+
 def package_version() -> str:
     """The version of this package: of the module, or of the installed metadata while the module is still loading."""
     from importlib import metadata  # slow to import

@@ -28,6 +28,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..backend.random import manual_seed
+from ..backend.threads import get_num_threads
+from ..config import hardware
 from ..errors import Phrase, TinygradError, language
 from ..io.files import replacing
 from ..table import aligned
@@ -83,6 +85,7 @@ _SYNTHETIC = (
     "{name} is not here ({reason}). Going on with made-up data; what comes of it says nothing about {name}.",
     "{name} が見つかりません ({reason})。代わりに人工データで続けます。結果は {name} でのものではありません。",
 )
+_QUICK = ("a run with --quick downloads nothing", "--quick の実行では何もダウンロードしません")
 _WORDS = {
     "default": ("default", "既定値"),
     "least": ("--{name} must be at least {least}", "--{name} は {least} 以上にしてください"),
@@ -145,7 +148,10 @@ class Experiment:
         under ``--real`` when it is nowhere to be had.
         """
         try:
-            made = real(root=self.options.data, download=not self.quick)
+            from ..data.datasets.places import no_download_because  # slow to import
+
+            with no_download_because(*_QUICK):
+                made = real(root=self.options.data, download=not self.quick)
         except TinygradError as failure:
             if self.options.real or failure.code != "TG-F006":
                 raise
@@ -206,7 +212,8 @@ class Experiment:
 
     def finish(self, results: Sequence[Result], **more: Any) -> dict[str, Any]:
         """Write ``results.json`` and print the table. Returns what was written: the results, ``more`` that the table does not show, and how
-        they came about: options, seed, device, data, seconds, machine and versions."""
+        they came about: options, seed, device, data, machine, threads and versions. ``train_seconds``: of the training, with waiting for
+        data, validation and checkpoints, all parts of a resumed run; ``seconds``: of this run, with reading of data, test and pictures."""
         reports = self._reports
         seconds = round(sum(report.seconds for report in reports), 3)
         trained = {"steps": sum(report.steps for report in reports), "train_seconds": seconds} if reports else {}
@@ -220,7 +227,13 @@ class Experiment:
             "device": str(self.options.device),
             "data": self.source,
             "options": {key: _plain(value) for key, value in vars(self.options).items()},
-            "machine": {"processor": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
+            "machine": {
+                "processor": hardware(),
+                "architecture": platform.machine(),
+                "threads": get_num_threads(),
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+            },
         }
         with replacing(self.options.out / "results.json", "w") as file:
             json.dump(made, file, indent=2, ensure_ascii=False)

@@ -11,7 +11,7 @@ al., A hierarchical recurrent encoder-decoder for generative context-aware query
 systems using generative hierarchical neural network models, 2016.)
 
 Data: 5,000 dialogues of a user with an assistant (Schema-Guided Dialogue). Expect a perplexity that rises clearly when the decoder gets the
-context of another dialogue, and replies that fit but repeat each other: most are one of a few safe sentences. ``vhred.py`` tries to change that.
+context of another dialogue, and replies that fit but repeat each other: most are one of a few safe sentences. See ``vhred.py``.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ Recurrent nets that time and count, 2000; Gers, Schraudolph, Schmidhuber: Learni
 
 Two tasks after that paper, each with the LSTM without peepholes beside it. ``measure``: spikes come in, and at each one the answer is whether F
 or F + 1 steps have gone by since the last. ``generate``: make a spike every F + I steps, where I, 0 or 1, is told one step after the spike
-before. A stream is right when every answer in it is. Expect both to measure intervals of 20 steps with most seeds, and neither to be the faster with
-most: see the seeds in docs/models/peephole_lstm.md.
+before. A stream is right when every answer in it is. Expect both to measure intervals of 20 steps with most seeds,
+and those with peepholes to be no faster: see the seeds in docs/models/peephole_lstm.md.
 """
 
 from __future__ import annotations

@@ -209,20 +209,28 @@ def draw_attention(run: Experiment, model: Seq2seq, task: Task, count: int = 4) 
     )
     with evaluating(model), tg.no_grad():
         _, state = model.decoder(batch.given, model.read(batch.source))
+    weight = run.words("weight", "重み")
     columns = 2 if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
     with run.figure("attention.png", rows, columns, (5.6 * columns, 4.4 * rows)) as axes:
+        names = run.words("written", "書いた単語"), run.words("source", "原文")
         for at, i in enumerate(order):
             source, target = pairs[i][0], [*written[i], "EOS"]
             place = axes.flat[i] if len(pairs) > 1 else axes
-            heat_map(place, state["weights"][at, : len(target), : len(source)], target, source)
+            picture = heat_map(
+                place, state["weights"][at, : len(target), : len(source)], target, source, names=names, largest=1.0
+            )
+        picture.figure.colorbar(picture, ax=axes, label=weight, shrink=0.8)
     if isinstance(model.encoder, SelfAttentiveEncoder):
         with evaluating(model), tg.no_grad():
             h, _, padding = Encoder.forward(model.encoder, batch.source)
             weights = model.encoder.look(h, padding)[1]
         source = pairs[order[0]][0]
         with run.figure("self_attention.png", size=(5.6, 4.8)) as axes:
-            heat_map(axes, weights[0, : len(source), : len(source)], source, source)
+            names = run.words("word that looks", "見る単語"), run.words("word looked at", "見られる単語")
+            matrix = weights[0, : len(source), : len(source)]
+            picture = heat_map(axes, matrix, source, source, names=names, largest=1.0)
+            picture.figure.colorbar(picture, ax=axes, label=weight)
 
 
 # ---- the program ---------------------------------------------------------------------------------

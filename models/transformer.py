@@ -328,9 +328,11 @@ def draw(run: Experiment, model: Transformer, task: Task, sentence: list[str]) -
     read, written = [task.target.bos, *found], task.target.decode(found + end, keep_specials=True)
     from_source = task.source.decode(numbers, keep_specials=True)
     so_far = task.target.decode(read, keep_specials=True)
-    for part, rows, columns, title in (
-        ("source_attention", written, from_source, run.words("source-target attention", "ソース・ターゲット注意")),
-        ("self_attention", so_far, so_far, run.words("self-attention of the decoder", "デコーダの自己注意")),
+    names = run.words("written", "書いた単語"), run.words("source", "原文")
+    looks = run.words("word that looks", "見る単語"), run.words("word looked at", "見られる単語")
+    for part, rows, columns, axis, title in (
+        ("source_attention", written, from_source, names, run.words("source-target attention", "ソース・ターゲット注意")),
+        ("self_attention", so_far, so_far, looks, run.words("self-attention of the decoder", "デコーダの自己注意")),
     ):
         maps = attention_maps(model, part, source, tg.tensor([read], device=device))
         first, heads = max(0, len(maps) - 3), len(maps[0])
@@ -339,7 +341,9 @@ def draw(run: Experiment, model: Transformer, task: Task, sentence: list[str]) -
             for (row, head), axes in np.ndenumerate(np.asarray(grid).reshape(shape)):
                 layer = first + row
                 name = run.words(f"layer {layer + 1}, head {head + 1}", f"第 {layer + 1} 層、ヘッド {head + 1}")
-                heat_map(axes, maps[layer][head], rows, columns, name)
+                outer = axis[0] if head == 0 else "", axis[1] if row == shape[0] - 1 else ""
+                picture = heat_map(axes, maps[layer][head], rows, columns, name, outer, largest=1.0)
+            picture.figure.colorbar(picture, ax=grid, label=run.words("weight", "重み"), shrink=0.6)
 
 
 # ---- the program ---------------------------------------------------------------------------------

@@ -30,6 +30,12 @@ def test_a_matrix_stands_there_with_its_tokens(axes):
     assert image.get_clim() == (0.0, pytest.approx(0.9))
 
 
+def test_axes_have_names_and_maps_share_a_scale(axes):
+    image = heat_map(axes, [[0.5, 0.25]], ["a"], ["i", "am"], names=("written", "source"), largest=1.0)
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("written", "source")
+    assert image.get_clim() == (0.0, 1.0)
+
+
 def test_negative_numbers_and_gaps(axes):
     image = heat_map(axes, [[-2.0, float("nan")]], ["a"], ["b", " "])
     assert image.get_clim() == (-2.0, -2.0)

@@ -13,7 +13,7 @@ from models import seq2seq
 from tinygrad_ja import nn
 from tinygrad_ja.data.text import pair_batch
 from tinygrad_ja.nn.decoding import beam_search, greedy_search
-from tinygrad_ja.training import Experiment
+from tinygrad_ja.training import Experiment, experiment
 
 pytestmark = pytest.mark.usefixtures("without_data")
 SMALL = ["--quick", "--hidden", "24", "--embed", "8", "--size", "400", "--batch", "50"]
@@ -176,12 +176,18 @@ def test_the_program_learns_dates(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["bahdanau", "scaled"])
-def test_translation_runs(tmp_path, kind):
+def test_translation_runs(tmp_path, monkeypatch, kind):
+    drawn, save = {}, experiment.save_figure
+    monkeypatch.setattr(experiment, "save_figure", lambda figure, path: (drawn.update({path.name: figure}), save(figure, path)))
     results = run(
         tmp_path, "--task", "translation", "--attention", kind, "--self-attention", "--epochs", "1", "--bidirectional"
     )
     assert {"bleu", "bleu_greedy", "bleu_characters", "bleu_short"} <= set(results)
     assert (tmp_path / "self_attention.png").exists()
+    for name, rows, columns in (("attention", "written", "source"), ("self_attention", "word that looks", "word looked at")):
+        axes = drawn[f"{name}.png"].axes
+        assert (axes[0].get_ylabel(), axes[0].get_xlabel()) == (rows, columns)
+        assert axes[0].images[0].get_clim() == (0.0, 1.0) and axes[-1].get_ylabel() == "weight"  # the colour bar
 
 
 def test_a_run_that_goes_on_ends_the_same(tmp_path, monkeypatch):

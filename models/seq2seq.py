@@ -274,7 +274,7 @@ def draw_lengths(run: Experiment, task: Task, written: Sequence[list[str]]) -> N
             bars[f"{label}\n({len(places)})"] = bleu_of(*some) if task.words else 100 * exact(*some)
     name = run.words("BLEU of words", "BLEU (単語)") if task.words else run.words("answers right, %", "正しい答え (%)")
     with run.figure("lengths.png") as axes:
-        axes.bar_label(axes.bar(bars.keys(), bars.values(), color="#3182bd"), fmt="%.0f", fontsize=8)
+        axes.bar_label(axes.bar(bars.keys(), bars.values(), color="#3182bd"), fmt="%.1f", fontsize=8)
         axes.set(ylabel=name, xlabel=run.words("tokens in the source (sentences)", "原文のトークン数 (文の数)"))
 
 

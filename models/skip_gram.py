@@ -18,7 +18,7 @@ Dean, Distributed representations of words and phrases and their compositionalit
 methods, 2011.)
 
 Data: six novels, 1.46 million words. Neighbours of "whale" are other whales, those of "monday" other days; the rank correlation with how
-similar people find 179 pairs of words (WordSim-353) is that of gensim at the same settings: low, since a million words are few.
+similar people find 179 pairs of words (WordSim-353) is low, since a million words are few; gensim is beside it in docs/models/skip_gram.md.
 """
 
 from __future__ import annotations

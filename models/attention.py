@@ -213,7 +213,7 @@ def draw_attention(run: Experiment, model: Seq2seq, task: Task, count: int = 4) 
     columns = 2 if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
     with run.figure("attention.png", rows, columns, (5.6 * columns, 4.4 * rows)) as axes:
-        names = run.words("written", "書いた単語"), run.words("source", "原文")
+        names = run.words("written", "出力"), run.words("source", "原文")
         for at, i in enumerate(order):
             source, target = pairs[i][0], [*written[i], "EOS"]
             place = axes.flat[i] if len(pairs) > 1 else axes

@@ -328,7 +328,7 @@ def draw(run: Experiment, model: Transformer, task: Task, sentence: list[str]) -
     read, written = [task.target.bos, *found], task.target.decode(found + end, keep_specials=True)
     from_source = task.source.decode(numbers, keep_specials=True)
     so_far = task.target.decode(read, keep_specials=True)
-    names = run.words("written", "書いた単語"), run.words("source", "原文")
+    names = run.words("written", "出力"), run.words("source", "原文")
     looks = run.words("word that looks", "見る単語"), run.words("word looked at", "見られる単語")
     for part, rows, columns, axis, title in (
         ("source_attention", written, from_source, names, run.words("source-target attention", "ソース・ターゲット注意")),

@@ -26,26 +26,30 @@ def is_users(filename: str | None) -> bool:
 
 class Names(NamedTuple):
     """Names in a piece of code and in the functions that it defines: those that it looks up as globals, all of them, texts that could be
-    names, and modules that it imports."""
+    names, modules that it imports, and attributes that it asks for."""
 
     globals: frozenset[str]
     names: frozenset[str]
     texts: frozenset[str]
     imports: frozenset[str]
+    attributes: frozenset[str]
 
 
 @functools.lru_cache(maxsize=4096)
 def names_of(code: types.CodeType) -> Names:
     """The names that a piece of code may look up."""
-    looked_up, imports = set(), set()
+    looked_up, imports, attributes = set(), set(), set()
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             looked_up.add(instruction.argval)
+        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            attributes.add(instruction.argval)
         elif instruction.opname == "IMPORT_NAME":
             parts = instruction.argval.split(".")
             imports |= {".".join(parts[: i + 1]) for i in range(len(parts))}
     texts = {text for text in code.co_consts if type(text) is str and text.isidentifier()}
-    made = Names(frozenset(looked_up), frozenset({*code.co_names, *texts}), frozenset(texts), frozenset(imports))
+    names = frozenset({*code.co_names, *code.co_freevars, *texts})
+    made = Names(frozenset(looked_up), names, frozenset(texts), frozenset(imports), frozenset(attributes))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             made = Names(*[a | b for a, b in zip(made, names_of(constant))])

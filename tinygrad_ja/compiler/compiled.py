@@ -36,7 +36,7 @@ from ..core.traced import Traced
 from ..errors import UsageError, error, refusal, text
 from .arguments import Arguments, objects_in
 from .entry import Entry, Run, build
-from .owned import owner_of
+from .owned import LOOKS_INTO, looks_into_leaf, owner_of
 from .planning import Pool
 from .reach import Reach, Replayable
 from .recording import Recording
@@ -321,6 +321,9 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
         )
         run.refuse(reason, eager=True)
         return function(*args, **kwargs), run
+    if looks_into_leaf(list(reach.tensors.values())):
+        run.refuse(LOOKS_INTO, eager=True)
+        return function(*args, **kwargs), run
     arguments = Arguments(lambda x: recording.input(x) if type(x) is Tensor else recording.argument(x), call.leaves)
     try:
         arguments.hand(args, kwargs)
@@ -334,12 +337,14 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
     if reading is not None:
         if run.has_effects():
             raise reading
+        run.let_go()
         recording.take_back_draws()
         name = reading.operator  # type: ignore[attr-defined]
         run.refuse((f"what {name} does depends on values", f"{name} の動作が値によって変わります"), eager=True)
         return function(*args, **kwargs), run
     if recording.elsewhere:
         _refuse_two_devices(run)
+    run.refuse_overlaps()
     run.let_go()
     return results, run
 
@@ -378,7 +383,8 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run, agai
         run.settle_links()
         new = [x.array if type(x) is Tensor else x for x in arguments.new()]
         recording.finish(grads, [*run.traced, *(array for array in new if type(array) is Traced)])
-        recording.finish_arguments(arguments.given)
+        if reading is None:
+            recording.finish_arguments(arguments.given)
     return reading
 
 

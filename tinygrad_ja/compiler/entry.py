@@ -245,6 +245,8 @@ class Entry:
         self._argument_writes = [(place, len(outputs) + i) for i, (place, _) in enumerate(changed)]
         outputs += [value for _, value in changed]
         self._written = {id(owner_of(value.array)) for value, _ in writes}
+        self._changed = [place for place, _ in (*self._argument_writes, *run.others)]
+        self._owners = {id(owner_of(value.array)) for value in recording.captured} if self._changed else set()
         self._kept = len(outputs)
         derivation = self.derivation = recording.derivation
         outputs += derivation.kept(recording) if derivation is not None else []
@@ -392,15 +394,17 @@ class Entry:
         return call.arrays if not self._readers else [*call.arrays, *[read().array for read in self._readers]]
 
     def meets(self, call: Call) -> bool:
-        """Whether an array that this call brings, or that is read anew, shares memory with state that the program changes, or with another
-        such array that it changes."""
+        """Whether an array that this call brings, or that is read anew, shares memory with state that the program changes; or one that it
+        changes, with another such array or with state."""
         written, given = self._written, self._given(call)
         for array in given:
             if id(array) in written or (array.base is not None and id(owner_of(array)) in written):
                 return True
-        if not self._argument_writes:
+        if not self._changed:
             return False
         owners = [id(owner_of(array)) for array in given]
+        if any([owners[place] in self._owners for place in self._changed]):
+            return True
         return any([owners.count(owners[place]) > 1 for place, _ in self._argument_writes])
 
     def plan(self) -> Any:

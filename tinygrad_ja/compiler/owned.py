@@ -9,11 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend.arrays import BY_TYPE, is_sole_owner
+from ..core.tape import Leaf
 from ..core.tensor import Tensor
+from ..errors import Phrase
+from .strides import bounds_of
 
 _claims: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Any]]] = {}
 """By the id of a Tensor: the Tensor, and the array in it that programs write. (Programs hold such arrays, so counting who does no longer
 tells whose they are.)"""
+
+
+LOOKS_INTO: Phrase = (
+    "it can reach a parameter, or changes an array, a part of which is the array of another Tensor as well",
+    "手の届くパラメータか、書き換える配列の一部が、別の Tensor の配列にもなっています",
+)
 
 
 def owner_of(array: Any) -> Any:
@@ -21,6 +30,27 @@ def owner_of(array: Any) -> Any:
     while getattr(array, "base", None) is not None and type(array.base) in BY_TYPE:
         array = array.base
     return array
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays of one owner may have elements in common."""
+    (low, high), (begin, end) = bounds_of(a), bounds_of(b)
+    return low < end and begin < high
+
+
+def looks_into_leaf(tensors: Sequence[Tensor]) -> bool:
+    """Whether a Tensor that wants gradients, which an optimizer would write into, has elements in common with another one's array: a captured
+    view of a parameter, say. (Tensors that have one array between them are no matter.)"""
+    of_owner: dict[int, list[Tensor]] = collections.defaultdict(list)
+    for tensor in tensors:
+        of_owner[id(owner_of(tensor.array))].append(tensor)
+    for together in of_owner.values():
+        for leaf in together if len(together) > 1 else ():
+            if isinstance(leaf.node, Leaf) and any(
+                [x.array is not leaf.array and overlap(x.array, leaf.array) for x in together]
+            ):
+                return True
+    return False
 
 
 def is_whole(array: Any) -> bool:

@@ -29,13 +29,13 @@ What the layout leaves to executors:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .arena import Block, most_alive, packed
 from .program import Array, Instruction, Program
-from .strides import address_of, contiguous, run_of, same_strides, source_strides, view_of
+from .strides import bounds_of, contiguous, run_of, same_strides, source_strides, view_of
 
 SHORT_RUN = 256
 """Bytes: what others read too is not scattered in shorter pieces than this over a join."""
@@ -156,7 +156,7 @@ class _Planner:
 
     def place_writes(self) -> None:
         """Compute new values in the state's buffers where no later reader wants the old ones."""
-        bounds = {a: _bounds(real) for a, real in self.program.state.items()}
+        bounds = {a: bounds_of(real) for a, real in self.program.state.items()}
         self.near = {a: {b for b in bounds if _meet(bounds[a], bounds[b])} for a in bounds}
         self.readers: dict[Array, list[tuple[int, Array]]] = {a: [] for a in bounds}
         for i, instruction in enumerate(self.program.instructions):
@@ -394,18 +394,6 @@ class Pool:
 
 
 # ---- memory of the state -----------------------------------------------------------------------------
-
-
-def _bounds(array: Any) -> tuple[int, int]:
-    """The addresses between which the elements of an array of NumPy or CuPy lie."""
-    low = address_of(array)
-    high = low + array.dtype.itemsize
-    for n, step in zip(array.shape, array.strides):
-        if step < 0:
-            low += (n - 1) * step
-        else:
-            high += (n - 1) * step
-    return (low, low) if array.size == 0 else (low, high)
 
 
 def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:

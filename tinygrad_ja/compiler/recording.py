@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..amp.grad_scaler import GradScaler
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE
 from ..backend.devices import device_of
 from ..backend.random import Generator
@@ -29,6 +30,7 @@ from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Traced
+from ..optim.lr_scheduler.base import LRScheduler
 from .code_names import READS_RATES, names_of
 from .derive import below
 from .marks import BackwardOf, Draw, Numbers
@@ -126,6 +128,8 @@ class Recording(Trace):
         """Devices of the program's kind to which it moves arrays."""
         self._away: set[int] = set()  # ids of Values of arrays that are elsewhere
         self.rates = Rates()
+        self.moves_rates = False
+        """Whether a schedule or a GradScaler goes on during the step."""
         self.seeded = False
         """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
         self.chosen = ""
@@ -320,6 +324,7 @@ class Recording(Trace):
         """Call a method that changes numbers of Python only, now and at each replay; what it calls of the same kind belongs to it."""
         if self._acting:
             return method(*args, **kwargs)
+        self.moves_rates |= bool(args) and isinstance(args[0], (LRScheduler, GradScaler))
         self.rates.look()
         read = next((value for value in args if self.holds(value)), None)
         if read is not None:  # it reads a value of the step, as a schedule that watches the loss does: when the program has run
@@ -351,6 +356,7 @@ class Recording(Trace):
 
     def later(self, function: Callable[..., Any], *values: Tensor) -> None:
         """Call ``function`` with the elements of ``values``, now and after each replay."""
+        self.moves_rates |= isinstance(getattr(function, "__self__", None), GradScaler)
         self.afterwards.append((function, tuple([value.array.entry for value in values])))
         acting, self._acting = self._acting, True
         try:

@@ -17,7 +17,7 @@ from ..core.below import nodes_below
 from ..core.nested import found, mapped
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
-from ..core.trace import Value
+from ..core.trace import Value, read_by
 from ..core.traced import Traced
 from ..errors import Phrase
 from .arguments import Arguments
@@ -25,6 +25,7 @@ from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link, State
 from .lower import lower
+from .owned import LOOKS_INTO, overlap, owner_of
 from .reach import MOST, Reach
 from .recording import Held, Recording, is_leaf, plain_copy
 from .signature import Call
@@ -137,6 +138,21 @@ class Run:
         python = [recording.numbers.actions, recording.afterwards, self.unsteady]
         return any(map(bool, [*arrays, *python])) or any([g.value is not None for g in recording.gradients])
 
+    def refuse_overlaps(self) -> None:
+        """Refuse a run that writes into an array a part of which it reads as another array: a view of a parameter, say, after the update."""
+        recording = self.recording
+        written = {id(value): value.array for value, _ in recording.writes}
+        if not written:
+            return
+        ends = [*recording.outputs, *(v for _, v in recording.writes), *(store.value for store in self.stores)]
+        read = read_by(recording.steps) | set(map(id, ends))
+        others = [value.array for value in recording.captured if id(value) in read and id(value) not in written]
+        shared = {id(owner_of(array)) for array in others}
+        for array in written.values():
+            if id(owner_of(array)) in shared and any([overlap(array, other) for other in others]):
+                self.refuse(LOOKS_INTO, eager=True)
+                return
+
     def _holds(self, value: Any) -> bool:
         """Whether something that the step stored is of this recording, or has such things in it."""
         return any(map(self.recording.holds, found(value, Tensor, Traced)))
@@ -152,6 +168,9 @@ class Run:
         if self.recording.chosen:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"
+        if self.recording.moves_rates and self.recording.reads_rates():
+            reading = "it reads a learning rate or a scale, and lets the schedule or the scaler go on as well"
+            return reading, "学習率やスケールを読み、そのスケジュールやスケーラーも進めています"
         called = self.recording.witness.called(self.recording.codes.values())
         return (
             None

@@ -105,3 +105,15 @@ def run_of(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:
             break
         run *= n
     return run
+
+
+def bounds_of(array: Any) -> tuple[int, int]:
+    """The addresses between which the elements of an array of NumPy or CuPy lie."""
+    low = address_of(array)
+    high = low + array.dtype.itemsize
+    for n, step in zip(array.shape, array.strides):
+        if step < 0:
+            low += (n - 1) * step
+        else:
+            high += (n - 1) * step
+    return (low, low) if array.size == 0 else (low, high)

@@ -54,7 +54,7 @@ class Witness:
 
     def __init__(self, reach: Reach, again: bool) -> None:
         self.codes: list[types.CodeType] = []
-        self._reach = reach
+        self._reach, self._again = reach, again
         self._wanted = again and _is_wanted(reach)
         self._called: list[str] = []
         self._watched = False
@@ -79,7 +79,7 @@ class Witness:
     def called(self, codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> str | None:
         """A function whose result may differ. ``codes``: pieces of code that ran, with their globals; their names tell where there was no
         witness."""
-        if self._watched:
+        if self._watched or not self._again:
             return next(iter(self._called), None)
         more = [(function.__code__, function.__globals__) for function in self._reach.functions] if self._wanted else []
         return next(_named([*codes, *more]), None)
@@ -190,8 +190,7 @@ def _named(codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> Iterator[s
         for name in used.globals & space.keys():
             value = space[name]
             module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            for clock in _CLOCKS.get(str(module), frozenset()) & {*used.names, *used.imports}:
-                if module == "datetime" or value is sys.modules["time"]:
-                    yield f"{name}.{clock}()"
-                elif value is getattr(sys.modules["time"], clock):
-                    yield f"{clock}()"
+            if value is sys.modules["time"] or module == "datetime":
+                yield from [f"{name}.{clock}()" for clock in sorted(_CLOCKS[str(module)] & (used.attributes | used.imports))]
+            elif module == "time":
+                yield from [f"{clock}()" for clock in sorted(_CLOCKS["time"]) if value is getattr(sys.modules["time"], clock)]

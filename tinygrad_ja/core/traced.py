@@ -99,6 +99,8 @@ class Traced:
     # -- everything else asks for elements
 
     def __getattr__(self, name: str) -> Any:
+        if not self.recording.is_mine():
+            return getattr(self._elements, name)
         if name in METHODS:
             return functools.partial(METHODS[name], self)
         if name.startswith("__") or not hasattr(np.ndarray, name):
@@ -128,6 +130,8 @@ class Traced:
         raise _reads(f"np.{function.__name__}(x)")
 
     def __bool__(self) -> bool:
+        if not self.recording.is_mine():
+            return bool(self._elements)
         raise _reads(
             "if x:",
             (
@@ -174,15 +178,17 @@ class Traced:
         return f"Traced({self.entry.name}, {self._elements!r})"
 
 
-def _refusing(what: str) -> Callable[[Traced], Any]:
+def _refusing(what: str, name: str) -> Callable[[Traced], Any]:
     def method(self: Traced) -> Any:
+        if not self.recording.is_mine():
+            return getattr(self._elements, name)()
         raise _reads(what)
 
     return method
 
 
 for _name in ("float", "int", "index", "complex"):
-    setattr(Traced, f"__{_name}__", _refusing(f"{_name}(x)" if _name != "index" else "x as an index of Python"))
+    setattr(Traced, f"__{_name}__", _refusing(f"{_name}(x)" if _name != "index" else "x as an index of Python", f"__{_name}__"))
 
 
 def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
@@ -500,6 +506,8 @@ class _Guarded:
 
 
 def _to_host(array: Traced) -> np.ndarray:
+    if not array.recording.is_mine():
+        return BY_TYPE[type(array._elements)].to_host(array._elements)
     raise _reads(("x.numpy(), or showing x,", "x.numpy() や x の表示"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,3 +128,69 @@ def test_signatures_that_come_once_only_are_noted() -> None:
     assert "argument 0 is another one at each call" in step.notes[0]
     step.reset()
     assert not step.notes
+
+
+class Out:
+    """An object of the user's."""
+
+    def __init__(self, loss: Any, more: Any = None) -> None:
+        self.loss, self.more = loss, more
+
+
+RESULTS: dict[str, Any] = {
+    "object": (lambda x: Out(x * 2, "more"), lambda made: (made.loss.item(), made.more)),
+    "objects in objects": (
+        lambda x: (1, {"a": Out([x * 2, Out(x * 3)])}),
+        lambda made: (made[1]["a"].loss[0].item(), made[1]["a"].loss[1].loss.item()),
+    ),
+    "set": (lambda x: {x * 2}, lambda made: next(iter(made)).item()),
+    "deque": (lambda x: deque([x * 2, x * 3], maxlen=2), lambda made: ([y.item() for y in made], made.maxlen)),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_within_other_objects(name: str, backend: str) -> None:
+    function, shown = RESULTS[name]
+    step = tg.compile(function, backend=backend)
+    for i in range(6):
+        x = tg.full((1,), float(i))
+        assert shown(step(x)) == shown(function(x))
+    assert step.replays == 4
+
+
+def test_a_loss_within_an_object_has_its_history(backend: str) -> None:
+    weight = tg.ones(1, requires_grad=True)
+    step = tg.compile(lambda x: Out((x * weight).sum()), backend=backend)
+    for i in range(6):
+        weight.grad = None
+        step(tg.full((1,), float(i))).loss.backward()
+        assert weight.grad.tolist() == [i]
+    assert step.replays > 0
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_no_traced_tensor_stays_behind_in_sets_and_objects() -> None:
+    def add(given: set[Any], x: Any) -> Any:
+        given.add(x * 2)
+        return x * 3
+
+    given: set[Any] = set()
+    step = tg.compile(add)
+    for i in range(5):
+        step(given, tg.full((1,), float(i)))
+    assert sorted(x.item() for x in given) == [0.0, 2.0, 4.0, 6.0, 8.0]
+
+    captured: set[Any] = set()
+    held = SimpleNamespace(out=None)
+
+    def store(x: Any) -> Any:
+        captured.add(x * 2)
+        held.out = Out(x * 5)
+        return x
+
+    refused = tg.compile(store)
+    refused(tg.zeros(1))
+    with pytest.raises(CompileError):
+        refused(tg.ones(1))
+    assert sorted(x.item() for x in captured) == [0.0, 2.0]
+    assert held.out.loss.tolist() == [5.0]

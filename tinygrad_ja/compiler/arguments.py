@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 from ..backend.arrays import BY_TYPE
 from ..core.tensor import Tensor
 from ..core.traced import Traced
+from ..nn.module import Module
+from ..optim.optimizer import Optimizer
+from .reach import is_of_user
 
 ATTRIBUTES = "(attributes)"
 """Stands in a path for the attributes of a list or a dict of a class of the user's."""
@@ -189,7 +192,7 @@ class Arguments:
         self._settle(real, self._originals)
 
     def _settle(self, real: Callable[[Any], Any], originals: dict[int, tuple[Any, Any]] | None = None) -> None:
-        settling = _Settling(real, self._originals, originals is None, {id(c.value): c.value for c in self._containers})
+        settling = Settling(real, self._originals, originals is None, {id(c.value): c.value for c in self._containers})
         for container in self._containers:
             for key, now in items_of(container.value):
                 made = settling.of(now)
@@ -197,7 +200,7 @@ class Arguments:
                     put(container.value, key, made)
 
 
-class _Settling:
+class Settling:
     """Changes what containers hold in place of what a function has put there, down to Tensors and traced arrays. ``looking``: stand-ins
     stay where they are."""
 
@@ -237,6 +240,17 @@ class _Settling:
                 made = self.of(part)
                 if made is not part:
                     object.__setattr__(value, field.name, made)
+        elif (attributes := object_attributes(value)) is not None:
+            for name, part in list(attributes.items()):
+                attributes[name] = self.of(part)
+
+
+def object_attributes(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object of a class of the user's; None for anything else."""
+    attributes = getattr(value, "__dict__", None)
+    if type(attributes) is not dict or isinstance(value, (type, Module, Optimizer)) or not is_of_user(type(value)):
+        return None
+    return attributes
 
 
 # ---- containers ----------------------------------------------------------------------------------

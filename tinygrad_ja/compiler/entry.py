@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -96,8 +97,10 @@ def _align(first: Run, second: Run, a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, (tuple, list)):
+    if isinstance(a, (tuple, list, collections.deque)):
         return len(a) == len(b) and all([_align(first, second, x, y) for x, y in zip(a, b)])
+    if isinstance(a, set):
+        return bool(a == b)
     if isinstance(a, dict):
         return list(a) == list(b) and all([_align(first, second, a[name], b[name]) for name in a])
     if dataclasses.is_dataclass(a):
@@ -378,8 +381,8 @@ class Entry:
             return made[x.place] if type(x) is Result else call.holders[x.place]
 
         for container, (path, structure) in zip(containers, self._changes):
-            put(container, path[-1][1], rebuilt(structure, _stands_for_another, real))
-        return rebuilt(self.structure, _stands_for_another, real)
+            put(container, path[-1][1], rebuilt(structure, _stands_for_another, real, whole=True))
+        return rebuilt(self.structure, _stands_for_another, real, whole=True)
 
     def _made(self, call: Call, given: Sequence[Any], results: Sequence[Any], values: Any) -> list[Any]:
         """The program's results as the function would give them: Tensors, with a history where they want gradients, and arrays."""

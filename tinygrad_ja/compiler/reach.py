@@ -112,6 +112,11 @@ class Reach:
         if type(value) is str:  # perhaps for getattr
             self.names.add(value)
 
+    @property
+    def known(self) -> dict[int, Any]:
+        """id -> object: all that was looked into."""
+        return self._seen
+
     def _visit(self, value: Any, path: str) -> None:
         kind = type(value)
         if kind is np.ndarray:
@@ -220,7 +225,7 @@ class Reach:
         if type(kind) is not type:
             self._waiting.append((type(kind), type(kind).__name__))
         names = vars(kind)
-        if not _is_of_user(kind):
+        if not is_of_user(kind):
             if "forward" in names:
                 self.links.append(Link(ClassAttributes(kind), "forward", names["forward"], f"{path}.forward"))
             return
@@ -429,7 +434,8 @@ def _is_open(kind: type) -> bool:
     return bool(kind.__flags__ & 1 << 9) and not kind.__module__ == "builtins"  # a class that Python code made
 
 
-def _is_of_user(kind: type) -> bool:
+def is_of_user(kind: type) -> bool:
+    """Whether a class is of the user's code."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ == "__main__" or (module is not None and _is_module_of_user(module))
 

@@ -20,7 +20,7 @@ from ..core.tensor import Tensor
 from ..core.trace import Value, read_by
 from ..core.traced import Traced
 from ..errors import Phrase
-from .arguments import Arguments
+from .arguments import Arguments, Settling, object_attributes
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link, State
@@ -36,6 +36,13 @@ class Result(NamedTuple):
 
     place: int
     tensor: bool
+
+
+class Made(NamedTuple):
+    """Stands in what the function returned for a new object: its class, and its attributes."""
+
+    kind: type
+    attributes: dict[str, Any]
 
 
 class Store(NamedTuple):
@@ -102,6 +109,7 @@ class Run:
         """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
         recording = self.recording
         held = {id(h.tensor): h.traced for h in recording.held}
+        settling = Settling(self.real, {}, False, dict(self.reach.known))
         for link in self.reach.changed():
             now = link.now()
             if isinstance(now, Tensor) and recording.holds(now):
@@ -111,10 +119,13 @@ class Run:
                 self.stores.append(Store(link, held[id(now)].entry))
             else:
                 self.unsteady.append(link.path)
-                if self._holds(now):
-                    link.put(recording.settled(now))
+                link.put(settling.of(now) if not self._holds(now) else recording.settled(now))
         for container, path in self.reach.resized():
             self.unsteady.append(path)
+            if isinstance(container, set):
+                parts = [settling.of(part) for part in container]
+                container.clear()
+                container.update(parts)
             keys = range(len(container)) if isinstance(container, (list, deque)) else list(container)
             for key in keys if not isinstance(container, set) else ():
                 if self._holds(container[key]):
@@ -206,7 +217,7 @@ class Run:
                 self.outputs.append(array.entry)
             return known
 
-        self.structure = rebuilt(made, _is_tensor_or_array, note)
+        self.structure = rebuilt(self._taken_apart(made), _is_tensor_or_array, note)
         if self.refusal is None:
             self.changes = rebuilt(arguments.changes(), _is_tensor_or_array, note)
         for x in arguments.new():
@@ -219,6 +230,20 @@ class Run:
             places, tensors = zip(*wanting)
             recording.derivation = Derivation(recording, tensors, places, {id(leaf): i for i, leaf in recording.ends.items()})
 
+    def _taken_apart(self, value: Any) -> Any:
+        """What the function returned, with ``Made`` in place of new objects that hold something of the recording."""
+        if type(value) in (list, tuple):
+            return type(value)([self._taken_apart(part) for part in value])
+        if type(value) is dict:
+            return {name: self._taken_apart(part) for name, part in value.items()}
+        if type(value) in (Tensor, Traced) or id(value) in self.reach.known or dataclasses.is_dataclass(value):
+            return value
+        attributes = object_attributes(value)
+        if attributes is None:
+            return value
+        parts = {name: self._taken_apart(part) for name, part in attributes.items()}
+        return Made(type(value), parts) if self._holds(list(parts.values())) or any(found(parts, Made)) else value
+
     def results(self, call: Call) -> Any:
         """What the function returned, for the caller. Tensors that the call brought get what they have become."""
         if self.recording.derivation is not None:
@@ -228,7 +253,7 @@ class Run:
             self.made = [Tensor(array) if is_tensor else array for array, is_tensor in zip(arrays, self.is_tensor)]
         self._go_on_below(call)
         self.leave(call, self.made)
-        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: self.made[x.place])
+        return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: self.made[x.place], whole=True)
 
     def leave(self, call: Call, made: Sequence[Any]) -> None:
         """Let Tensors that the call brought become what the function made of them; ``made``: all results."""
@@ -343,17 +368,30 @@ def _is_tensor_or_array(x: Any) -> bool:
     return isinstance(x, Tensor) or type(x) in BY_TYPE
 
 
-def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """As ``mapped``, and through dataclasses."""
+def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], Any], whole: bool = False) -> Any:
+    """As ``mapped``, and through sets, deques and dataclasses. ``whole``: ``Made`` becomes an object."""
+
+    def part_of(part: Any) -> Any:
+        return rebuilt(part, chosen, change, whole)
+
+    if type(value) is Made:
+        attributes = part_of(value.attributes)
+        if not whole:
+            return Made(value.kind, attributes)
+        made: Any = object.__new__(value.kind)
+        vars(made).update(attributes)
+        return made
+    if type(value) in (set, list, tuple):
+        return type(value)([part_of(part) for part in value])
+    if type(value) is deque:
+        return deque([part_of(part) for part in value], value.maxlen)
+    if type(value) is dict:
+        return {name: part_of(part) for name, part in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         made = copy.copy(value)
         for field in dataclasses.fields(value):
-            object.__setattr__(made, field.name, rebuilt(getattr(value, field.name), chosen, change))
+            object.__setattr__(made, field.name, part_of(getattr(value, field.name)))
         return made
-    if type(value) is dict:
-        return {name: rebuilt(part, chosen, change) for name, part in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)([rebuilt(part, chosen, change) for part in value])
     return mapped(value, chosen, change)
 
 

@@ -55,12 +55,16 @@ NEW_KEYS = 24
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: a recording makes many objects that stay, and the collector would look through them over and over."""
+    """No garbage collection meanwhile: a recording makes many objects that stay, and the collector would look through them over and over.
+    In the end they count as old, so that it does not look through all of them at once either."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if enabled and gc.get_freeze_count() == 0:  # else the user has frozen some, which are to stay so
+            gc.freeze()
+            gc.unfreeze()
         if enabled:
             gc.enable()
 

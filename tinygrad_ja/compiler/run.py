@@ -153,14 +153,14 @@ class Run:
         """Refuse a run that writes into an array a part of which it reads as another array: a view of a parameter, say, after the update."""
         recording = self.recording
         written = {id(value): value.array for value, _ in recording.writes}
-        if not written:
+        owners = {id(owner_of(array)) for array in written.values()}
+        others = [value for value in recording.captured if id(value) not in written and id(owner_of(value.array)) in owners]
+        if not others:
             return
         ends = [*recording.outputs, *(v for _, v in recording.writes), *(store.value for store in self.stores)]
         read = read_by(recording.steps) | set(map(id, ends))
-        others = [value.array for value in recording.captured if id(value) in read and id(value) not in written]
-        shared = {id(owner_of(array)) for array in others}
         for array in written.values():
-            if id(owner_of(array)) in shared and any([overlap(array, other) for other in others]):
+            if any([id(other) in read and overlap(array, other.array) for other in others]):
                 self.refuse(LOOKS_INTO, eager=True)
                 return
 

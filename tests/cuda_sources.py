@@ -31,7 +31,7 @@ def compiler() -> tuple[Callable[[str], str] | None, str]:
     nvcc = shutil.which("nvcc")
     if nvcc:
         return functools.partial(_by_nvcc, nvcc), ""
-    return None, "needs nvcc, or the packages nvidia-cuda-nvrtc and nvidia-cuda-runtime"
+    return None, 'needs nvcc, or pip install -e ".[cuda-sources]"'
 
 
 def _by_nvrtc(library: str, headers: str, source: str) -> str:

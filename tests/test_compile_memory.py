@@ -60,6 +60,21 @@ def test_a_gradient_that_the_step_reads_is_kept_by_the_recording() -> None:
         assert w.grad.tolist() == [calls, calls]
 
 
+def test_memory_is_used_again_unless_that_is_switched_off() -> None:
+    def step(x: Any) -> Any:
+        for _ in range(4):
+            x = (x @ x).tanh()
+        return x.sum()
+
+    arenas = []
+    for disable in ((), ("memory",)):
+        compiled = tg.compile(step, disable=disable)
+        made = [compiled(tg.full((64, 64), 0.01)).item() for _ in range(4)]
+        assert made == pytest.approx([step(tg.full((64, 64), 0.01)).item()] * 4, rel=1e-5)  # sums of 4096 in float32
+        arenas.append(compiled.plan().arena)
+    assert arenas[0] < arenas[1]
+
+
 class Last(nn.Module):
     """The last state of a recurrent layer, read out."""
 

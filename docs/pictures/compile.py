@@ -352,7 +352,7 @@ def parts() -> dict[str, tuple[str, str]]:
     )
 
     lines = []
-    for name in ("", *PASSES):
+    for name in ("", *PASSES, "memory"):
         plan = (Adder(LONG, disable=(name,)) if name else long).plan
         lines.append([name, *map(str, counts(plan.program)), f"{plan.arena:,}"])
     found["without"] = (

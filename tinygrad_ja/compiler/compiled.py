@@ -125,11 +125,9 @@ class Compiled(Replayable):
 
     def _is_passing(self, key: Any) -> bool:
         """Whether this signature is one of many that come once only: then it is not worth a recording yet."""
-        if key in self._candidates or key in self._entries:
+        if key in self._candidates or key in self._entries or key in self._once:
             self._once.clear()
-            return False
-        if key in self._once:
-            self._once.clear()
+            self._passing = ""
             return False
         self._once[key] = None
         if len(self._once) <= NEW_KEYS:
@@ -268,7 +266,7 @@ def compile(
 
     function: any function of Tensors: a forward pass, or a whole training step with backward, clipping and optimizers. Parameters, states of
     optimizers and buffers are found, not declared.
-    disable: names of passes that are left out; ``plan().passes`` lists them.
+    disable: names of passes that are left out (``plan().passes`` lists them); ``"memory"`` gives each buffer memory of its own.
     backend: "numpy", "native" (needs llvmlite) or "plain"; by default the fastest that is there. On a GPU it is "cuda".
     cache_size: how many programs are kept, one for each signature: shapes, dtypes, devices, other arguments and modes.
 
@@ -300,12 +298,13 @@ def compile(
         raise refusal(
             "compile", "cache_size", cache_size, ("at least 1 program", "1 個以上"), ("cache_size=64.", "cache_size=64 など。")
         )
-    from .passes import PASSES
+    from .passes import MEMORY, PASSES
 
     disable = (disable,) if isinstance(disable, str) else tuple(disable)
-    unknown = [name for name in disable if name not in PASSES]
+    known = (*PASSES, MEMORY)
+    unknown = [name for name in disable if name not in known]
     if unknown:
-        raise error("TG-P009", name=", ".join(map(repr, unknown)), allowed=", ".join(PASSES))
+        raise error("TG-P009", name=", ".join(map(repr, unknown)), allowed=", ".join(known))
     return Compiled(function, disable, backend, cache_size)
 
 

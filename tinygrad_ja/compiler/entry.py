@@ -319,7 +319,7 @@ class Entry:
                 links.append(link)
         states = run.watched_states(live)
         states += run.counts()
-        self._watched = links, states
+        self._watched = links, states, reach
         guard = guard_of(links, reach.sizes, reach.orders, reach.sets, reach.absent.values(), states, free.values(), present)
         checks = recording.numbers.checks
         if not checks and not self._readers:
@@ -335,9 +335,10 @@ class Entry:
 
     def changed(self) -> str:
         """Something that is no longer as the recording took it for granted."""
-        links, states = self._watched
+        links, states, reach = self._watched
         changed = [link.path for link in links if link.now() is not link.value and not same(link.now(), link.value)]
         changed += [state.path for state in states if not state.holds()]
+        changed += [path for _, path in reach.resized()]
         return next(filter(None, changed), "something")
 
     def replay(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -34,21 +34,23 @@ class PlainExecutor:
 def executor_for(
     program: Program, array_type: type, disable: Sequence[str], backend: str | None, pool: Pool | None = None
 ) -> tuple[Any, Program, list[PassCount]]:
-    """An executor, the program that it runs, and how many instructions each run of a pass found and left. pool: memory that programs share."""
+    """An executor, the program that it runs, and how many instructions each run of a pass found and left. disable: names of passes; with
+    ``"memory"`` each buffer has memory of its own. pool: memory that programs share."""
     if backend is not None and backend not in BACKENDS:
         raise error("TG-P006", backend=backend, allowed=", ".join(BACKENDS))
     if backend == "plain":
         from ..backend.arrays import ARRAY_MODULES
 
         return PlainExecutor(program, ARRAY_MODULES[array_type]), program, []
-    from .passes import optimised
+    from .passes import MEMORY, optimised
 
     counts: list[PassCount] = []
-    better = optimised(program, disable, lambda *count: counts.append(PassCount(*count)))
+    reuse = MEMORY not in disable
+    better = optimised(program, set(disable) - {MEMORY}, lambda *count: counts.append(PassCount(*count)))
     if array_type is not np.ndarray:
         from .cuda.executor import CudaExecutor
 
-        return CudaExecutor(better), better, counts
+        return CudaExecutor(better, reuse=reuse), better, counts
     if backend != "numpy":
         from .native import available
 
@@ -56,9 +58,9 @@ def executor_for(
         if usable:
             from .native.executor import NativeExecutor
 
-            return NativeExecutor(better, pool=pool), better, counts
+            return NativeExecutor(better, reuse=reuse, pool=pool), better, counts
         if backend == "native":
             raise error("TG-P007", reason=reason)
     from .numpy_executor import NumpyExecutor
 
-    return NumpyExecutor(better, pool=pool), better, counts
+    return NumpyExecutor(better, reuse=reuse, pool=pool), better, counts

@@ -7,7 +7,6 @@ function can reach say that there may be something to see.
 
 from __future__ import annotations
 
-import cProfile
 import os
 import sys
 import threading
@@ -16,6 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+
+try:  # what cProfile stands on; that module itself imports ``profile``, which may be a file of the user's
+    from _lsprof import Profiler
+except ImportError:  # not in every Python
+    Profiler: Any = None  # type: ignore[no-redef]
 
 from ..core.tape import is_ours
 from .code_names import READS_RATES, is_users, names_of
@@ -84,11 +88,11 @@ class Witness:
         more = [(function.__code__, function.__globals__) for function in self._reach.functions] if self._wanted else []
         return next(_named([*codes, *more]), None)
 
-    def _profiler(self) -> cProfile.Profile | None:
-        """A profiler that has begun; None where another one is at work."""
-        if sys.getprofile() is not None:
+    def _profiler(self) -> Any:
+        """A profiler that has begun; None where there is none, or another one is at work."""
+        if Profiler is None or sys.getprofile() is not None:
             return None
-        profiler = cProfile.Profile(subcalls=True, builtins=True)
+        profiler = Profiler(subcalls=True, builtins=True)
         try:
             profiler.enable()
         except ValueError:

@@ -37,6 +37,7 @@ class CudaExecutor:
 
     tf32: let products of float32 use the faster, less precise units. graph: False runs the steps one by one.
     share: let independent kernels share launches. own_products: make small products by kernels of their own, with what follows.
+    reuse: use memory again.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CudaExecutor:
         graph: bool = True,
         share: bool = True,
         own_products: bool = True,
+        reuse: bool = True,
         machine: Any = None,
     ) -> None:
         if machine is None:
@@ -54,7 +56,7 @@ class CudaExecutor:
 
             machine = Machine()
         self.program, self.machine = program, machine
-        self.tf32, self.graph, self.share, self.own_products = tf32, graph, share, own_products
+        self.tf32, self.graph, self.share, self.own_products, self.reuse = tf32, graph, share, own_products, reuse
         self.reason = ""
         self.notes: list[str] = []
         self._build()
@@ -67,7 +69,7 @@ class CudaExecutor:
         self._state = list(program.state.values())
         self._state_ids = list(map(id, self._state))
         self._made = [(a.shape, a.dtype) for a in program.results]
-        self.layout: Layout = _laid_out(program)
+        self.layout: Layout = _laid_out(program, self.reuse)
         self._lowered: Lowered = lowered(program, self.layout, machine.address, self.own_products)
         self.notes = list(self._lowered.notes)
         self.table = self._lowered.table
@@ -272,10 +274,10 @@ class CudaExecutor:
         return run
 
 
-def _laid_out(program: Program) -> Layout:
-    """A layout that uses no memory twice if that is little, so that independent steps do not have to wait for one another."""
+def _laid_out(program: Program, reuse: bool) -> Layout:
+    """A layout that uses no memory twice if it must not, or if that is little: then independent steps do not have to wait for one another."""
     loose = plan_buffers(program, reuse=False)
-    return loose if loose.nbytes <= SPARE else plan_buffers(program)
+    return loose if not reuse or loose.nbytes <= SPARE else plan_buffers(program)
 
 
 def _extent(array: Array, strides: Sequence[int]) -> int:

@@ -20,7 +20,7 @@ from .products import products
 from .trees import trees
 from .views import views
 
-__all__ = ["PASSES", "optimised"]
+__all__ = ["MEMORY", "PASSES", "optimised"]
 
 PASSES: dict[str, Callable[[Program], Program]] = {
     "dead_code": dead_code,
@@ -34,6 +34,9 @@ PASSES: dict[str, Callable[[Program], Program]] = {
     "fusion": fusion,
 }
 """Name -> pass, in order."""
+
+MEMORY = "memory"
+"""Stands among names of passes for the planning of buffers, in which executors use memory again (``planning.py``)."""
 
 _CLEANING = ("constant_folding", "common_subexpressions", "views", "algebra")
 _SHAPING = ("products", "trees", "batching", "products")

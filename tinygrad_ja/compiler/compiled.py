@@ -127,7 +127,6 @@ class Compiled(Replayable):
         """Whether this signature is one of many that come once only: then it is not worth a recording yet."""
         if key in self._candidates or key in self._entries or key in self._once:
             self._once.clear()
-            self._passing = ""
             return False
         self._once[key] = None
         if len(self._once) <= NEW_KEYS:

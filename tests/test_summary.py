@@ -256,21 +256,21 @@ class Restless(nn.Module):
         self.count += 1
         self.norm.running_mean.array[...] = 7.0
         self.norm.train()
-        return self.norm(x) + tg.randn(3)
+        return self.norm(x) + tg.randn(3, device=x.device)
 
 
-def test_a_model_is_left_as_it_was():
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_a_model_is_left_as_it_was(device: str) -> None:
     tg.manual_seed(0)
-    model = Restless()
+    model = Restless().to(device)
     model.drop.eval()
-    count, expected = model.count, tg.randn(4).tolist()
+    count, expected = model.count, tg.randn(4, device=device).tolist()
     tg.manual_seed(0)
-    before = {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
+    before = {name: value.tolist() for name, value in model.state_dict().items()}
     tg.summary(model, input_size=(4, 3))
-    for name, value in model.state_dict().items():
-        np.testing.assert_array_equal(value.detach().numpy(), before[name])
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == before
     assert [module.training for module in model.modules()] == [True, True, False]
-    assert model.count is count and tg.randn(4).tolist() == expected
+    assert model.count is count and tg.randn(4, device=device).tolist() == expected
     assert all(module._hooks is None for module in model.modules())
     assert all(p.grad is None for p in model.parameters())
 

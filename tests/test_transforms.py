@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
+import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja import func
+from tinygrad_ja.backend import random
 from tinygrad_ja.errors import GradientError
 
 rng = np.random.default_rng(0)
@@ -140,16 +142,20 @@ def test_checkpoint_second_order():
     np.testing.assert_allclose(second(lambda v: tg.checkpoint(cubic, v)), second(cubic))
 
 
-def test_checkpoint_draws_the_same_random_numbers_again():
-    x = tg.ones(1000, requires_grad=True)
+@pytest.mark.parametrize("device", ["cpu", "strict", "new"])
+def test_checkpoint_draws_the_same_random_numbers_again(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device == "new":  # nobody has drawn there before
+        device = "strict"
+        monkeypatch.delitem(random._streams.by_device, tg.device("strict"), raising=False)
+    x = tg.ones(1000, device=device, requires_grad=True)
     tg.manual_seed(3)
     y = tg.checkpoint(lambda v: tg.nn.functional.dropout(v, 0.5), x)
-    after = tg.rand(3).tolist()
+    after = tg.rand(3, device=device).tolist()
     y.sum().backward()
-    np.testing.assert_array_equal(x.grad.array, y.detach().array)
+    assert x.grad.tolist() == y.tolist()
     tg.manual_seed(3)
     tg.nn.functional.dropout(x, 0.5)
-    assert tg.rand(3).tolist() == after
+    assert tg.rand(3, device=device).tolist() == after
 
 
 def test_checkpoint_of_several_outputs_and_without_gradients():

@@ -221,3 +221,23 @@ def set_rng_state(state: dict[str, Any]) -> None:
         _here.recorder.set_random_state(state)
         return
     default_generator("cpu").set_state(state)
+
+
+def get_rng_states() -> Any:
+    """States of the default generators of all devices that have one so far."""
+    if _here.recorder is not None:
+        return _here.recorder.random_state()
+    return {place: default_generator(place).get_state() for place in default_generators()}
+
+
+def set_rng_states(states: Any) -> None:
+    """Continue the default generators of all devices from saved states; one that did not exist then starts from its own seed."""
+    if _here.recorder is not None:
+        _here.recorder.set_random_state(states)
+        return
+    for place in default_generators():
+        generator = default_generator(place)
+        if place in states:
+            generator.set_state(states[place])
+        else:
+            generator.manual_seed(generator.initial_seed())

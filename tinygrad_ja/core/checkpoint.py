@@ -23,16 +23,16 @@ class _Checkpoint:
 
     def expand(self, saved: tuple[Any, ...], cotangents: tuple[Any, ...]) -> list[tuple[Any, Any]]:
         function, args, kwargs, state, autocast = saved
-        now, autocast_now = random.get_rng_state(), modes.autocast
+        now, autocast_now = random.get_rng_states(), modes.autocast
         if state is not None:
-            random.set_rng_state(state)
+            random.set_rng_states(state)
         modes.autocast = None if autocast is None else autocast.renewed()
         try:
             with enable_grad():
                 outputs = _outputs(function(*_as_now(args), **_as_now(kwargs)))
         finally:
             modes.autocast = autocast_now
-            random.set_rng_state(now)
+            random.set_rng_states(now)
         return [(y.node, g) for y, g in zip(outputs, cotangents) if type(y) is Tensor and y.node is not None]
 
     def describe_saved(self, saved: Any) -> Phrase:
@@ -62,12 +62,12 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
     """Run ``function(*args, **kwargs)``, a Tensor or a tuple of Tensors, and forget what is inside: backward runs it again.
 
     Memory of the part falls to its inputs; its time doubles. Gradients, of every order, are those without the checkpoint, also
-    for parameters that ``function`` uses without taking them as arguments. With ``preserve_rng_state`` (CPU) dropout draws the same
-    numbers again; the second run is under the ``autocast`` of the first (``torch.utils.checkpoint``).
+    for parameters that ``function`` uses without taking them as arguments. With ``preserve_rng_state`` dropout draws the same
+    numbers again, on every device; the second run is under the ``autocast`` of the first (``torch.utils.checkpoint``).
     """
     if modes.record is None:
         return function(*args, **kwargs)
-    state = random.get_rng_state() if preserve_rng_state else None
+    state = random.get_rng_states() if preserve_rng_state else None
     args, kwargs = _as_now(args), _as_now(kwargs)
     start = next_number()
     made = function(*_as_now(args), **_as_now(kwargs))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -152,6 +153,10 @@ def _refusal(what: str, rule: str, kind: type[LeakError] = LeakError) -> LeakErr
 
 
 # ---- in and out of the wrapper -------------------------------------------------------------------
+
+
+_owners: weakref.WeakValueDictionary[int, ndarray] = weakref.WeakValueDictionary()
+"""By the id of a host array that has memory of its own: its wrapper."""
 
 
 def array(host: Any) -> ndarray:
@@ -300,17 +305,16 @@ class Pointer(NamedTuple):
 class ndarray:
     """The stand-in for ``cupy.ndarray``."""
 
-    __slots__ = ("_host", "__weakref__")
+    __slots__ = ("_host", "base", "__weakref__")
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = host
-
-    @property
-    def base(self) -> Any:
-        """None unless this array is a view."""
-        return self._host.base
+        self.base = None if host.base is None else _owners.get(id(host.base), host.base)
+        """None unless this array is a view; then the array whose memory it is."""
+        if host.base is None:
+            _owners[id(host)] = self
 
     @property
     def data(self) -> Pointer:

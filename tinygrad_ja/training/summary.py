@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.devices import get_default_dtype
-from ..backend.random import get_rng_state, set_rng_state
+from ..backend.random import get_rng_states, set_rng_states
 from ..core.modes import no_grad
 from ..core.nested import found
 from ..core.tensor import Tensor
@@ -250,7 +250,7 @@ def _left_as_it_was(model: Module) -> Iterator[None]:
     modules = list(model.modules())
     kept = [dict(module.__dict__) for module in modules]
     buffers = [(buffer, buffer.array, buffer.array.copy()) for buffer in model.buffers()]
-    numbers = get_rng_state()
+    numbers = get_rng_states()
     try:
         yield
     finally:
@@ -263,7 +263,7 @@ def _left_as_it_was(model: Module) -> Iterator[None]:
         for buffer, array, values in buffers:
             buffer.array = array
             array[...] = values
-        set_rng_state(numbers)
+        set_rng_states(numbers)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn, optim
-from ...backend.random import get_rng_state, manual_seed, set_rng_state
+from ...backend.random import get_rng_states, manual_seed, set_rng_states
 from ...core.tensor import Tensor
 from ...data.text import SubwordTokenizer, Vocabulary
 from ...io import Checkpoints, save, save_safetensors, save_torch
@@ -202,7 +202,7 @@ def archive() -> list[bytes]:
 @contextlib.contextmanager
 def fixed_streams() -> Iterator[None]:
     """In the block the process's random numbers start from 0; afterwards they go on as if nothing had been."""
-    python, numpy, own = random.getstate(), np.random.get_state(), get_rng_state()
+    python, numpy, own = random.getstate(), np.random.get_state(), get_rng_states()
     random.seed(0)
     np.random.seed(0)
     manual_seed(0)
@@ -211,7 +211,7 @@ def fixed_streams() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        set_rng_state(own)
+        set_rng_states(own)
 
 
 def checkpoint_parts() -> dict[str, Any]:

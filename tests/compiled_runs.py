@@ -11,8 +11,6 @@ import numpy as np
 import tinygrad_ja as tg
 from tinygrad_ja import nn
 
-BACKENDS = ["plain", "numpy", "native"]
-
 
 def batches(count: int, *shapes: tuple[int, ...], seed: int = 0) -> list[tuple[Any, ...]]:
     rng = np.random.default_rng(seed)
@@ -43,7 +41,7 @@ def assert_same_run(make: Maker, data: list[tuple[Any, ...]], backend: str, rtol
 def arrays(value: Any) -> list[np.ndarray]:
     """Copies of all arrays in nested lists, in order."""
     if isinstance(value, tg.Tensor):
-        return [value.detach().numpy().copy()]
+        return [value.detach().cpu().numpy().copy()]
     return [array for part in value for array in arrays(part)]
 
 

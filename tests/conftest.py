@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,3 +48,29 @@ def without_data(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("TINYGRAD_JA_DATA", nothing)
     monkeypatch.setenv("TINYGRAD_JA_CACHE", nothing)
     monkeypatch.setenv("TINYGRAD_JA_LANG", "en")
+
+
+CPU_BACKENDS = ("numpy", "native", "plain")
+
+
+@pytest.fixture(params=CPU_BACKENDS)
+def cpu_backend(request: pytest.FixtureRequest) -> str:
+    """The ``backend`` of ``tg.compile``, for functions of which some arrays are NumPy's whatever the default device is."""
+    if request.param == "native":
+        pytest.importorskip("llvmlite")
+    return request.param
+
+
+@pytest.fixture(params=[*CPU_BACKENDS, "gpu stand-in"])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The ``backend`` of ``tg.compile``; in the last case Tensors are made on the stand-in for CuPy, on which programs run plainly."""
+    if request.param == "native":
+        pytest.importorskip("llvmlite")
+    if request.param in CPU_BACKENDS:
+        yield request.param
+        return
+    import tinygrad_ja as tg
+    import tinygrad_ja.testing.strict  # registers the device
+
+    with tg.device("strict"):
+        yield "plain"

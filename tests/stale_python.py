@@ -38,7 +38,7 @@ def three() -> Any:
 
 def arrays_of(value: Any) -> list[Any]:
     if isinstance(value, tg.Tensor):
-        return [value.detach().numpy().copy()]
+        return [value.detach().cpu().numpy().copy()]
     if dataclasses.is_dataclass(value):
         return arrays_of([getattr(value, field.name) for field in dataclasses.fields(value)])
     return [a for part in value for a in arrays_of(part)] if isinstance(value, (list, tuple)) else [value]
@@ -57,11 +57,11 @@ def results(make: Callable[[], Any], wrap: Callable[[Any], Any]) -> tuple[list[A
     return made, step
 
 
-def assert_never_stale(make: Callable[[], Any]) -> Any:
+def assert_never_stale(make: Callable[[], Any], backend: str = "numpy") -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected, _ = results(make, lambda f: f)
-        made, compiled = results(make, functools.partial(tg.compile, backend="numpy"))
+        made, compiled = results(make, functools.partial(tg.compile, backend=backend))
     for a, b in zip(expected, made):
         assert len(a) == len(b)
         for x, y in zip(a, b):

@@ -42,7 +42,7 @@ def state_of(*modules: nn.Module) -> list[Any]:
 
 def elements(value: Any) -> list[np.ndarray]:
     if isinstance(value, tg.Tensor):
-        return [value.detach().numpy().copy()]
+        return [value.detach().cpu().numpy().copy()]
     if isinstance(value, np.ndarray):
         return [value.copy()]
     if isinstance(value, dict):

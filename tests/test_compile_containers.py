@@ -12,14 +12,6 @@ from compiled_cases import Case, ones, run
 import tinygrad_ja as tg
 from tinygrad_ja import nn
 
-
-@pytest.fixture(params=["numpy", "native"])
-def backend(request: pytest.FixtureRequest) -> str:
-    if request.param == "native":
-        pytest.importorskip("llvmlite")
-    return request.param
-
-
 # ---- containers among the arguments -----------------------------------------------------------------
 
 

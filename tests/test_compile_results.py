@@ -8,17 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from compiled_runs import BACKENDS
 
 import tinygrad_ja as tg
 from tinygrad_ja.errors import ArgumentError, CompileError
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    if request.param == "native":
-        pytest.importorskip("llvmlite")
-    return request.param
 
 
 def test_a_constant_among_the_results(backend: str) -> None:

@@ -204,11 +204,8 @@ def a_recurrence_over_no_sequences() -> Any:
     return trainer(model, loss), lambda k: (tg.randn(5, 0, 3),), state_of(model)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_beside_the_plain_one(name: str, backend: str) -> None:
-    if backend == "native":
-        pytest.importorskip("llvmlite")
     compiled = assert_same(CASES[name], backend)
     assert compiled.replays > 0 or name == "arguments_that_are_parameters"
 

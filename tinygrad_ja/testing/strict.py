@@ -180,6 +180,8 @@ def _unwrap(value: Any, where: str, host_arrays: bool = False) -> Any:
         return value
     if type(value) in (list, tuple):
         return type(value)([_unwrap(part, where, host_arrays) for part in value])
+    if hasattr(value, "__array_ufunc__") and not isinstance(value, np.generic):
+        raise _refusal(f"{where} of {type(value).__name__}", "unsupported type")
     return value
 
 
@@ -418,6 +420,8 @@ def _binary(ufunc: np.ufunc, name: str, kind: str) -> Callable[[ndarray, Any], A
         if isinstance(other, np.ndarray):
             raise _refusal(f"x {name} NumPy array", "host and device arrays do not mix")
         if not isinstance(other, (ndarray, bool, int, float, complex, np.generic)):
+            if getattr(other, "__array_ufunc__", None) is not None:  # CuPy does not leave it to the other side
+                raise _refusal(f"x {name} {type(other).__name__}", "unsupported type")
             return NotImplemented
         a, b = self._host, other._host if type(other) is ndarray else other
         if kind == "i":

@@ -187,6 +187,26 @@ def test_systems_keep_what_was_measured_and_say_who_is_worse(tmp_path, monkeypat
         systems.main(["letters"])
 
 
+def test_a_smaller_budget_has_a_table_of_its_own(tmp_path, monkeypatch):
+    def run(system, side, seed, options, folder):
+        begun.append((system.arguments, folder.name))
+        return {"accuracy": 0.9, "train_seconds": 1.0}
+
+    begun = []
+    known = {"digits": systems.System("row_rnn", ("--cell", "lstm"), (systems.Metric("accuracy", bar=0.985),))}
+    monkeypatch.setattr(systems, "_run", run)
+    monkeypatch.setattr(systems, "systems", lambda: known)
+    given = ["digits", "--seeds", "0", "--sides", "torch", "--out", str(tmp_path)]
+    systems.main(given)
+    for _ in range(2):
+        results = systems.main([*given, "--epochs", "2", "--missing"])
+    assert begun == [(("--cell", "lstm"), "digits-torch-0"), (("--cell", "lstm", "--epochs", "2"), "digits-2-torch-0")]
+    assert set(results) == {"digits", "digits --epochs 2"}
+    whole, smaller = (tmp_path / "systems.md").read_text().split("## ")[1:]
+    assert "`python -m models row_rnn --cell lstm`" in whole and "accuracy (bar >= 0.985)" in whole
+    assert smaller.startswith("digits --epochs 2\n\n`python -m models row_rnn --cell lstm --epochs 2`") and "bar" not in smaller
+
+
 def test_times_of_different_machines_are_not_compared():
     run = lambda seconds, hardware: {"train_seconds": seconds, "hardware": hardware, "accuracy": 0.9}  # noqa: E731
     system = systems.System("row_rnn", (), (systems.Metric("accuracy"),))

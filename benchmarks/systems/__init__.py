@@ -24,6 +24,8 @@ TITLE = {
 }
 
 SIDES = ("eager", "compiled", "torch")
+SHORTER = " --epochs "
+"""Between the name of a comparison and a number of epochs that is not the program's own."""
 
 
 class Failed(Exception):
@@ -55,6 +57,17 @@ def systems() -> dict[str, System]:
     return SYSTEMS
 
 
+def system_of(name: str, known: Mapping[str, System]) -> System:
+    """The comparison of that name, which may end in ``--epochs N``: then with that budget, and without bars, which are for whole ones.
+    Raises KeyError."""
+    name, _, epochs = name.partition(SHORTER)
+    system = known[name]
+    if not epochs:
+        return system
+    metrics = tuple([metric._replace(bar=None) for metric in system.metrics])
+    return system._replace(arguments=(*system.arguments, "--epochs", epochs), metrics=metrics)
+
+
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run what was asked for, add it to the results, print the tables. Ends with the status 1 when a run failed."""
     from .. import timing
@@ -65,9 +78,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     file = "systems-quick" if options.quick else "systems"
     path = options.out / f"{timing.named(file, accelerator) if accelerator else file}.json"
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    names = [name if options.epochs is None else f"{name}{SHORTER}{options.epochs}" for name in options.names or known]
+    asked = {name: system_of(name, known) for name in names}
     runs = [
         (name, seed, side)
-        for name in options.names or known
+        for name in names
         for seed in options.seeds.split(",")
         for side in options.sides.split(",")
         if not (options.missing and seed in results.get(name, {}).get(side, {}))
@@ -75,7 +90,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     failed = 0
     with ThreadPoolExecutor(options.at_once) as pool:
         begun = {
-            pool.submit(_run, known[name], side, seed, options, options.runs / f"{name}-{side}-{seed}"): (name, seed, side)
+            pool.submit(_run, asked[name], side, seed, options, _folder(options, name, side, seed)): (name, seed, side)
             for name, seed, side in runs
         }
         try:
@@ -89,12 +104,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                     print(f"{told} failed: {failure}", file=sys.stderr, flush=True)
                     continue
                 if not made:
-                    print(f"{name} {side}: {known[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
+                    print(f"{name} {side}: {asked[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
                     continue
                 how = {"hardware": hardware, "threads": options.threads, "at_once": options.at_once}
                 results.setdefault(name, {}).setdefault(side, {})[seed] = {**made, **how}
                 _write(path, results, known)
-                shown = {metric.name: made.get(metric.name) for metric in known[name].metrics}
+                shown = {metric.name: made.get(metric.name) for metric in asked[name].metrics}
                 print(f"{told}: {shown} {made['train_seconds']:.0f} s", file=sys.stderr, flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -114,6 +129,13 @@ def _parsed(argv: list[str] | None, known: Mapping[str, System]) -> argparse.Nam
     parser.add_argument("--seeds", default="0,1,2", help="seeds, with commas between them (default 0,1,2)")
     parser.add_argument("--sides", default=",".join(SIDES), help=f"sides, with commas between them (default {','.join(SIDES)})")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every side (default 2)")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="a budget of N epochs for all sides in place of the program's, with tables of its own: so that three seeds of a long training "
+        "can be compared",
+    )
     parser.add_argument("--quick", action="store_true", help="--quick for all sides, to see that everything runs")
     parser.add_argument("--missing", action="store_true", help="leave out what was measured before")
     parser.add_argument(
@@ -139,6 +161,10 @@ def _parsed(argv: list[str] | None, known: Mapping[str, System]) -> argparse.Nam
     if options.at_once < 1:
         parser.error("--at-once must be at least 1")
     return options
+
+
+def _folder(options: argparse.Namespace, name: str, side: str, seed: str) -> Path:
+    return Path(options.runs, f"{name.replace(SHORTER, '-')}-{side}-{seed}")
 
 
 def _run(system: System, side: str, seed: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -181,9 +207,9 @@ def markdown(results: Mapping[str, Any], known: Mapping[str, System]) -> str:
         "Whole trainings next to PyTorch: mean over the seeds ± half of the spread (largest less smallest); seconds of the training.\n"
     ]
     for name, sides in results.items():
-        system = known.get(name)
-        if system is None:
+        if name.partition(SHORTER)[0] not in known:
             continue
+        system = system_of(name, known)
         made = [run for runs in sides.values() for run in runs.values()]
         about = sorted({run["hardware"] for run in made})
         beside = max([run.get("at_once", 1) for run in made], default=1)

@@ -107,21 +107,35 @@ def test_any_safetensors_reader_sees_the_weights(tmp_path):
     assert other[0].weight.tolist() == model[0].weight.tolist()
 
 
-def test_streams_on_another_device_start_anew_at_each_checkpoint(tmp_path):
-    """Their state cannot be read, so a run and its resumption draw the same only from a seed that both begin with there."""
-    own = tg.Generator("strict").manual_seed(1)
-    tg.manual_seed(0)
-    tg.rand(2, device="strict")
-    Checkpoints(tmp_path, {"own": own}).save(7)
+def test_streams_on_another_device_go_on(tmp_path):
+    """Whether a run saves or not, and whether it is resumed, it draws the same."""
+
+    def begun():
+        tg.manual_seed(0)
+        tg.rand(2, device="strict")
+        return tg.Generator("strict").manual_seed(1)
 
     def draw(generator):
         return [tg.rand(3, device="strict").tolist(), tg.rand(3, device="strict", generator=generator).tolist()]
 
-    expected = draw(own)
+    expected = draw(begun())
+    own = begun()
+    Checkpoints(tmp_path, {"own": own}).save(7)
+    assert draw(own) == expected
     tg.manual_seed(9)
     other = tg.Generator("strict")
     Checkpoints(tmp_path, {"own": other}).restore()
     assert draw(other) == expected
+
+
+def test_a_file_of_an_earlier_version_has_the_seed_of_a_stream_on_a_gpu(tmp_path):
+    own = tg.Generator("strict")
+    path = Checkpoints(tmp_path, {"own": own}).save(7)
+    state = tg.load(path)
+    state["own"] = {"seed": 5}
+    tg.save(state, path)
+    Checkpoints(tmp_path, {"own": own}).restore()
+    assert own.get_state() == tg.Generator("strict").manual_seed(5).get_state()
 
 
 def test_a_stream_is_restored_after_the_parts_that_may_draw_from_it(tmp_path):

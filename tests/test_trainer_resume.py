@@ -14,6 +14,7 @@ import pytest
 import training_program as program
 
 import tinygrad_ja as tg
+import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja.errors import StateError
 
 KINDS = ["list", "generator", "loader", "workers"]
@@ -31,8 +32,8 @@ def run(folder, kind, *, stop_at=None, resume=False, **options):
 def left_behind(trainer):
     """All that two equal runs have in common: weights, buffers, optimizer, history, the best."""
     state = trainer.parts["optimizer"].state_dict()
-    moments = [value.array for entries in state["state"].values() for value in entries.values() if hasattr(value, "array")]
-    arrays = [value.array for value in trainer.model.state_dict().values()] + moments
+    moments = [value for entries in state["state"].values() for value in entries.values() if isinstance(value, tg.Tensor)]
+    arrays = [value.cpu().array for value in [*trainer.model.state_dict().values(), *moments]]
     history = [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
     return arrays, history, trainer.stopping.state_dict(), trainer.parts["optimizer"].param_groups[0]["lr"]
 
@@ -46,17 +47,19 @@ def assert_equal(one, other):
 
 @pytest.mark.filterwarnings("error::UserWarning:tinygrad_ja")  # a schedule's, that its optimizer has not stepped yet
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_stopped_by_ctrl_c_goes_on_bit_for_bit(kind, tmp_path):
-    whole, _ = run(tmp_path / "whole", kind)
-    assert whole.iteration == 40
-    for stop_at in (1, 9, 10, 14, 21, 39, 40):  # within an epoch, at its last batch, at a validation, at the end
-        folder = tmp_path / str(stop_at)
-        _, report = run(folder, kind, stop_at=stop_at)
-        assert (report.outcome, report.steps) == ("interrupted", stop_at)
-        assert report.checkpoint.is_file() and f"--resume): {report.checkpoint}" in str(report)
-        resumed, report = run(folder, kind, resume=True)
-        assert report.outcome == "finished"
-        assert_equal(resumed, whole)
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_a_run_stopped_by_ctrl_c_goes_on_bit_for_bit(device, kind, tmp_path):
+    with tg.device(device):
+        whole, _ = run(tmp_path / "whole", kind)
+        assert whole.iteration == 40
+        for stop_at in (1, 9, 10, 14, 21, 39, 40):  # within an epoch, at its last batch, at a validation, at the end
+            folder = tmp_path / str(stop_at)
+            _, report = run(folder, kind, stop_at=stop_at)
+            assert (report.outcome, report.steps) == ("interrupted", stop_at)
+            assert report.checkpoint.is_file() and f"--resume): {report.checkpoint}" in str(report)
+            resumed, report = run(folder, kind, resume=True)
+            assert report.outcome == "finished"
+            assert_equal(resumed, whole)
 
 
 def test_many_stops_are_as_good_as_none(tmp_path):

@@ -224,10 +224,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def get_rng_states() -> Any:
-    """States of the default generators of all devices that have one so far."""
+    """By device, the states of the default generators that exist so far, as plain JSON values."""
     if _here.recorder is not None:
         return _here.recorder.random_state()
-    return {place: default_generator(place).get_state() for place in default_generators()}
+    return {str(place): default_generator(place).get_state() for place in default_generators()}
 
 
 def set_rng_states(states: Any) -> None:
@@ -236,8 +236,8 @@ def set_rng_states(states: Any) -> None:
         _here.recorder.set_random_state(states)
         return
     for place in default_generators():
-        generator = default_generator(place)
-        if place in states:
-            generator.set_state(states[place])
-        else:
+        generator, state = default_generator(place), states.get(str(place))
+        if state is None:
             generator.manual_seed(generator.initial_seed())
+        else:
+            generator.set_state(state)

@@ -74,9 +74,6 @@ class Checkpoints:
     mode: ``"min"`` when a small metric is good, ``"max"`` when a large one is.
     Raises ArgumentError for a part that has no state and for settings outside of their range.
 
-    The state of a stream on the GPU cannot be read, so it starts anew at each ``save`` from a seed that is saved: runs that save at the same
-    steps draw the same numbers, resumed or not.
-
     >>> import tempfile, tinygrad_ja as tg
     >>> model = tg.nn.Linear(2, 1)
     >>> checkpoints = Checkpoints(tempfile.mkdtemp(), {"model": model})
@@ -108,7 +105,6 @@ class Checkpoints:
         _require("mode", repr(mode), mode in ("min", "max"), ("'min' or 'max'", "'min' か 'max'"))
         self._keep, self._best, self._sign = keep, best, 1 if mode == "min" else -1
         self._parts = {name: _access(name, part) for name, part in parts.items()}
-        self._generators = [part for part in parts.values() if isinstance(part, Generator)]
         self._known: dict[Path, tuple[tuple[int, int], Saved]] = {}
 
     def save(self, step: int, *, metric: float | None = None, extra: Any = None) -> Path:
@@ -121,7 +117,6 @@ class Checkpoints:
         _require("step", step, _is_count(step), ("an int, step >= 0", "0 以上の整数"))
         newest = max([saved.serial for saved in self.saved()], default=0)
         about = {"step": step, "metric": None if metric is None else float(metric), "serial": newest + 1}
-        self._restart_gpu_streams(step)
         state = {name: access.read() for name, access in self._parts.items()}
         streams = {name: access.read() for name, access in _default_streams().items()}
         path = self.folder / f"checkpoint-{step:08d}.safetensors"
@@ -211,11 +206,6 @@ class Checkpoints:
 
     # -- the state
 
-    def _restart_gpu_streams(self, step: int) -> None:
-        for generator in [*default_generators().values(), *self._generators]:
-            if generator.device.type != "cpu":
-                generator.manual_seed(random.Random(f"{generator.initial_seed()} {step}").getrandbits(63))
-
     def _take_over(self, path: Path, state: dict[str, Any]) -> Restored:
         """Give every part its state. When one refuses, those before it get back what they had."""
         about = _about(path, state)
@@ -292,7 +282,7 @@ def _default_streams(saved: Sequence[str] = ()) -> dict[str, _Access]:
 
 
 def _generator_access(generator: Generator) -> _Access:
-    return _Access(lambda: _stream_of(generator), lambda state: _continue(generator, state))
+    return _Access(generator.get_state, lambda state: _continue(generator, state))
 
 
 def _python_access(stream: Any) -> _Access:
@@ -313,14 +303,10 @@ def _older_numpy_access(stream: Any) -> _Access:
     return _Access(lambda: stream.get_state(legacy=False), lambda state: stream.set_state(_as_arrays(state)))
 
 
-def _stream_of(generator: Generator) -> dict[str, Any]:
-    return generator.get_state() if generator.device.type == "cpu" else {"seed": generator.initial_seed()}
-
-
 def _continue(generator: Generator, state: dict[str, Any]) -> None:
     if "stream" in state:
         generator.set_state(state)
-    else:
+    else:  # a file of an earlier version, for a stream on a GPU
         generator.manual_seed(state["seed"])
 
 

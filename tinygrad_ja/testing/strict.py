@@ -504,14 +504,29 @@ class _Random:
         self._stream = np.random.Generator(np.random.Philox(seed))
 
     @property
-    def bit_generator(self) -> Any:
-        """What holds the state."""
-        return self._stream.bit_generator
+    def bit_generator(self) -> _Random:
+        """Itself: what holds the state, as of NumPy's generators."""
+        return self
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state as plain numbers; assigning it continues from there."""
+        return dict(_plain(self._stream.bit_generator.state))
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self._stream.bit_generator.state = state
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.NAMES:
             raise _refusal(f"Generator.{name}", "cupy.random.Generator has no such method", AbsentError)
         return _function(f"random.{name}", getattr(self._stream, name))
+
+
+def _plain(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _plain(part) for name, part in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
 
 
 STRICT = Backend(

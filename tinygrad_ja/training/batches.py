@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..backend.random import get_rng_state, set_rng_state
+from ..backend.random import get_rng_states, set_rng_states
 from .evaluation import no_batch
 
 
@@ -13,7 +13,7 @@ class Batches:
     """Knows how many batches of the epoch are done.
 
     A loader with a state of its own (``state_dict``, ``load_state_dict``) goes on by itself. Of any other the batches that are done are drawn
-    once more, with the random numbers that the default generator had at the start of the epoch, and skipped.
+    once more, with the random numbers that the default generators had at the start of the epoch, and skipped.
 
     >>> batches = Batches([10, 20, 30])
     >>> for batch in batches.rest():
@@ -52,14 +52,14 @@ class Batches:
                 self.loader.load_state_dict(self.loader.state_dict())
             return iter(self.loader)
         if self.done == 0:
-            self._random_before = get_rng_state()
+            self._random_before = get_rng_states()
             return iter(self.loader)
-        now = get_rng_state()
-        set_rng_state(self._random_before)
+        now = get_rng_states()
+        set_rng_states(self._random_before)
         iterator = iter(self.loader)
         for _ in range(self.done):
             next(iterator, None)
-        set_rng_state(now)
+        set_rng_states(now)
         return iterator
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,4 +68,7 @@ class Batches:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave."""
-        self.done, self._random_before = state_dict["done"], state_dict["random_before"]
+        self.done, before = state_dict["done"], state_dict["random_before"]
+        self._random_before = (
+            {"cpu": before} if before and "stream" in before else before
+        )  # files of earlier versions: the CPU's alone

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.errors import ArgumentError, AxisError, ShapeError
+import tinygrad_ja.testing.strict  # registers the device
+from tinygrad_ja.errors import ArgumentError, AxisError, DeviceError, ShapeError
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.testing import gradcheck
 
@@ -266,6 +267,8 @@ def test_the_penalty_looks_between_the_samples_and_is_seeded():
     assert (seen[0] == seen[1]).all()
     assert (seen[0] == seen[0][:, :1, :1]).all()  # one number for each sample
     assert 0 <= seen[0].min() < 0.1 and 0.9 < seen[0].max() < 1
+    with pytest.raises(DeviceError, match="TG-D007"):
+        F.gradient_penalty(critic, real.to("strict"), fake.to("strict"), generator=tg.Generator())
     assert F.gradient_penalty(critic, real, fake, target=math.sqrt(6)).item() == pytest.approx(0.0, abs=1e-10)
 
 

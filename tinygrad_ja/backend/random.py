@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import error
 from .arrays import BACKENDS
 from .devices import Device, get_default_device, usable
 
@@ -187,6 +188,15 @@ def default_generator(device: str | Device | None = None) -> Generator:
             generator.manual_seed(_streams.seed)
         _streams.by_device[place] = generator
     return _streams.by_device[place]
+
+
+def generator_for(device: Device, generator: Generator | None) -> Generator:
+    """The generator from which numbers for ``device`` come: the given one, or the default one. Raises DeviceError for another device's."""
+    if generator is None:
+        return default_generator(device)
+    if generator.device != device:
+        raise error("TG-D007", actual=generator.device, expected=device)
+    return generator
 
 
 def default_generators() -> dict[Device, Generator]:

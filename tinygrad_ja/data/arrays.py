@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.arrays import BY_TYPE, is_array
 from ..backend.devices import Device
-from ..backend.random import Generator, default_generator
+from ..backend.random import Generator, generator_for
 from ..core.tensor import Tensor
 from ..errors import error
 from ..ops.conversion import cast
@@ -19,11 +19,7 @@ _CPU = Device("cpu")
 def cpu_stream(generator: Generator | None) -> Generator:
     """The generator from which data is varied: the given one, which must be the CPU's, or the default one of the CPU. So a seed gives the
     same on every device. Raises DeviceError for another device's."""
-    if generator is None:
-        return default_generator(_CPU)
-    if generator.device != _CPU:
-        raise error("TG-D007", actual=generator.device, expected=_CPU)
-    return generator
+    return generator_for(_CPU, generator)
 
 
 def array_of(op: str, value: Any, argument: str = "input") -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
-from ..backend.random import Generator, default_generator
+from ..backend.random import Generator, generator_for
 from ..core.modes import no_grad
 from ..core.tensor import Tensor
 from ..errors import error
@@ -40,13 +40,6 @@ def _set(tensor: Tensor, array: Any) -> Tensor:
     """The end of every function here: give ``tensor`` its values."""
     with no_grad():
         return tensor._assign(Tensor(array.astype(tensor.dtype, copy=False)))
-
-
-def _stream(tensor: Tensor, generator: Generator | None) -> Generator:
-    place = tensor.device
-    if generator is not None and generator.device != place:
-        raise error("TG-D007", actual=generator.device, expected=place)
-    return generator or default_generator(place)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -97,12 +90,12 @@ def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform in [a, b)."""
-    return _set(tensor, _stream(tensor, generator).uniform(tuple(tensor.shape), tensor.dtype) * (b - a) + a)
+    return _set(tensor, generator_for(tensor.device, generator).uniform(tuple(tensor.shape), tensor.dtype) * (b - a) + a)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with that mean and standard deviation."""
-    return _set(tensor, _stream(tensor, generator).normal(tuple(tensor.shape), tensor.dtype) * std + mean)
+    return _set(tensor, generator_for(tensor.device, generator).normal(tuple(tensor.shape), tensor.dtype) * std + mean)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -217,7 +210,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     xp = ARRAY_MODULES[type(tensor.array)]
     rows, columns = shape[0], math.prod(shape[1:])
     dtype = np.float64 if tensor.dtype == np.float64 else np.float32
-    drawn = _stream(tensor, generator).normal((max(rows, columns), min(rows, columns)), dtype)
+    drawn = generator_for(tensor.device, generator).normal((max(rows, columns), min(rows, columns)), dtype)
     q, r = xp.linalg.qr(drawn)
     q = q * xp.sign(xp.diagonal(r))
     q = q if rows >= columns else q.T
@@ -232,7 +225,7 @@ def trunc_normal_(
 
     low, high = (math.erf((limit - mean) / (std * math.sqrt(2.0))) for limit in (a, b))
     dtype = np.float64 if tensor.dtype == np.float64 else np.float32
-    uniform = _stream(tensor, generator).uniform(tuple(tensor.shape), dtype) * (high - low) + low
+    uniform = generator_for(tensor.device, generator).uniform(tuple(tensor.shape), dtype) * (high - low) + low
     xp = ARRAY_MODULES[type(tensor.array)]
     return _set(tensor, xp.clip(erfinv(xp.asarray(uniform)) * (std * math.sqrt(2.0)) + mean, a, b))
 
@@ -248,7 +241,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
             fix=("pass a matrix.", "行列を渡してください。"),
         )
     xp = ARRAY_MODULES[type(tensor.array)]
-    stream = _stream(tensor, generator)
+    stream = generator_for(tensor.device, generator)
     values = stream.normal(tuple(tensor.shape), tensor.dtype) * std
     order = xp.argsort(xp.argsort(stream.uniform(tuple(tensor.shape), np.float32), axis=0), axis=0)
     return _set(tensor, xp.where(order < math.ceil(sparsity * tensor.shape[0]), xp.zeros_like(values), values))

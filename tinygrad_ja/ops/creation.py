@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend.arrays import BACKENDS, BY_TYPE, as_array, is_array, usual_dtype
 from ..backend.devices import Device, device_of, get_default_device, get_default_dtype, move, usable
-from ..backend.random import Generator, default_generator
+from ..backend.random import Generator, generator_for
 from ..core.modes import modes
 from ..core.tensor import Tensor
 from ..errors import error
@@ -261,20 +261,12 @@ def logspace(
 # ---- random --------------------------------------------------------------------------------------
 
 
-def _stream(generator: Generator | None, place: Device) -> Generator:
-    if generator is None:
-        return default_generator(place)
-    if generator.device != place:
-        raise error("TG-D007", actual=generator.device, expected=place)
-    return generator
-
-
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     place = _place(device)
-    return _made(_stream(generator, place).uniform(_size(size), dtype or get_default_dtype()), place, requires_grad)
+    return _made(generator_for(place, generator).uniform(_size(size), dtype or get_default_dtype()), place, requires_grad)
 
 
 def randn(
@@ -282,7 +274,7 @@ def randn(
 ) -> Tensor:
     """Standard normal numbers."""
     place = _place(device)
-    return _made(_stream(generator, place).normal(_size(size), dtype or get_default_dtype()), place, requires_grad)
+    return _made(generator_for(place, generator).normal(_size(size), dtype or get_default_dtype()), place, requires_grad)
 
 
 def randint(
@@ -308,13 +300,13 @@ def randint(
             fix=("raise high.", "high を大きくしてください。"),
         )
     place = _place(device)
-    return _made(_stream(generator, place).integers(low, high, _size((size,)), dtype or np.int64), place, requires_grad)
+    return _made(generator_for(place, generator).integers(low, high, _size((size,)), dtype or np.int64), place, requires_grad)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """A random order of 0 .. n-1, int64."""
     place = _place(device)
-    return Tensor(_stream(generator, place).permutation(n).astype(dtype or np.int64))
+    return Tensor(generator_for(place, generator).permutation(n).astype(dtype or np.int64))
 
 
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any) -> Tensor:
@@ -345,7 +337,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
             rule="0 <= p <= 1",
             fix=("pass probabilities.", "確率を渡してください。"),
         )
-    drawn = _stream(generator, input.device).uniform(tuple(input.shape), np.float64)
+    drawn = generator_for(input.device, generator).uniform(tuple(input.shape), np.float64)
     return Tensor(xp.asarray(drawn < chance).astype(input.dtype))
 
 
@@ -371,7 +363,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
             rule=rule,
             fix=("check the weights.", "重みを確かめてください。"),
         )
-    stream = _stream(generator, input.device)
+    stream = generator_for(input.device, generator)
     if replacement:
         total = xp.cumsum(weights, axis=-1)
         drawn = stream.uniform((*weights.shape[:-1], num_samples), np.float64) * total[..., -1:]
@@ -443,7 +435,7 @@ def _new(make: Any) -> Any:
 
 def _random_in_place(draw: Any) -> Any:
     def method(self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
-        stream = _stream(generator, self.device)
+        stream = generator_for(self.device, generator)
         return self._assign(Tensor(draw(self, stream, *args, **kwargs).astype(self.dtype, copy=False)))
 
     return method

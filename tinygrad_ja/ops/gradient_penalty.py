@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..backend.random import Generator, default_generator
+from ..backend.random import Generator, generator_for
 from ..core.modes import enable_grad
 from ..core.tensor import Tensor
 from ..core.transforms import grad
@@ -29,7 +29,8 @@ def gradient_penalty(
     critic: takes samples (N, ...) and returns their scores; each score must depend on its own sample only (no batch normalization).
     real, fake: (N, ...), of the same shape; no gradient flows to them. A point is u real + (1 - u) fake, u uniform in [0, 1) for each
     sample, from ``generator``. Add it times 10 to the loss of the critic. The gradients of the critic's parameters come through the
-    gradient with respect to x: they are of second order. Raises ShapeError for different shapes.
+    gradient with respect to x: they are of second order. Raises ShapeError for different shapes and DeviceError for a generator of another
+    device.
 
     Source: Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville, 2017, "Improved training of Wasserstein GANs".
 
@@ -42,8 +43,7 @@ def gradient_penalty(
     """
     real, fake = floating(real.detach()), floating(fake.detach())
     need_shape("gradient_penalty", real.shape, fake, ("fake has the shape of real", "fake は real と同じ形状"), real)
-    stream = default_generator(real.device) if generator is None else generator
-    share = stream.uniform((len(real), *[1] * (real.ndim - 1)), real.dtype)
+    share = generator_for(real.device, generator).uniform((len(real), *[1] * (real.ndim - 1)), real.dtype)
     with enable_grad():
         between = (real * Tensor(share) + fake * Tensor(1 - share)).requires_grad_()
         (slope,) = grad(critic(between).sum(), between, create_graph=True)

@@ -114,7 +114,7 @@ def test_no_more_recordings_where_gradients_come_and_go_within_the_step(backend:
     assert both(backend, make).recordings <= 3
 
 
-def test_another_thread_learns_while_one_is_recorded() -> None:
+def test_another_thread_learns_while_one_is_recorded(backend: str) -> None:
     """The same parameters in both; the other thread's backward runs during the recording, or its forward does and its backward later."""
     tg.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
@@ -153,7 +153,7 @@ def test_another_thread_learns_while_one_is_recorded() -> None:
         elsewhere(whole)
         return y
 
-    tg.compile(tg.no_grad(function))(tg.ones(5, 4))
+    tg.compile(tg.no_grad(function), backend=backend)(tg.ones(5, 4))
     elsewhere(losses[0].backward)
     for made in (found[0], gradients()):
         for a, b in zip(expected, made):

@@ -26,8 +26,8 @@ class Backend(NamedTuple):
     random: Callable[[int, int], Any]
     kernel_of: Callable[[Any], Callable[..., Any]] | None = None
     """How an operator runs on these arrays where that is not its own text: operator -> kernel."""
-    adopt: Callable[[Any, Any, dict[str, Any]], list[Any] | None] | None = None
-    """Makes arrays of another backend its own where both met in one call: (operator, operands, constants) -> operands, or None."""
+    adopt: Callable[[Any, Any, dict[str, Any]], tuple[list[Any], dict[str, Any]] | None] | None = None
+    """Makes arrays of another backend its own where both met in one call: (operator, operands, constants) -> both, or None."""
     place_of: Callable[[Any], tuple[str, int]] | None = None
     """Name and index of the device of one array, where not all of them are on the device ``name``."""
     backward_of: Callable[[Any, Any], Callable[..., Any]] | None = None

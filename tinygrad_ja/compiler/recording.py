@@ -29,7 +29,7 @@ from ..core.operator import Operator
 from ..core.tape import LEAF, Leaf, is_ours, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
-from ..core.traced import Traced
+from ..core.traced import Elsewhere, Traced
 from ..optim.lr_scheduler.base import LRScheduler
 from .code_names import READS_RATES, names_of
 from .derive import below
@@ -203,6 +203,10 @@ class Recording(Trace):
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """As every trace; another thread that meets a traced array runs the operator as if there were no recording."""
         if not self.is_mine():
+            if (
+                self.array_type is not np.ndarray
+            ):  # NumPy's functions find the elements in what is saved for the backward, others do not
+                raise Elsewhere
             plain = mapped(arguments, _is_traced, lambda array: array._elements)
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)

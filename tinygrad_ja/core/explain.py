@@ -21,7 +21,7 @@ def explain(operator: Operator, failure: Exception, operands: Sequence[Any], con
     for backend in list(BY_TYPE.values()):
         adopted = backend.adopt and backend.adopt(operator, operands, constants)
         if adopted:
-            return operator.run(adopted, constants)
+            return operator.run(*adopted)
     if getattr(failure, "code", "") == "TG-U016" and not any(_is_traced(x) for x in operands):
         return operator.run(operands, constants)  # another thread's recording held an operand, and has ended since
     if isinstance(failure, (TinygradError, MemoryError)):

@@ -194,7 +194,7 @@ for _name in ("float", "int", "index", "complex"):
 def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
     def method(self: Traced, other: Any) -> Any:
         pair = (other, self) if reflected else (self, other)
-        return OPERATORS[name].kernels[Traced](*pair)
+        return OPERATORS[name].kernels[Traced](*pair) if self.recording.is_mine() else OPERATORS[name].public(*_untraced(pair))
 
     return method
 
@@ -328,11 +328,21 @@ def _place_of(array: Traced) -> tuple[str, int]:
     return backend.name, backend.index_of(array._elements)
 
 
-def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> list[Any] | None:
-    """The operands of a call in which a NumPy array came first and a traced one later, all traced; None for any other call."""
+class Elsewhere(Exception):
+    """A traced array met an operator in a thread that is not traced: it has to run on the elements, and to save those for its backward."""
+
+
+def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> tuple[list[Any], dict[str, Any]] | None:
+    """Operands and constants of a call in which a plain array came first and a traced one later, all traced, and of a call in another
+    thread than the traced one, none traced. None for any other call."""
     arrays = [x.array if type(x) is Tensor else x for x in operands]
     met = next(found([arrays, list(constants.values())], Traced), None)
-    if met is None or not any(type(a) is not Traced and type(a) in BY_TYPE for a in arrays):
+    if met is None:
+        return None
+    if not met.recording.is_mine():
+        plain = [Tensor(_untraced(x.array), x.node) if type(x) is Tensor else _untraced(x) for x in operands]
+        return plain, _untraced(constants)
+    if not any(type(a) is not Traced and type(a) in BY_TYPE for a in arrays):
         return None
 
     def traced(x: Any) -> Any:
@@ -341,7 +351,7 @@ def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> list
             return x
         return Tensor(met.recording.capture(array), x.node if type(x) is Tensor else None)
 
-    return [traced(x) for x in operands]
+    return [traced(x) for x in operands], constants
 
 
 # ---- the array module of code outside of operators -----------------------------------------------

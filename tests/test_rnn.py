@@ -309,3 +309,11 @@ def test_what_truncated_bptt_refuses():
             nn.truncated_bptt(nn.RNN(D, H), x, k)
     with pytest.raises(ShapeError, match=r"\(6, 2, 3\) and \(5, 2, 3\)"):
         nn.truncated_bptt(nn.RNN(D, H), (x, x[:5]), 2)
+
+
+def test_all_weights_are_the_parameters_by_layer_and_direction() -> None:
+    layer = tg.nn.LSTM(2, 3, num_layers=2, bidirectional=True)
+    layer.flatten_parameters()
+    weights = layer.all_weights
+    assert [len(part) for part in weights] == [4] * 4
+    assert [id(p) for part in weights for p in part] == [id(p) for p in layer.parameters()]

@@ -262,3 +262,15 @@ def test_a_result_on_the_tape_is_not_copied_or_pickled():
     for call in (copy.deepcopy, pickle.dumps):
         with pytest.raises(GradientError, match="TG-G013.*'mul'"):
             call(y)
+
+
+def test_a_tensor_is_cut_from_its_history_in_place() -> None:
+    w = tg.ones(3, requires_grad=True)
+    y = w * 2
+    assert y.detach_() is y and not y.requires_grad and y.tolist() == [2.0] * 3
+    (y * w).sum().backward()
+    assert w.grad.tolist() == [2.0] * 3
+
+
+def test_the_bytes_of_an_element() -> None:
+    assert [tg.zeros(0, dtype=d).element_size() for d in (tg.float64, tg.float16, tg.int32, bool)] == [8, 2, 4, 1]

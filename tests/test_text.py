@@ -48,6 +48,16 @@ def test_rare_tokens_are_unknown_and_counted():
     assert small["zebra"] == small.unk and "zebra" not in small and "a" in small
 
 
+def test_counts_make_the_vocabulary_that_their_texts_make() -> None:
+    texts = [["a", "b", "a", "c"], ["c", "a", "<eos>"]]
+    counts = {"c": 2, "<eos>": 1, "b": 1, "a": 3}
+    for options in ({}, {"min_count": 2}, {"max_size": 6}):
+        made, expected = Vocabulary.from_counts(counts, **options), Vocabulary(texts, **options)
+        assert made.tokens == expected.tokens and list(made.counts) == list(expected.counts)
+    with pytest.raises(ArgumentError):
+        Vocabulary.from_counts({"a": 1}, max_size=2)
+
+
 def test_special_tokens_have_names_of_ones_own():
     vocabulary = Vocabulary(SENTENCES, specials={"eos": "</s>", "mask": "[M]", "unk": "?"})
     assert vocabulary.tokens[:3] == ("</s>", "[M]", "?") and vocabulary.special("mask") == 1

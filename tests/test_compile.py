@@ -12,6 +12,7 @@ from compiled_runs import arrays, assert_same_run, batches, train
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
+from tinygrad_ja.backend import random
 
 F = nn.functional
 
@@ -316,6 +317,18 @@ def test_a_state_of_two_that_is_kept_in_an_attribute_as_a_tuple(backend: str, fi
     assert compiled.recordings == before
     make.carrier.state = (h * 0 + 5, c * 0)  # type: ignore[attr-defined]
     assert compiled(x).item() != after_zeros
+
+
+def test_a_step_may_be_the_first_to_draw_on_a_device(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default generator of the device is made while the step is recorded."""
+    found = []
+    for wrap in (lambda f: f, functools.partial(tg.compile, backend=backend)):
+        monkeypatch.delitem(random._streams.by_device, tg.get_default_device(), raising=False)
+        tg.manual_seed(3)
+        monkeypatch.delitem(random._streams.by_device, tg.get_default_device())
+        step = wrap(lambda x: F.dropout(x, 0.5))
+        found.append([step(tg.ones(8)).tolist() for _ in range(6)])
+    assert found[0] == found[1] and step.replays >= 3
 
 
 def test_checkpoint_inside(backend: str) -> None:

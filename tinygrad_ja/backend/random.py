@@ -35,6 +35,10 @@ def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
     return draw
 
 
+def _entropy() -> int:
+    return int.from_bytes(os.urandom(8), "little") >> 1
+
+
 class Generator:
     """A stream of random numbers on one device (CPU: PCG64, GPU: Philox).
 
@@ -45,13 +49,15 @@ class Generator:
 
     def __init__(self, device: str | Device = "cpu") -> None:
         self.device = usable(Device(device))
-        self._seed = 0
-        self.seed()
+        self._start(_entropy())
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream anew from ``seed`` (any int). Returns itself."""
-        if _here.recorder is not None and hasattr(self, "_stream"):
+        if _here.recorder is not None:
             _here.recorder.seeded = True
+        return self._start(seed)
+
+    def _start(self, seed: int) -> Generator:
         self._seed = int(seed)
         self._draws = 0
         self._stream = BACKENDS[self.device.type].random(self._seed % 2**64, self.device.index)
@@ -59,7 +65,7 @@ class Generator:
 
     def seed(self) -> int:
         """Start the stream anew from entropy and return the seed."""
-        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
+        self.manual_seed(_entropy())
         return self._seed
 
     def initial_seed(self) -> int:
@@ -185,7 +191,7 @@ def default_generator(device: str | Device | None = None) -> Generator:
     if place not in _streams.by_device:
         generator = Generator(place)
         if _streams.seed is not None:
-            generator.manual_seed(_streams.seed)
+            generator._start(_streams.seed)  # nobody has drawn from it: a recorder need not know
         _streams.by_device[place] = generator
     return _streams.by_device[place]
 

@@ -20,6 +20,7 @@ from tinygrad_ja import nn
 from tinygrad_ja.compiler.passes import PASSES
 from tinygrad_ja.core.operator import Array, elementwise, fused
 from tinygrad_ja.errors import UsageError
+from tinygrad_ja.testing import strict
 
 # ---- arrays of NumPy -----------------------------------------------------------------------------
 
@@ -346,6 +347,28 @@ def test_what_a_step_moves_on_is_refused_and_named(kind: str, named: str) -> Non
     with pytest.raises(UsageError, match=f"TG-P001.*{named}"):
         for _ in range(6):
             step(three())
+
+
+def test_an_array_on_a_gpu_that_a_step_changes_is_refused_and_one_that_others_change_is_read() -> None:
+    table = strict.array(np.ones(3, np.float32))
+
+    def reads(x: Any) -> Any:
+        return x * tg.as_tensor(table)
+
+    def changes(x: Any) -> Any:
+        table[...] = table + 1
+        return reads(x)
+
+    x = tg.ones(3, device="strict")
+    step = tg.compile(reads, backend="plain")
+    for k in range(6):
+        table[...] = float(k)
+        assert step(x).tolist() == [k] * 3
+    assert step.replays >= 3
+    with pytest.raises(UsageError, match="TG-P001.*table"):
+        step = tg.compile(changes, backend="plain")
+        for _ in range(3):
+            step(x)
 
 
 def test_a_loop_over_a_loader_is_refused() -> None:

@@ -65,10 +65,10 @@ class Reach:
 
     tensors: id -> Tensor. links: all that leads somewhere. sizes: containers whose entries all count, and how many they have. orders: dicts
     and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
-    another object taking its place. iterators, random: the same, of iterators and of sources of random numbers, which matter only to a
-    function that moves them. rates: links to learning rates and scales, which a recording reads anew at each call. counted: schedules and
-    scalers. arrays: paths that lead to arrays of NumPy, by their ids. functions: those of the user; names: that their code uses, and texts
-    that may be some. complete: False where there was too much.
+    another object taking its place. unguarded: the same, of iterators and of arrays on a GPU, which only recordings look at. random: of
+    sources of random numbers, which matter only to a function that moves them. rates: links to learning rates and scales, which a recording
+    reads anew at each call. counted: schedules and scalers. arrays: paths that lead to arrays of NumPy, by their ids. functions: those of the
+    user; names: that their code uses, and texts that may be some. complete: False where there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -79,7 +79,7 @@ class Reach:
         self.sets: list[tuple[set[Any], frozenset[Any], str]] = []
         self.absent: dict[int, tuple[dict[str, Any], set[str]]] = {}
         self.states: list[State] = []
-        self.iterators: list[State] = []
+        self.unguarded: list[State] = []
         self.random: list[State] = []
         self.rates: list[Link] = []
         self.counted: list[Counted] = []
@@ -175,6 +175,8 @@ class Reach:
             self._waiting += [(item, path) for item in value]
         elif isinstance(value, np.ndarray):
             self._visit_array(value, path)
+        elif type(value) in BY_TYPE:
+            self.unguarded.append(State(value, functools.partial(_elements_on_device, value), path))
         elif isinstance(value, _BYTES):
             self.states.append(State(value, value.tobytes if hasattr(value, "tobytes") else lambda: bytes(value), path))
         elif isinstance(value, contextvars.ContextVar):
@@ -184,7 +186,7 @@ class Reach:
         elif isinstance(value, _RANDOM):
             self.random.append(State(value, functools.partial(_random_state, value), path))
         elif hasattr(type(value), "__next__"):
-            self.iterators.append(State(value, functools.partial(_position_of, value), path))
+            self.unguarded.append(State(value, functools.partial(_position_of, value), path))
             self._waiting += [(held, path) for held in _held_by(value)]
         elif isinstance(value, _VIEWS):
             self._waiting += [(held, path) for held in gc.get_referents(value)]
@@ -351,8 +353,8 @@ class Reach:
         return all([only_made_tensors(name, code, makers) for name in names for code in codes])
 
     def moved(self) -> Iterator[State]:
-        """Arrays and iterators that are not as they were."""
-        for state in (*self.states, *self.iterators):
+        """Arrays, iterators and the like that are not as they were."""
+        for state in (*self.states, *self.unguarded):
             if not state.holds():
                 yield state
 
@@ -387,6 +389,12 @@ def _elements_of(array: np.ndarray, whole: bool) -> Any:
         return array.shape, array.reshape(-1)[:: array.size // SAMPLED].tobytes()
     steps = tuple([slice(None, None, max(1, n // 8)) for n in array.shape])
     return array.shape, array[steps].tobytes()
+
+
+def _elements_on_device(array: Any) -> Any:
+    """The same of an array on a GPU, some elements of it."""
+    steps = tuple([slice(None, None, max(1, n // 8)) for n in array.shape])
+    return array.shape, BY_TYPE[type(array)].to_host(array[steps] if array.size > SAMPLED else array).tobytes()
 
 
 def _random_state(source: Any) -> Any:

@@ -404,7 +404,12 @@ def take_over(x: Tensor, other: Tensor) -> None:
 
 def is_one_of(array: Any, others: Sequence[Any]) -> bool:
     """Whether an array is, or shares its memory with, one of ``others``."""
-    return type(array) is np.ndarray and any([type(o) is np.ndarray and np.may_share_memory(array, o) for o in others])
+    if type(array) is np.ndarray:
+        return any([type(o) is np.ndarray and np.may_share_memory(array, o) for o in others])
+    if type(array) not in BY_TYPE:
+        return False
+    owner = owner_of(array)
+    return any([type(o) is type(array) and owner_of(o) is owner and overlap(array, o) for o in others])
 
 
 def _freed(node: Any) -> bool:

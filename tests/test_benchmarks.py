@@ -207,6 +207,18 @@ def test_a_smaller_budget_has_a_table_of_its_own(tmp_path, monkeypatch):
     assert smaller.startswith("digits --epochs 2\n\n`python -m models row_rnn --cell lstm --epochs 2`") and "bar" not in smaller
 
 
+def test_what_another_process_measured_meanwhile_stays(tmp_path, monkeypatch):
+    def run(system, side, seed, options, folder):
+        if seed == "0":
+            systems.main(["digits", "--seeds", "1", "--sides", "torch", "--out", str(tmp_path)])
+        return {"accuracy": 0.9, "train_seconds": 1.0}
+
+    monkeypatch.setattr(systems, "_run", run)
+    monkeypatch.setattr(systems, "systems", lambda: {"digits": systems.System("row_rnn", (), (systems.Metric("accuracy"),))})
+    results = systems.main(["digits", "--seeds", "0", "--sides", "torch", "--out", str(tmp_path)])
+    assert set(results["digits"]["torch"]) == {"0", "1"}
+
+
 def test_times_of_different_machines_are_not_compared():
     run = lambda seconds, hardware: {"train_seconds": seconds, "hardware": hardware, "accuracy": 0.9}  # noqa: E731
     system = systems.System("row_rnn", (), (systems.Metric("accuracy"),))

@@ -1,8 +1,9 @@
 """``python -m benchmarks systems``: programs of ``models/`` next to the same model in PyTorch: same sizes, same data, same budget.
 
 Each run has a process of its own; the sides take turns, one seed after the other. Results are kept in one file (on a GPU in a file of that
-GPU) and added to, so that systems and seeds can be measured one by one, today or tomorrow: what was measured before stays in the tables, with
-its machine. A run that fails is told, and the others go on; without real data there is nothing to measure, so it is an error.
+GPU) and added to, so that systems and seeds can be measured one by one, today or tomorrow, by several processes too: what was measured
+before stays in the tables, with its machine. A run that fails is told, and the others go on; without real data there is nothing to measure,
+so it is an error.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     accelerator, hardware = timing.accelerator(options.device), timing.described(options.device)
     file = "systems-quick" if options.quick else "systems"
     path = options.out / f"{timing.named(file, accelerator) if accelerator else file}.json"
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    results = _read(path)
     names = [name if options.epochs is None else f"{name}{SHORTER}{options.epochs}" for name in options.names or known]
     asked = {name: system_of(name, known) for name in names}
     runs = [
@@ -107,6 +108,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                     print(f"{name} {side}: {asked[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
                     continue
                 how = {"hardware": hardware, "threads": options.threads, "at_once": options.at_once}
+                results = _read(path)  # another process may have added to it
                 results.setdefault(name, {}).setdefault(side, {})[seed] = {**made, **how}
                 _write(path, results, known)
                 shown = {metric.name: made.get(metric.name) for metric in asked[name].metrics}
@@ -187,6 +189,10 @@ def _run(system: System, side: str, seed: str, options: argparse.Namespace, fold
     if side == "torch":
         return dict(json.loads(printed.read_text(encoding="utf-8").splitlines()[-1]))
     return dict(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _write(path: Path, results: dict[str, Any], known: Mapping[str, System]) -> None:

@@ -275,3 +275,13 @@ def test_arrays_and_tensors_on_every_device_give_the_same(name, device):
     np.testing.assert_array_equal(on_tensor.numpy(), on_array)
     exact = device == "strict"
     np.testing.assert_allclose(on_device.cpu().numpy(), on_array, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-3)
+
+
+@pytest.mark.parametrize("name", ["spectrogram", "mel_spectrogram", "mfcc"])
+def test_where_new_tensors_are_made_does_not_matter(name):
+    x = noise(2, 64, dtype=np.float32) / 4
+    expected = CALLS[name](x)
+    with tg.device("strict"):
+        on_array, on_device = CALLS[name](x), CALLS[name](tg.tensor(x))
+    np.testing.assert_array_equal(on_array, expected)
+    np.testing.assert_array_equal(on_device.cpu().numpy(), expected)

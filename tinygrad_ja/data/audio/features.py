@@ -52,7 +52,7 @@ def spectrogram(
     width = n_fft if win_length is None else win_length
     hop = width // 2 if hop_length is None else hop_length
     if window is None:
-        window = placed(hann_window(width, dtype=array.dtype).numpy(), waveform)
+        window = placed(hann_window(width, dtype=array.dtype, device="cpu").numpy(), waveform)
     signal = padded(waveform, (pad, pad)) if pad else waveform
     flat = reshape(signal, (math.prod(signal.shape[:-1]), signal.shape[-1]))
     made = stft(flat, n_fft, hop, width, window, center, pad_mode, False, onesided)

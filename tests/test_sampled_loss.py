@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
+import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja import nn
-from tinygrad_ja.errors import ArgumentError, AxisError, ShapeError
+from tinygrad_ja.errors import ArgumentError, AxisError, DeviceError, ShapeError
 from tinygrad_ja.nn import functional as F
 from tinygrad_ja.testing import gradcheck
 
@@ -102,6 +103,8 @@ def test_draws_come_from_the_seed():
     assert made[0] == made[1]
     own = nn.NegativeSampling(4, np.arange(1, 100), generator=tg.Generator().manual_seed(7))
     assert own.sample((20,)).tolist() == made[0]
+    with pytest.raises(DeviceError, match="TG-D007"):
+        own.to("strict").sample((20,))
 
 
 def test_negative_sampling_learns_which_words_come_together():

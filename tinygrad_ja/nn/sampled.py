@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.arrays import ARRAY_MODULES
 from ..backend.devices import device_of
-from ..backend.random import Generator, default_generator
+from ..backend.random import Generator, generator_for
 from ..core.tensor import Tensor
 from ..ops import activation, counting, creation, extremum, join, linalg, sampled_loss, selection
 from ..ops import shape as shapes
@@ -63,8 +63,7 @@ class NegativeSampling(Module):
         if exclude is not None:
             selection._index_of("NegativeSampling", self.ends, exclude, len(ends), 0)
         xp = ARRAY_MODULES[type(ends)]
-        stream = default_generator(device_of(ends)) if self.generator is None else self.generator
-        uniform = stream.uniform(tuple(shape), np.float64)
+        uniform = generator_for(device_of(ends), self.generator).uniform(tuple(shape), np.float64)
         if exclude is None:
             ticket = (uniform * ends[-1]).astype(np.int64)
         else:  # the tickets without those of one word: a ticket from where that word's begin moves behind them

@@ -123,10 +123,12 @@ class Generator:
 class Stream:
     """A generator of the CPU that is made from ``seed`` when it is first asked for: a stream that nobody uses costs nothing."""
 
-    __slots__ = ("seed", "_generator")
+    __slots__ = ("everywhere", "seed", "_generator")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.everywhere = False
+        """Whether ``manual_seed`` starts those of other devices, too."""
         self._generator: Generator | None = None
 
     @property
@@ -166,6 +168,35 @@ class drawing_from:
         _here.stream = self._before
 
 
+class drawing_apart(drawing_from):
+    """``drawing_from``, and the default generators of all other devices start from the same seed in the block; after it they go on as if
+    nothing had been drawn.
+
+    >>> before = default_generator("cpu").get_state()
+    >>> with drawing_apart(Stream(1)):
+    ...     _ = manual_seed(2).uniform((3,), np.float32)
+    >>> default_generator("cpu").get_state() == before
+    True
+    """
+
+    __slots__ = ("_seed", "_states")
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._states = {place: generator.get_state() for place, generator in _streams.elsewhere().items()}
+        self._seed, self._stream.everywhere = _streams.seed, True
+        _streams.start_elsewhere(self._stream.seed)
+
+    def __exit__(self, *failure: object) -> None:
+        super().__exit__()
+        _streams.seed = self._seed
+        for place, generator in _streams.elsewhere().items():
+            if place in self._states:
+                generator.set_state(self._states[place])
+            else:  # made in the block
+                generator.manual_seed(_entropy() if self._seed is None else self._seed)
+
+
 def record_draws(recorder: Any) -> Any:
     """Let ``recorder`` see every draw of this thread from now on, or nobody (None). Returns who saw them before."""
     before, _here.recorder = _here.recorder, recorder
@@ -178,6 +209,16 @@ class _Streams:
     def __init__(self) -> None:
         self.by_device: dict[Device, Generator] = {}
         self.seed: int | None = None
+
+    def elsewhere(self) -> dict[Device, Generator]:
+        """Those that are not the CPU's."""
+        return {place: generator for place, generator in self.by_device.items() if place.type != "cpu"}
+
+    def start_elsewhere(self, seed: int) -> None:
+        """Start those that are not the CPU's, and that are made later, from ``seed``."""
+        self.seed = seed
+        for generator in self.elsewhere().values():
+            generator.manual_seed(seed)
 
 
 _streams = _Streams()
@@ -217,6 +258,8 @@ def manual_seed(seed: int) -> Generator:
     >>> _ = manual_seed(0)
     """
     if _here.stream is not None:
+        if _here.stream.everywhere:
+            _streams.start_elsewhere(int(seed))
         return _here.stream.generator.manual_seed(seed)
     _streams.seed = int(seed)
     for generator in _streams.by_device.values():

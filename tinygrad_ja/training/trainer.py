@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backend.random import Stream, default_generator, drawing_from
+from ..backend.random import Stream, default_generator, drawing_apart
 from ..core.modes import no_grad
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, Phrase, error, refusal
@@ -297,7 +297,7 @@ class Trainer:
         values: dict[str, float] = {}
         if self.validate is not None:
             self._clock.enter("validation")
-            with evaluating(self.model), no_grad(), drawing_from(self._validation_stream):
+            with evaluating(self.model), no_grad(), drawing_apart(self._validation_stream):
                 made = self.validate()
                 _require("validate", type(made).__name__, isinstance(made, Mapping), ("returns a dict", "dict を返すこと"))
                 values = {f"valid_{name}": float(value) for name, value in made.items()}

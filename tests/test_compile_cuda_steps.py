@@ -124,15 +124,17 @@ CENTRE = tg.ones(2)
         lambda x, w: (x - CENTRE).to("strict") + w,
         lambda x, w: x.add_(1.0).to("strict") + w,
         lambda x, w: w.cpu() + x,
+        lambda x, w: (tg.rand(2, device="cpu") + x).to("strict") + w,
+        lambda x, w: tg.rand(2, device="cpu").to("strict") + w,
     ],
-    ids=["returned", "constant", "written", "moved back"],
+    ids=["returned", "constant", "written", "moved back", "drawn", "drawn and moved"],
 )
 def test_what_computes_on_two_devices_is_called_as_it_is(function: Any, made: list[CudaExecutor]) -> None:
     w, compiled = tg.ones(2, device="strict"), tg.compile(function)
     for k in range(4):
         given = [tg.ones(2) * k for _ in range(2)]
         with pytest.warns(UserWarning, match="two devices") if k == 0 else contextlib.nullcontext():
-            results = [f(x, w) for f, x in zip((compiled, function), given)]
+            results = [tg.manual_seed(k) and f(x, w) for f, x in zip((compiled, function), given)]
         ours, expected = [made if isinstance(made, tuple) else (made,) for made in results]
         assert [(x.device, x.tolist()) for x in ours] == [(x.device, x.tolist()) for x in expected]
         assert given[0].tolist() == given[1].tolist()

@@ -399,6 +399,7 @@ def _refuse_two_devices(run: Run) -> None:
     if recording.derivation is not None:
         changed += recording.derivation.gradients
     changed += [*recording.outputs, *recording.captured, *(store.value for store in run.stores)]
+    changed += [traced.entry for *_, traced in recording.draws]
     if recording.away(changed) or not recording.moved_to <= {recording.place}:
         reason = (
             "it computes on two devices, beyond arguments that it takes from one to the other",

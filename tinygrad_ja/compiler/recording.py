@@ -111,7 +111,7 @@ class Recording(Trace):
         self._gradients: set[int] = set()  # ids of held Tensors that are gradients
         self._latest: dict[int, Traced] = {}  # by the id of the traced array that a Tensor held: the one that it got in place
         self._marks: dict[Operator, BackwardOf] = {}
-        self._draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
+        self.draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._states: dict[int, tuple[Generator, Any]] = {}
         self._again: int | None = None
         self.codes: dict[int, tuple[types.CodeType, dict[str, Any]]] = {}
@@ -195,8 +195,7 @@ class Recording(Trace):
 
     def blank(self, array: Any) -> Traced:
         """Zeros and the like, made just now."""
-        traced = Traced(array, self, self.capture(array).entry)
-        return traced
+        return Traced(array, self, self.capture(array).entry)
 
     # -- steps
 
@@ -236,7 +235,7 @@ class Recording(Trace):
     def draw(self, generator: Generator, method: str, args: tuple[Any, ...]) -> Any:
         """Random numbers; while a checkpointed part runs again, those of its first run."""
         if self._again is not None:
-            known = self._draws[self._again]
+            known = self.draws[self._again]
             self._again += 1
             assert known[:3] == (generator, method, args), "a checkpointed part drew other random numbers when it ran again"
             return known[3]
@@ -244,7 +243,8 @@ class Recording(Trace):
             self._states[id(generator)] = generator, generator.get_state()
         made = generator.plainly(method, args)
         traced = self.note_step(Draw(generator, method), {"method": method, "args": args}, made)
-        self._draws.append((generator, method, args, traced))
+        self._note_device(made, traced.entry)
+        self.draws.append((generator, method, args, traced))
         return traced
 
     def take_back_draws(self) -> None:
@@ -254,11 +254,11 @@ class Recording(Trace):
 
     def random_state(self) -> Any:
         """What a checkpoint keeps to draw the same numbers again."""
-        return len(self._draws) if self._again is None else self._again
+        return len(self.draws) if self._again is None else self._again
 
     def set_random_state(self, state: int) -> None:
         """Draw again from there; the end of what was drawn so far goes on with new numbers."""
-        self._again = None if state == len(self._draws) else state
+        self._again = None if state == len(self.draws) else state
 
     def leaves_reached(self, leaves: Iterable[Leaf]) -> None:
         """Leaves that a backward has given gradients; those that the function made itself are its own affair."""
@@ -452,7 +452,7 @@ class Recording(Trace):
 
     def kept_elements(self) -> list[Any]:
         """Elements of what ``derivation.kept`` names: random numbers, and what was in arrays before the step wrote into them."""
-        return [*(traced._elements for *_, traced in self._draws), *self._overwritten]
+        return [*(traced._elements for *_, traced in self.draws), *self._overwritten]
 
     def let_go(self, gradients: Iterable[Tensor]) -> set[int]:
         """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
@@ -462,7 +462,7 @@ class Recording(Trace):
             held.clear()
         for traced, array, _ in self._arrays:
             traced._elements = array
-        for *_, traced in self._draws:
+        for *_, traced in self.draws:
             traced.forget()
         before = set(map(id, gradients))
         watched = {id(h.traced_value) for h in self.held if id(h.tensor) not in before}

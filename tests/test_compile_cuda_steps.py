@@ -151,3 +151,26 @@ def test_a_step_without_arrays_of_its_own_may_move_its_argument() -> None:
     compiled = tg.compile(lambda x: x.to("strict") * 2.0)
     with pytest.warns(UserWarning, match="two devices"):
         assert [compiled(tg.ones(2) * k).tolist() for k in range(3)] == [[0.0] * 2, [2.0] * 2, [4.0] * 2]
+
+
+def test_the_state_of_an_optimizer_follows_parameters_that_move_between_calls() -> None:
+    def run(compiled: bool) -> list[Any]:
+        w = tg.nn.Parameter(tg.ones(2, device="strict"))
+        adam = tg.optim.Adam([w], lr=0.1)
+
+        def step(x: Any) -> Any:
+            adam.zero_grad()
+            loss = ((w * x) ** 2).sum()
+            loss.backward()
+            adam.step()
+            return loss
+
+        call = tg.compile(step, backend="plain") if compiled else step
+        made = []
+        for place in ("strict", "cpu", "strict"):
+            w.array, w.grad = w.detach().to(place).array, None
+            made += [(call(tg.arange(2.0, device=place)).item(), w.tolist()) for _ in range(4)]
+        assert not compiled or call.replays >= 3
+        return made
+
+    assert run(True) == run(False)

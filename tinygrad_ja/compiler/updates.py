@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..backend.arrays import is_array
 from ..core.operator import OPERATORS
 from ..core.traced import Traced
+from ..optim.optimizer import follow
 from .marks import Number
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def record_update(recording: Recording, optimizer: Optimizer) -> None:
             state = optimizer.state.get(p)
             if state is None:
                 state = optimizer.state[p] = {}
+            elif state:
+                follow(getattr(p.array, "_elements", p.array), state)
             recording.identities.append((optimizer.state, p, state))
             live: dict[str, Any] = {}
             for name, value in state.items():

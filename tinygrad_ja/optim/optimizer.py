@@ -174,7 +174,7 @@ class Optimizer:
                 if state is None:
                     state = self.state[p] = {}
                 elif state:
-                    _follow(p.array, state)
+                    follow(p.array, state)
                 self.update(p.array, gradient.array, group, state)
                 p._note_change()
         return loss
@@ -324,7 +324,7 @@ def _as_tensors(entries: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Tensor(value) if is_array(value) else value for name, value in entries.items()}
 
 
-def _follow(p: Any, state: dict[str, Any]) -> None:
+def follow(p: Any, state: dict[str, Any]) -> None:
     """Bring the state to where the parameter is, after ``model.to(...)`` moved or cast that."""
     for name, value in state.items():
         if not is_array(value) or (type(value) is type(p) and value.dtype is p.dtype):

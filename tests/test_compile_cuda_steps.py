@@ -174,3 +174,31 @@ def test_the_state_of_an_optimizer_follows_parameters_that_move_between_calls() 
         return made
 
     assert run(True) == run(False)
+
+
+def test_a_mean_of_the_weights_of_a_model_on_a_gpu_counts_on_the_cpu() -> None:
+    def run(compiled: bool) -> list[Any]:
+        tg.manual_seed(0)
+        model = tg.nn.Linear(3, 1).to("strict")
+        means = [tg.optim.swa_utils.AveragedModel(model) for _ in range(2)]
+        assert means[0].n_averaged.device == tg.device("cpu")
+        sgd = tg.optim.SGD(model.parameters(), lr=0.05)
+
+        def step(x: Any) -> None:
+            sgd.zero_grad()
+            model(x).square().mean().backward()
+            sgd.step()
+            for mean in (*means, means[0]):  # twice into the first
+                mean.update_parameters(model)
+
+        call = tg.compile(step, backend="plain") if compiled else step
+        made = []
+        for k in range(8):
+            if k == 5:
+                means[1].load_state_dict({name: value.clone() for name, value in means[0].state_dict().items()})
+            call(tg.arange(6.0, device="strict").reshape(2, 3) * 0.1)
+            made.append([{name: value.tolist() for name, value in mean.state_dict().items()} for mean in means])
+        assert not compiled or call.replays >= 4
+        return made
+
+    assert run(True) == run(False)

@@ -96,12 +96,18 @@ class AveragedModel(Module):
         for mean, value in zip(means[1], values[1]):
             floating = mean.dtype.kind == "f"
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
+        if modes.recording is None or hasattr(self.n_averaged.array, "entry"):
+            self._go_on()
+        else:  # of a model on another device than the count
+            modes.recording.act(self._go_on, (), {})
+
+    def _go_on(self) -> None:
         self.n_averaged.array += 1
 
     def _count(self) -> Any:
         """``n_averaged`` as a number, which a recording reads anew at each call."""
         recording, array = modes.recording, self.n_averaged.array
-        if recording is None or array.entry.step is not None:
+        if recording is None or (hasattr(array, "entry") and array.entry.step is not None):
             return int(self.n_averaged.item())
         tensor = self.n_averaged
         return recording.numbers.read(f"{id(self)}_averaged", lambda: int(getattr(tensor.array, "_elements", tensor.array)))

@@ -10,11 +10,12 @@ import pytest
 from test_strict_functions import CALLS, INPUTS, tensors
 
 import tinygrad_ja as tg
+import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja import nn
 from tinygrad_ja.core.operator import OPERATORS, Array, primitive
 from tinygrad_ja.core.trace import Trace
 from tinygrad_ja.core.traced import Traced
-from tinygrad_ja.errors import UsageError
+from tinygrad_ja.errors import DeviceError, UsageError
 from tinygrad_ja.nn import functional as F
 
 
@@ -252,6 +253,13 @@ def test_a_kept_tensor_is_refused_after_its_trace() -> None:
         kept = trace.input(tg.ones(2), "x") * 2
     with pytest.raises(UsageError, match="TG-U017.*ended"):
         kept + 1
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(2, 3), nn.LayerNorm(2), nn.LSTM(2, 3), nn.Conv1d(1, 1, 2)])
+def test_a_model_on_a_gpu_is_refused_with_both_devices(layer: nn.Module) -> None:
+    layer.to("strict")
+    with Trace() as trace, pytest.raises(DeviceError, match="TG-D001.*cpu.*strict"):
+        layer(trace.input(tg.ones(1, 1, 2), "x"))
 
 
 def test_traces_do_not_mix_and_do_not_nest_on_one_value() -> None:

@@ -214,6 +214,7 @@ class Trace:
         if entry is None:
             name, _ = self._names.get(id(array), (f"c{len(self._captured)}", None))
             entry = self._captured[id(array)] = (Value(name, array, array=array), next_number())
+            self.elsewhere = self.elsewhere or type(array) is not self.array_type
         self._refuse_changed(*entry)
         return Traced(array, self, entry[0])
 

@@ -231,6 +231,15 @@ def test_times_of_different_machines_are_not_compared():
     assert "no times are compared" in systems._verdict(system, sides)
 
 
+def test_the_side_with_more_seeds_is_judged():
+    run = lambda accuracy: {"train_seconds": 1.0, "hardware": "a", "accuracy": accuracy}  # noqa: E731
+    system = systems.System("row_rnn", (), (systems.Metric("accuracy"),))
+    sides = {"eager": {"0": run(0.8), "1": run(0.9)}, "compiled": {"0": run(0.5)}, "torch": {"0": run(0.8), "1": run(0.9)}}
+    assert "no worse than PyTorch's (+0, spread 0.1)" in systems._verdict(system, sides)
+    sides["compiled"]["1"] = run(0.5)
+    assert "accuracy: worse than PyTorch's" in systems._verdict(system, sides)
+
+
 def test_times_of_runs_beside_others_are_marked_and_compared_with_their_like_alone():
     run = lambda seconds, at_once: {"train_seconds": seconds, "hardware": "a", "accuracy": 0.9, "at_once": at_once}  # noqa: E731
     known = {"digits": systems.System("row_rnn", (), (systems.Metric("accuracy"),))}

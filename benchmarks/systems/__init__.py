@@ -255,18 +255,18 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _verdict(system: System, sides: Mapping[str, Any]) -> str:
-    """Whether ours is no worse than the peer's by more than the spread (results: the compiled side's, or else the eager one's), in no more
-    time (the quicker side's; see ``_time_ratio``)."""
+    """Whether ours is no worse than the peer's by more than the spread (results: those of the side with more seeds, or else of the compiled
+    one), in no more time (the quicker side's; see ``_time_ratio``)."""
     ours, peers = [sides[s] for s in ("compiled", "eager") if sides.get(s)], sides.get("torch")
     if not ours or not peers:
         return "No verdict: one side is missing."
-    lines = []
+    lines, judged = [], max(ours, key=len)
     for metric in [metric for metric in system.metrics if metric.less is not None]:
-        mine = [run[metric.name] for run in ours[0].values() if run.get(metric.name) is not None]
+        mine = [run[metric.name] for run in judged.values() if run.get(metric.name) is not None]
         theirs = [run[metric.name] for run in peers.values() if run.get(metric.name) is not None]
         if mine and theirs:
             spread = max(max(values) - min(values) for values in (mine, theirs))
-            worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1)
+            worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1) + 0.0  # no -0
             if min(len(mine), len(theirs)) < 2:
                 how = f"worse than {system.against or 'PyTorch'}'s by {worse:.3g}" if worse > 0 else "no worse"
                 lines.append(f"{metric.name}: {how}, one seed, so no spread is known")

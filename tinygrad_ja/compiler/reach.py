@@ -175,7 +175,7 @@ class Reach:
             self._waiting += [(item, path) for item in value]
         elif isinstance(value, np.ndarray):
             self._visit_array(value, path)
-        elif type(value) in BY_TYPE:
+        elif type(value) in BY_TYPE and BY_TYPE[type(value)].kernel_of is None:
             self.unguarded.append(State(value, functools.partial(_elements_on_device, value), path))
         elif isinstance(value, _BYTES):
             self.states.append(State(value, value.tobytes if hasattr(value, "tobytes") else lambda: bytes(value), path))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_ja as tg
-from tinygrad_ja.errors import ArgumentError, DtypeError, GradientError
+import tinygrad_ja.testing.strict  # registers the device
+from tinygrad_ja.errors import ArgumentError, DeviceError, DtypeError, GradientError
 
 
 def leaf(values):
@@ -76,4 +77,6 @@ def test_the_gradient_that_is_assigned_fits_the_tensor():
     for wrong in (np.ones(2), tg.ones(2), 1.0):
         with pytest.raises(DtypeError):
             x.grad = wrong
+    with pytest.raises(DeviceError, match="TG-D001.*cpu and strict.*x.to"):
+        x.grad = tg.zeros(2, dtype=x.dtype, device="strict")
     assert x.grad is None

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_ja as tg
 import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja import nn
-from tinygrad_ja.errors import AxisError, GradientError, ShapeError, StateError, TinygradError, UsageError
+from tinygrad_ja.errors import AxisError, DeviceError, GradientError, ShapeError, StateError, TinygradError, UsageError
 
 
 class Model(nn.Module):
@@ -462,6 +462,9 @@ def test_parameters_as_a_vector_and_back():
     assert model.weight.requires_grad
     with pytest.raises(ShapeError, match="TG-S002"):
         nn.utils.vector_to_parameters(tg.zeros(5), model.parameters())
+    with pytest.raises(DeviceError, match="TG-D001.*cpu and strict"):
+        nn.utils.vector_to_parameters(tg.zeros(6, device="strict"), model.parameters())
+    assert model.bias.tolist() == [4.0, 5.0]
 
 
 def test_zero_grad_to_zeros_forgets_nan_and_keeps_0_d_arrays():

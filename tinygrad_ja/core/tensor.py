@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner, usual_dtype
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, is_sole_owner, meet, usual_dtype
 from ..backend.devices import Device, device_of, get_default_dtype, move
 from ..errors import error, joined
 from .attached import Attached
@@ -146,6 +146,8 @@ class Tensor(Attached):
         if value.array.dtype != self.array.dtype:
             dtypes = joined((value.array.dtype, self.array.dtype))
             raise error("TG-T001", op="grad", dtypes=dtypes, fix=f"tg.{self.array.dtype}")
+        if not meet(value.array, self.array):
+            raise error("TG-D001", op="grad", devices=joined((str(self.device), str(value.device))), fix=self.device)
         node.grad = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...backend.arrays import meet
 from ...core.tensor import Tensor
-from ...errors import error
+from ...errors import error, joined
 from ...ops.join import cat
 from ...ops.shape import reshape
 
@@ -23,7 +24,8 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Copy a vector into the parameters, in place.
 
-    vec: as many elements as the parameters have together; otherwise ShapeError, and nothing has changed.
+    vec: as many elements as the parameters have together; otherwise ShapeError, and nothing has changed. Raises DeviceError where it is on
+    another device than one of them.
     """
     given = list(parameters)
     count = sum(p.numel() for p in given)
@@ -36,6 +38,10 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
             shapes=tuple(vec.shape),
             fix=("pass the same parameters.", "同じパラメータを渡してください。"),
         )
+    for p in given:
+        if not meet(vec.array, p.array):
+            devices = joined((str(p.device), str(vec.device)))
+            raise error("TG-D001", op="vector_to_parameters", devices=devices, fix=p.device)
     start = 0
     for p in given:
         end = start + p.numel()

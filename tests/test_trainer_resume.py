@@ -52,7 +52,9 @@ def test_a_run_stopped_by_ctrl_c_goes_on_bit_for_bit(device, kind, tmp_path):
     with tg.device(device):
         whole, _ = run(tmp_path / "whole", kind)
         assert whole.iteration == 40
-        for stop_at in (1, 9, 10, 14, 21, 39, 40):  # within an epoch, at its last batch, at a validation, at the end
+        for stop_at in (1, 9, 10, 14, 21, 39, 40)[
+            :: 1 if device == "cpu" else 3
+        ]:  # within an epoch, its last batch, a validation, the end
             folder = tmp_path / str(stop_at)
             _, report = run(folder, kind, stop_at=stop_at)
             assert (report.outcome, report.steps) == ("interrupted", stop_at)

@@ -204,6 +204,8 @@ def test_a_smaller_budget_has_a_table_of_its_own(tmp_path, monkeypatch):
     assert set(results) == {"digits", "digits --epochs 2"}
     whole, smaller = (tmp_path / "systems.md").read_text().split("## ")[1:]
     assert "`python -m models row_rnn --cell lstm`" in whole and "accuracy (bar >= 0.985)" in whole
+    with pytest.raises(SystemExit):
+        systems.main([*given, "--epochs", "0"])
     assert smaller.startswith("digits --epochs 2\n\n`python -m models row_rnn --cell lstm --epochs 2`") and "bar" not in smaller
 
 

@@ -238,7 +238,7 @@ def test_other_changes_of_containers_are_not_lost(case: Case, backend: str) -> N
 def test_the_reason_in_japanese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
     with pytest.warns(UserWarning, match="引数として渡された list を変更しています"):
-        run(a_cache_that_grows, "numpy")
+        assert run(a_cache_that_grows, "numpy").replays == 0
 
 
 def test_an_exception_leaves_in_containers_what_a_plain_call_leaves(backend: str) -> None:
@@ -314,7 +314,7 @@ def test_attributes_that_a_function_sets() -> None:
         return step, call
 
     with pytest.warns(UserWarning, match="changes a dict that it was given"):
-        run(case, "numpy")
+        assert run(case, "numpy").replays == 0
 
 
 def listed(k: int) -> Any:
@@ -367,4 +367,4 @@ def test_a_missing_key_that_a_default_fills() -> None:
         return lambda x, held: x * 2 + len(held["z"]), call
 
     with pytest.warns(UserWarning, match="changes a dict that it was given"):
-        run(case, "numpy")
+        assert run(case, "numpy").replays == 0

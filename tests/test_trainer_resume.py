@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training_program as program
+from training_program import Shuffled
 
 import tinygrad_ja as tg
 import tinygrad_ja.testing.strict  # registers the device
 from tinygrad_ja.errors import StateError
+from tinygrad_ja.training.batches import Batches
 
 KINDS = ["list", "generator", "loader", "workers"]
 SCRIPT = Path(__file__).with_name("training_program.py")
@@ -172,3 +174,16 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, uninterrupted):
         for line in (tmp_path / "log.jsonl").read_text().splitlines():
             json.loads(line)
     assert_equal(restored(tmp_path), uninterrupted)
+
+
+def test_a_place_in_an_epoch_that_an_earlier_version_saved():
+    """Of the random numbers before the epoch it has those of the CPU alone."""
+    tg.manual_seed(1)
+    order = Shuffled(list(range(20)))
+    whole = list(Batches(order).rest())
+    tg.manual_seed(1)
+    old = {"done": 7, "random_before": tg.get_rng_state()}
+    tg.manual_seed(2)
+    batches = Batches(order)
+    batches.load_state_dict(old)
+    assert list(batches.rest()) == whole[7:]

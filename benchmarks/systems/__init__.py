@@ -162,6 +162,8 @@ def _parsed(argv: list[str] | None, known: Mapping[str, System]) -> argparse.Nam
                 raise error("TG-A001", op=command, argument=argument, value=name, rule=rule, fix=fix)
     if options.at_once < 1:
         parser.error("--at-once must be at least 1")
+    if options.epochs is not None and options.epochs < 1:
+        parser.error("--epochs must be at least 1")
     return options
 
 

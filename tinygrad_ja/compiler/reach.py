@@ -383,18 +383,21 @@ def _elements_of(array: np.ndarray, whole: bool) -> Any:
     """What two states of an array are compared by: all elements, or some hundred, spread evenly."""
     if array.dtype.hasobject:
         return array.shape, list(map(id, array.flat))
-    if whole or array.size < SAMPLED:
-        return array.shape, array.tobytes()
-    if array.flags.c_contiguous:
-        return array.shape, array.reshape(-1)[:: array.size // SAMPLED].tobytes()
-    steps = tuple([slice(None, None, max(1, n // 8)) for n in array.shape])
-    return array.shape, array[steps].tobytes()
+    return array.shape, (array if whole else _sample(array)).tobytes()
 
 
 def _elements_on_device(array: Any) -> Any:
-    """The same of an array on a GPU, some elements of it."""
-    steps = tuple([slice(None, None, max(1, n // 8)) for n in array.shape])
-    return array.shape, BY_TYPE[type(array)].to_host(array[steps] if array.size > SAMPLED else array).tobytes()
+    """The same of an array on a GPU, never all of a large one."""
+    return array.shape, BY_TYPE[type(array)].to_host(_sample(array)).tobytes()
+
+
+def _sample(array: Any) -> Any:
+    """Some hundred elements, spread evenly."""
+    if array.size < SAMPLED:
+        return array
+    if array.flags.c_contiguous:
+        return array.reshape(-1)[:: array.size // SAMPLED]
+    return array[tuple([slice(None, None, max(1, n // 8)) for n in array.shape])]
 
 
 def _random_state(source: Any) -> Any:

@@ -69,6 +69,5 @@ class Batches:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave."""
         self.done, before = state_dict["done"], state_dict["random_before"]
-        self._random_before = (
-            {"cpu": before} if before and "stream" in before else before
-        )  # files of earlier versions: the CPU's alone
+        of_earlier_version = bool(before) and "stream" in before  # the state of the CPU's alone
+        self._random_before = {"cpu": before} if of_earlier_version else before

@@ -1,6 +1,6 @@
 """A masked language model: a Transformer encoder guesses hidden words from both sides, and what it has learnt serves another task.
 
-    x̃: x with 15 % of its words chosen; of these 80 % become <mask>, 10 % another word, 10 % stay
+    x̃: x with 15 % of its words chosen; of these 80 % become <mask>, 10 % a random word, 10 % stay
     h = Encoder(√d E[x̃] + PE)                                    (layers as in models/transformer.py, LayerNorm before each part)
     P(x_i | x̃) = softmax(E LayerNorm(GELU(W h_i + b)) + c)
     loss = -mean of log P(x_i | x̃) over the chosen i
@@ -10,7 +10,7 @@ classifier tells positive from negative film reviews (SST, two classes); the sam
 learnt is the comparison. The rows of E are word vectors. (Devlin et al., BERT: Pre-training of deep bidirectional transformers for language
 understanding, 2019; its second task, whether one sentence follows another, is left out, as is its fine-tuning.)
 
-Data: the sentences of the Stanford Sentiment Treebank without their labels, of WikiText-2 (validation and test part) and of six novels, 2
+Data: the sentences of the Stanford Sentiment Treebank without their labels, of WikiText-2 (validation and test part) and of six novels, 2.3
 million words. The features of the network judge about 65 % of the reviews rightly, those of the network before training 59 %.
 """
 

@@ -3,7 +3,7 @@
     h_{n,m} = GRU(h_{n,m-1}, e(w_{n,m}))          utterance encoder: words m = 1 .. M_n of utterance n
     c_n     = GRU(c_{n-1}, h_{n,M_n})             context RNN: what was said up to utterance n
     d_{n,0} = tanh(D_0 c_{n-1} + b_0)
-    d_{n,m} = GRU(d_{n,m-1}, e(w_{n,m-1}) + U c_{n-1})
+    d_{n,m} = GRU(d_{n,m-1}, e(w_{n,m-1}) + D_1 c_{n-1})
     P(w_{n,m} | w_{n,<m}, U_1 .. U_{n-1}) = softmax(W_o d_{n,m} + b_o)
 
 so P(U_1 .. U_N) = Π_n Π_m P(w_{n,m} | ...): the loss is the cross-entropy of every word, of all utterances of a dialogue at once. (Sordoni et

@@ -42,13 +42,11 @@ class Metric(NamedTuple):
 
 
 class System(NamedTuple):
-    """A program of ``models/`` and its peer of the same name in this folder, the arguments of both, and what is compared. against: the package
-    of the peer where that is not PyTorch."""
+    """A program of ``models/`` and its peer of the same name in this folder, the arguments of both, and what is compared."""
 
     program: str
     arguments: tuple[str, ...]
     metrics: tuple[Metric, ...]
-    against: str = ""
 
 
 def systems() -> dict[str, System]:
@@ -103,9 +101,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 except Failed as failure:
                     failed += 1
                     print(f"{told} failed: {failure}", file=sys.stderr, flush=True)
-                    continue
-                if not made:
-                    print(f"{name} {side}: {asked[name].against or 'PyTorch'} is not installed", file=sys.stderr, flush=True)
                     continue
                 how = {"hardware": hardware, "threads": options.threads, "at_once": options.at_once}
                 results = _read(path)  # another process may have added to it
@@ -244,8 +239,7 @@ def _rows(system: System, sides: Mapping[str, Any]) -> list[str]:
         runs = sides.get(side)
         if runs:
             values = [_spread([run[m.name] for run in runs.values() if run.get(m.name) is not None]) for m in system.metrics]
-            label = (side == "torch" and system.against) or side
-            rows.append(_row([label, ", ".join(runs), *values, _spread([run["train_seconds"] for run in runs.values()])]))
+            rows.append(_row([side, ", ".join(runs), *values, _spread([run["train_seconds"] for run in runs.values()])]))
     return rows
 
 
@@ -270,15 +264,15 @@ def _verdict(system: System, sides: Mapping[str, Any]) -> str:
             spread = max(max(values) - min(values) for values in (mine, theirs))
             worse = (statistics.mean(mine) - statistics.mean(theirs)) * (1 if metric.less else -1) + 0.0  # no -0
             if min(len(mine), len(theirs)) < 2:
-                how = f"worse than {system.against or 'PyTorch'}'s by {worse:.3g}" if worse > 0 else "no worse"
+                how = f"worse than PyTorch's by {worse:.3g}" if worse > 0 else "no worse"
                 lines.append(f"{metric.name}: {how}, one seed, so no spread is known")
                 continue
             verdict = "no worse" if worse <= spread else "worse"
-            lines.append(f"{metric.name}: {verdict} than {system.against or 'PyTorch'}'s ({worse:+.3g}, spread {spread:.3g})")
+            lines.append(f"{metric.name}: {verdict} than PyTorch's ({worse:+.3g}, spread {spread:.3g})")
     ratios = [ratio for ratio in [_time_ratio(runs, peers) for runs in ours] if ratio is not None]
     if not ratios:
         return "; ".join([*lines, "no seed ran on one machine on both sides, so no times are compared"]) + "."
-    return "; ".join([*lines, f"time / {system.against or 'PyTorch eager'} {min(ratios):.2f}"]) + "."
+    return "; ".join([*lines, f"time / PyTorch eager {min(ratios):.2f}"]) + "."
 
 
 def _time_ratio(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> float | None:

@@ -194,8 +194,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     task = seq2seq.task_of(
         data(o, lambda **where: seq2seq.real_parts(o.task, **where), lambda: seq2seq.made_up_parts(o.task)), o
     )
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     ours = (seq2seq if o.attention == "none" else attention).build(task, o)
     model = Seq2seq(task, o)
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in ours.state_dict().items()})

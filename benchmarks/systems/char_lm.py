@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import tinygrad_ja as tg
 from models import char_lm as program
 from tinygrad_ja.data import BPTTLoader
 from tinygrad_ja.data.datasets.synthetic import GrammarText
@@ -70,8 +69,6 @@ def trained(
     o: argparse.Namespace, size: int, embedding: int, cell: str, layers: int, tied: bool, train: np.ndarray, valid: np.ndarray
 ) -> tuple[nn.Module, dict[str, Any], float]:
     """The model after the last epoch, the weights of its best epoch, and the seconds of training and validation."""
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     initial = program.RecurrentLM(size, o.hidden, embedding, cell=cell, layers=layers, dropout=o.dropout, tied=tied)
     model = RecurrentLM(size, o.hidden, embedding, cell, layers, o.dropout, tied)
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in initial.state_dict().items()})

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import tinygrad_ja as tg
 from benchmarks.systems.peer import clock, data, parsed
 from models import dense as program
 from tinygrad_ja.data import DataLoader, TensorDataset
@@ -50,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     train, valid, test = program.parts_of(data(o, program.digits, program.made_up_digits), o.quick)
     on_device = [[torch.from_numpy(x.numpy()).to(o.device) for x in part] for part in (valid, test)]
 
-    tg.manual_seed(o.seed)
     model = perceptron(program.MLP([program.PIXELS, *[o.hidden] * o.layers, program.CLASSES], o.form)).to(o.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=o.lr)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, o.decay)

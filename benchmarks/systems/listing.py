@@ -23,9 +23,7 @@ SYSTEMS: dict[str, System] = {
     "word_lm": System("word_lm", (), (Metric("rnn_perplexity", less=True), Metric("lstm_perplexity", less=True))),
     "skip_gram": System("skip_gram", (), (Metric("similarity"), Metric("loss", less=True))),
     "hierarchical": System("skip_gram", ("--output", "hierarchical"), (Metric("similarity"),)),
-    "doc2vec": System(
-        "doc2vec", (), (Metric("dbow_accuracy"), Metric("dm_accuracy"), Metric("both_accuracy")), against="gensim"
-    ),
+    "doc2vec": System("doc2vec", (), (Metric("dbow_accuracy"), Metric("dm_accuracy"), Metric("both_accuracy"))),
     "hred": System("hred", (), (Metric("perplexity", less=True), Metric("greedy_distinct2"))),
     "vhred": System("vhred", (), (Metric("perplexity_bound", less=True), Metric("kl", less=None), Metric("greedy_distinct2"))),
     "transformer": System("transformer", (), (Metric("bleu", bar=25),)),

@@ -75,8 +75,6 @@ def features_of(model: MaskedLM, vocabulary: Vocabulary, sentences: Sequence[Seq
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Pre-train, and judge the features."""
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     texts = data(o, lambda **where: program.real_texts(o.corpus == "all", **where), program.synthetic_texts)
     vocabulary = Vocabulary(texts.sentences, min_count=2, max_size=o.words, specials=program.SPECIALS)
     given = (len(vocabulary), program.SIZES[o.size], o.dropout, vocabulary.pad)

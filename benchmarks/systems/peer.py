@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 
+import tinygrad_ja as tg
 from tinygrad_ja.errors import TinygradError
 from tinygrad_ja.training import Option
 
@@ -21,7 +22,7 @@ torch.backends.cudnn.allow_tf32 = (
 
 
 def parsed(options: Sequence[Option], argv: Sequence[str] | None, epochs: int, quick_epochs: int) -> argparse.Namespace:
-    """The options of a program of ``models/``, with the same defaults, and those that all have."""
+    """The options of a program of ``models/``, with the same defaults, and those that all have. Seeds both sides' generators."""
     parser = argparse.ArgumentParser()
     common = [Option("epochs", epochs, ("", ""), quick_epochs), Option("seed", 0, ("", "")), Option("device", "cpu", ("", ""))]
     known = [*options, *common]
@@ -37,6 +38,8 @@ def parsed(options: Sequence[Option], argv: Sequence[str] | None, epochs: int, q
     for option in known:
         if getattr(made, option.name) is None:
             setattr(made, option.name, option.quick if made.quick and option.quick is not None else option.default)
+    tg.manual_seed(made.seed)
+    torch.manual_seed(made.seed)
     return made
 
 

@@ -121,8 +121,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
     train, *others = program.chosen_trees(data(o, program.sentiment_trees, program.made_up_trees), o.quick, o.binary)
     vocabulary, classes = program.vocabulary_of(train), 2 if o.binary else 5
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     like = program.TreeClassifier(vocabulary, o.cell, o.embedding, o.hidden, classes, o.dropout, o.word_dropout)
     model = TreeClassifier(like, o.dropout).to(o.device)
     collate = partial(program.forest, vocabulary=vocabulary, classes=classes)

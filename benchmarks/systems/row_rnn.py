@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import tinygrad_ja as tg
 from benchmarks.systems.char_lm import LAYERS
 from benchmarks.systems.peer import clock, data, parsed
 from models import row_rnn as program
@@ -48,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     train, valid, test = program.parts_of(data(o, program.digits, program.made_up_digits), o.quick, program.QUICK_SIZES)
     on_device = [[torch.from_numpy(x.numpy()).to(o.device) for x in part] for part in (valid, test)]
 
-    tg.manual_seed(o.seed)
     initial = program.RowClassifier(o.cell, o.hidden)
     model = RowClassifier(o.cell, o.hidden)
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in initial.state_dict().items()})

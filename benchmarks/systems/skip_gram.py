@@ -74,7 +74,6 @@ def scored(vectors: np.ndarray, corpus: Corpus, vocabulary: Any, seconds: float,
 
 def by_torch(corpus: Corpus, o: Any) -> dict[str, Any]:
     """Adagrad on dense gradients, eager."""
-    tg.manual_seed(o.seed)
     ours = program.SkipGram(corpus.vocabulary.counts, o.size, o.output, o.negative)
     model = SkipGram(ours, o.output).to(o.device)
     size = o.batch_size or (512 if o.output == "full" else 4096)
@@ -125,7 +124,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train and measure. Results of gensim are named ``gensim_...``."""
     only = Option("only", "both", ("", ""), choices=("both", "torch", "gensim"))
     o = parsed([*program.OPTIONS, only], argv, epochs=10, quick_epochs=3)
-    torch.manual_seed(o.seed)
     corpus = data(o, lambda **where: program.novels(o.titles, o.min_count, **where), program.grammar)
     made = by_torch(corpus, o) if o.only != "gensim" else {}
     if o.only != "torch":

@@ -133,8 +133,6 @@ def searched(model: Translator, task: Task, source: tg.Tensor, device: Any, beam
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train, and translate the test."""
     o = parsed(program.OPTIONS, argv, program.EPOCHS, program.QUICK_EPOCHS)
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     task = program.task_of(data(o, program.real_pairs, program.synthetic_pairs), o)
     size = program.SIZES[o.size]
     given = (len(task.source), len(task.target), size, o.dropout, o.pre_norm, task.target.pad)

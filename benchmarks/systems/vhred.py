@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import tinygrad_ja as tg
 from models import hred, vhred
 from models.hred import BOS, EOS, MAX_WORDS, PAD, UNK
 from tinygrad_ja.data import DataLoader
@@ -178,8 +177,6 @@ def compare(argv: Sequence[str] | None, latent: bool) -> dict[str, Any]:
     train = hred.loader(corpus.train, o.batch, "cpu", o.seed)
     valid, test = (hred.loader(part, 2 * o.batch, "cpu") for part in (corpus.valid, corpus.test))
     size = len(corpus.vocabulary)
-    tg.manual_seed(o.seed)
-    torch.manual_seed(o.seed)
     sizes = (size, o.embedding, o.hidden)
     if latent:
         model: HRED = VHRED(o, size, round(o.anneal * o.epochs * len(train)))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import tinygrad_ja as tg
 from models import word_lm as program
 
 from .char_lm import pieces, trained, validation_loss
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     texts = program.Texts(*lines, o.min_count)
     results: dict[str, Any] = {"train_seconds": 0.0}
     for cell in program.cells(o.cell):
+        tg.manual_seed(o.seed)
         model, best, seconds = trained(o, len(texts.vocabulary), o.hidden, cell, 1, o.tied, texts.train, texts.valid)
         model.load_state_dict(best)
         results[f"{cell}_perplexity"] = math.exp(validation_loss(model, pieces(texts.test, o, drop_last=False)))

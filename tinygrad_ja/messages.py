@@ -359,6 +359,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "compile: {name} はジェネレータか async 関数です。呼んだだけでは何も実行されないので、記録するものがありません。"
         "直し方: 1 ステップ分を計算する関数をコンパイルして、{name} から呼んでください。",
     ),
+    "TG-P011": (
+        "compile: '{name}' has no plan, since no call of it is replayed:\n{notes}",
+        "compile: '{name}' には計画がありません。再生される呼び出しがないためです。\n{notes}",
+    ),
     # --- registration of an operator
     "TG-R001": (
         "operator '{op}': the derivative asks for '{name}', which it cannot have. Allowed names: {allowed}. Fix: rename the argument.",

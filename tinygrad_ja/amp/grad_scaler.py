@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from ..backend.arrays import ARRAY_MODULES
-from ..backend.devices import Device, device_of
+from ..backend.devices import Device, device_of, move
 from ..core.modes import modes, no_grad
 from ..core.tensor import Tensor
 from ..errors import Phrase, error
@@ -85,7 +85,7 @@ class GradScaler:
         if modes.recording is None:
             self._found[key] = not all([bool(flag) for flag in finite.values()])
         else:
-            (flag,) = finite.values()
+            flag = functools.reduce(lambda a, b: a & move(b, device_of(a)), finite.values())
             self._found[key] = Tensor(flag == False)  # noqa: E712 - of an array
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -30,6 +30,8 @@ class Backend(NamedTuple):
     """Makes arrays of another backend its own where both met in one call: (operator, operands, constants) -> both, or None."""
     place_of: Callable[[Any], tuple[str, int]] | None = None
     """Name and index of the device of one array, where not all of them are on the device ``name``."""
+    moved: Callable[[Any, Any], Any] | None = None
+    """How an array of those gets to another device: (array, device) -> array."""
     backward_of: Callable[[Any, Any], Callable[..., Any]] | None = None
     """How the backward of a fused operator runs on these arrays: (operator, the usual backward) -> backward."""
 

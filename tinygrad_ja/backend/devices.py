@@ -183,4 +183,7 @@ def move(array: Any, place: Device) -> Any:
     if place_of(array) == (place.type, place.index):
         return array
     usable(place)
-    return BACKENDS[place.type].from_host(BY_TYPE[type(array)].to_host(array), place.index)
+    here = BY_TYPE[type(array)]
+    if here.moved is not None:
+        return here.moved(array, place)
+    return BACKENDS[place.type].from_host(here.to_host(array), place.index)

@@ -24,6 +24,20 @@ def is_users(filename: str | None) -> bool:
     return not is_ours(filename) and not filename.startswith(_EXCLUDED)
 
 
+USER, BACKWARD, UPDATE, OURS = "user", "backward", "update", "ours"
+ROLES: dict[int, str] = {}
+"""By the id of a piece of code: whose it is, as ``role_of`` says."""
+_known: list[types.CodeType] = []  # so that no other code gets the id of one
+
+
+def role_of(code: types.CodeType) -> str:
+    """Code from outside of this package, the part of a step that a function of ours stands for, or another one of ours."""
+    role = {"run_backward": BACKWARD, "record_update": UPDATE}.get(code.co_name, OURS) if is_ours(code.co_filename) else USER
+    _known.append(code)
+    ROLES[id(code)] = role
+    return role
+
+
 class Names(NamedTuple):
     """Names in a piece of code and in the functions that it defines: those that it looks up as globals, all of them, texts that could be
     names, modules that it imports, and attributes that it asks for."""

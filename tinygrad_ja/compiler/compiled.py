@@ -31,7 +31,7 @@ from ..backend.random import record_draws
 from ..core.modes import modes
 from ..core.tape import Leaf
 from ..core.tensor import Tensor
-from ..core.trace import Value
+from ..core.trace import Value, read_by
 from ..core.traced import Traced
 from ..errors import UsageError, error, refusal, text
 from .arguments import Arguments, objects_in
@@ -233,8 +233,10 @@ class Compiled(Replayable):
     def plan(self) -> Any:
         """The program of the last replayed call: operators, shapes, buffers, FLOPs and bytes.
 
-        Raises UsageError when nothing has been compiled yet.
+        Raises UsageError when nothing has been compiled yet, and where calls are not replayed, with the reason.
         """
+        if self._last is None and self.notes:
+            raise error("TG-P011", name=getattr(self, "__name__", "step"), notes="\n".join(self.notes))
         if self._last is None:
             raise error("TG-P004", name=getattr(self, "__name__", "step"), calls=self.recordings)
         return self._last.plan()
@@ -333,6 +335,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
         if recording.elsewhere:
             there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]
             recording.place = device_of(there[0] if there else recording.xp.empty(0))
+            recording.forget_unused([store.value for store in run.stores])
         results = run.results(call) if reading is None else None
     finally:
         arguments.put_back(run.real)
@@ -396,11 +399,15 @@ def _refuse_two_devices(run: Run) -> None:
     changed = [value for pair in (*recording.writes, *recording.argument_writes, *recording.renewals) for value in pair]
     changed = [value for value in changed if type(value) is Value]
     changed += [recording.inputs[place] for place, _ in (*recording.argument_writes, *run.others)]
+    changed += [effect.value for effect in recording.gradients if effect.value is not None]
     if recording.derivation is not None:
         changed += recording.derivation.gradients
-    changed += [*recording.outputs, *recording.captured, *(store.value for store in run.stores)]
+    changed += [*recording.outputs, *(store.value for store in run.stores), *(v for _, vs in recording.afterwards for v in vs)]
     changed += [traced.entry for *_, traced in recording.draws]
-    if recording.away(changed) or not recording.moved_to <= {recording.place}:
+    taken = {id(held.traced_value) for held in recording.held}
+    taken -= read_by([step for step in recording.steps if step.operator.name != "to_device"])
+    read = [value for value in recording.captured if id(value) not in taken]
+    if recording.away([*changed, *read]) or not recording.moved_to <= {recording.place}:
         reason = (
             "it computes on two devices, beyond arguments that it takes from one to the other",
             "引数をほかのデバイスから移すだけでなく、2 つのデバイスで計算しています",

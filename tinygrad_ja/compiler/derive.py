@@ -56,7 +56,7 @@ class Derivation:
         self.targets: list[Node] = [node for node in reached if id(node) not in inputs]
         self.sources = [inputs[id(node)] for node in reached if id(node) in inputs]
         ordered = [*self.targets, *(node for node in reached if id(node) in inputs)]
-        gradients = [recording.traced(found[node.number], None) for node in ordered]
+        gradients = [recording.traced(found[node.number]) for node in ordered]
         self.gradients: list[Value] = [g.entry for g in gradients]
         self.homes = [device_of(g._elements) for g in gradients] if recording.elsewhere else None
 

@@ -72,7 +72,7 @@ def build(
     held = {id(h.array): h for h in after.held}
     for value in after.captured:
         partner = partners.get(value)
-        if partner is None or agreement.same_memory(partner.array, value.array):
+        if partner is None or (agreement.same_memory(partner.array, value.array) and not after.away([value])):
             continue
         reader = _reader(held.get(id(value.array)), second)
         if reader is not None and [h.traced_value for h in after.held].count(value) > 1:
@@ -225,12 +225,12 @@ class Entry:
         self.recognize: Callable[..., Call | None] | None = None
         """What ``describe`` says of calls of this signature, in less time (``signature.recognizer``)."""
         self._readers = [reader for _, reader in arguments]
-        self._away = [place for place, value in enumerate(recording.inputs[: run.brought]) if recording.away([value])]
         changing = {id(value) for value, _ in arguments}
         self._gradient_writes: list[tuple[Value, Value]] = []
         self._leaves = [self._gradient_of(leaf, value) for leaf, value in recording.gradients]
         brought = recording.inputs[: run.brought]
         inputs = [*brought, *(value for value, _ in arguments)]
+        self._away = [place for place, value in enumerate(inputs) if recording.away([value])]
         outputs = [*recording.outputs, *(s.value for s in run.stores)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]

@@ -26,12 +26,12 @@ from ..backend.random import Generator
 from ..core.modes import modes
 from ..core.nested import found, mapped
 from ..core.operator import Operator
-from ..core.tape import LEAF, Leaf, is_ours, next_number
+from ..core.tape import LEAF, Leaf, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Elsewhere, Traced
 from ..optim.lr_scheduler.base import LRScheduler
-from .code_names import READS_RATES, names_of
+from .code_names import BACKWARD, OURS, READS_RATES, ROLES, USER, names_of, role_of
 from .derive import below
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
@@ -181,10 +181,9 @@ class Recording(Trace):
         self._gradients = set(map(id, gradients))
         for tensor in (*tensors, *gradients):
             array = tensor.array
-            if type(array) is self.array_type:
-                traced = self.capture(array)
-                self.held.append(Held(tensor, array, traced, traced.entry))
-                tensor.array = traced
+            traced = self.capture(array)
+            self.held.append(Held(tensor, array, traced, traced.entry))
+            tensor.array = traced
 
     def is_mine(self) -> bool:
         """Whether this thread is recorded: parameters hold traced arrays meanwhile, which others may use."""
@@ -230,6 +229,8 @@ class Recording(Trace):
         shapes = tuple([None if parent is None else tuple(parent.shape) for parent in parents])
         arguments = {"saved": saved, "g": g, "needs": tuple([s is not None for s in shapes]), "shapes": shapes}
         taken, plain = self.both(arguments)
+        if self.elsewhere:
+            _, plain = self.at_one_place(mark, plain)
         return self.note_step(mark, taken, mark.run(**plain))
 
     def draw(self, generator: Generator, method: str, args: tuple[Any, ...]) -> Any:
@@ -288,11 +289,11 @@ class Recording(Trace):
             code = known.f_code
             if code is begun_by:
                 inside = False
-            role = _roles.get(id(code)) or _role_of(code)
-            if role is _USER:
+            role = ROLES.get(id(code)) or role_of(code)
+            if role is USER:
                 break
-            if role is not _OURS:
-                if role is _BACKWARD:
+            if role is not OURS:
+                if role is BACKWARD:
                     name, number = ("hook", 0) if node is None else (f"{node.operator.name}.backward", node.number)
                     return self._shared(name, "backward", self._line_of(number))
                 part, name = "update", type(known.f_locals["optimizer"]).__name__
@@ -435,7 +436,7 @@ class Recording(Trace):
         made = []
         for place, (traced, (x, _)) in enumerate(zip(self._stand_ins, given)):
             if type(x) is Tensor and x.array is not traced:
-                x.array = self.traced(x.array, x.dtype)
+                x.array = self.traced(x.array)
                 made.append((place, x))
         return made
 
@@ -458,7 +459,7 @@ class Recording(Trace):
         """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
         nor scratch arrays that no step reads. Returns the ids of those gradients."""
         self.node = self._known_node = None  # which would hold the graph below them
-        for held in (self._overwritten, self._held, self._latest, self._stand_ins, self.ends):
+        for held in (self._overwritten, self._held, self._latest, self._stand_ins, self.ends, self._anywhere):
             held.clear()
         for traced, array, _ in self._arrays:
             traced._elements = array
@@ -469,13 +470,25 @@ class Recording(Trace):
         loose = [(array.nbytes, id(value)) for _, array, value in self._arrays if id(value) not in watched]
         if sum([nbytes for nbytes, _ in loose]) < max(SMALL, SMALL_BY_STEP * len(self.steps)):
             return set()
+        return self._forget({value for _, value in loose} - self._used())
+
+    def forget_unused(self, stored: Iterable[Value]) -> None:
+        """Keep no arrays of other devices with which the step has nothing to do. stored: what it has put into attributes and items."""
+        used = self._used() | set(map(id, stored))
+        self._forget({id(value) for _, _, value in self._arrays if id(value) in self._away and id(value) not in used})
+
+    def _used(self) -> set[int]:
+        """The ids of Values that steps read, and of what the program leaves."""
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
         ends += [
             *(v for _, v in (*self.argument_writes, *self.renewals)),
             *(v for _, values in self.afterwards for v in values),
         ]
-        read = set(map(id, ends)) | read_by(self.steps)
-        unread = {value for _, value in loose} - read
+        ends += [] if self.derivation is None else self.derivation.gradients
+        return set(map(id, ends)) | read_by(self.steps)
+
+    def _forget(self, unread: set[int]) -> set[int]:
+        """Keep no captured arrays of these Values. Returns the ids of the Tensors that held them."""
         self._arrays = [known for known in self._arrays if id(known[2]) not in unread]
         gone = {id(h.tensor) for h in self.held if id(h.traced_value) in unread}
         self.held = [h for h in self.held if id(h.traced_value) not in unread]
@@ -500,21 +513,6 @@ class Recording(Trace):
         """Whether ``value`` is a Tensor or an array of this recording."""
         array = value.array if type(value) is Tensor else value
         return type(array) is Traced and array.recording is self
-
-
-_USER, _BACKWARD, _UPDATE, _OURS = "user", "backward", "update", "ours"
-_roles: dict[int, str] = {}
-_known_codes: list[types.CodeType] = []  # so that no other code gets the id of one
-
-
-def _role_of(code: types.CodeType) -> str:
-    """Code from outside of this package, the part of a step that a function of ours stands for, or another one of ours."""
-    role = (
-        {"run_backward": _BACKWARD, "record_update": _UPDATE}.get(code.co_name, _OURS) if is_ours(code.co_filename) else _USER
-    )
-    _known_codes.append(code)
-    _roles[id(code)] = role
-    return role
 
 
 def _is_own(operator: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend.arrays import is_array
+from ..backend.devices import device_of, move
 from ..core.operator import OPERATORS
 from ..core.traced import Traced
 from ..optim.optimizer import follow
@@ -87,7 +88,8 @@ def _update(
     if recording.condition is not None:
         for name, array in arrays.items():
             kept = Traced(*_reordered(recording, old[name]))
-            array.become(OPERATORS["where"].public(recording.condition.array, kept, array))
+            condition = move(recording.condition.array, device_of(array))
+            array.become(OPERATORS["where"].public(condition, kept, array))
     for name, value in live.items():
         if type(value) is Traced:
             if name not in state:

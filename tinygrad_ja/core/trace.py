@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import BY_TYPE, as_array
+from ..backend.devices import device_of, move
 from ..errors import error
 from .nested import found, mapped
 from .operator import Operator
@@ -152,6 +153,7 @@ class Trace:
         self._captured: dict[int, tuple[Value, int]] = {}
         self._replaced: list[tuple[Tensor, Any, Any]] = []
         self._made = 0
+        self._anywhere: dict[int, Any] = {}
 
     @property
     def constants(self) -> list[Value]:
@@ -226,11 +228,9 @@ class Trace:
         """Remember the value of a Tensor that is about to take a traced one in place."""
         self._replaced.append((tensor, tensor.array, tensor.node))
 
-    def traced(self, value: Any, dtype: Any) -> Traced:
-        """An operand, of whatever type, as a traced array; numbers take the dtype."""
-        if type(value) is Traced:
-            return value
-        return self.capture(value if type(value) in BY_TYPE else self.xp.asarray(value, dtype))
+    def traced(self, array: Any) -> Traced:
+        """An array as a traced one."""
+        return array if type(array) is Traced else self.capture(array)
 
     def blank(self, array: Any) -> Traced:
         """A traced array of elements that were made just now and belong to nobody."""
@@ -249,18 +249,29 @@ class Trace:
                 taken[name], plain[name] = self.both(value)
         if self._expand is not None and self._expand(operator, taken):
             return self._run_reference(operator, arguments)
-        kind = self._kind_of(operator, plain) if self.elsewhere else self.array_type
+        kind = self.array_type
+        if self.elsewhere:
+            kind, plain = self.at_one_place(operator, plain)
         return self.note_step(operator, taken, operator.apply(operator.kernels[kind], plain))
 
-    def _kind_of(self, operator: Operator, plain: dict[str, Any]) -> type:
-        """The type of the arrays among a step's arguments. Raises DeviceError where there are two."""
-        arrays = list(found(plain, *BY_TYPE))
-        kinds = dict.fromkeys(map(type, arrays))
+    def at_one_place(self, operator: Any, plain: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+        """The type of the arrays among a step's arguments, and those with all arrays on one device. Raises DeviceError where they are not."""
+        kinds = dict.fromkeys(map(type, found(plain, *BY_TYPE)))
         if len(kinds) > 1:
-            from .promotion import mixed_devices
+            settled = [array for array in found(plain, *BY_TYPE) if id(array) not in self._anywhere]
+            kinds = dict.fromkeys(map(type, settled))
+            if len(kinds) > 1:
+                from .promotion import mixed_devices
 
-            raise mixed_devices(operator, arrays)
-        return next(iter(kinds), self.array_type)
+                raise mixed_devices(operator, settled)
+            place = device_of(settled[0])
+            plain = mapped(plain, lambda x: type(x) in BY_TYPE and type(x) not in kinds, lambda x: move(x, place))
+        return next(iter(kinds), self.array_type), plain
+
+    def note_anywhere(self, array: Any) -> Any:
+        """An array that code for a traced one has just made, which may have to go to where that is. Returns it."""
+        self._anywhere[id(array)] = array
+        return array
 
     def both(self, value: Any) -> tuple[Any, Any]:
         """A nested value with Values in place of its arrays, and the same with their elements."""

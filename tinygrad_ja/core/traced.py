@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import BY_TYPE, NUMPY, Backend, register_array_type
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE, NUMPY, Backend, register_array_type
 from ..errors import Phrase, error
 from .modes import modes
 from .nested import found, mapped
@@ -152,11 +152,16 @@ class Traced:
                 "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
             )
         if key is Ellipsis or (type(key) is slice and key == slice(None)):
-            new = _operator("expand")(_as_dtype(self.recording.traced(value, self.dtype), self.dtype), self.shape)
+            new = _operator("expand")(self._operand(value), self.shape)
         else:
-            value = self.recording.traced(value, self.dtype)
-            new = _operator("index_put")(self, _as_dtype(value, self.dtype), key if type(key) is tuple else (key,))
+            new = _operator("index_put")(self, self._operand(value), key if type(key) is tuple else (key,))
         self.become(new)
+
+    def _operand(self, value: Any) -> Any:
+        """A number or an array as a traced array of the same dtype."""
+        if type(value) not in BY_TYPE:
+            value = ARRAY_MODULES[type(self._elements)].asarray(value, self.dtype)
+        return _as_dtype(self.recording.traced(value), self.dtype)
 
     def become(self, new: Any) -> Any:
         """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
@@ -493,13 +498,13 @@ class _Guarded:
         if not traced:
             if modes.recording is None:
                 return self._real(*args, **kwargs)
-            made = self._of(modes.recording.xp)(*args, **kwargs)
+            made = modes.recording.note_anywhere(self._of(modes.recording.xp)(*args, **kwargs))
             return modes.recording.blank(made) if name in _NEW else made
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
-            place = next(found([args, kwargs], Traced)).recording
+            first = next(found([args, kwargs], Traced))
             args, kwargs = _untraced((args, kwargs))
-            made = self._of(place.xp)(*args, **kwargs)
-            return place.blank(made) if place.mutable and name in _LIKE else made
+            made = self._of(ARRAY_MODULES[type(first._elements)])(*args, **kwargs)
+            return first.recording.blank(made) if first.recording.mutable and name in _LIKE else made
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
             return FUNCTIONS[name](*args, **kwargs)
         operator = OPERATORS.get(_UFUNCS.get(name, name))
@@ -533,6 +538,7 @@ register_array_type(
         kernel_of=_kernel_of,
         adopt=_adopt,
         place_of=_place_of,
+        moved=_operator("to_device"),
         backward_of=_backward_of,
     )
 )

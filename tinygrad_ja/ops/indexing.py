@@ -65,7 +65,7 @@ def _array_item(input: Any, item: Any) -> Any:
         return array
     if place_of(array)[0] != "cpu":
         raise mixed_devices(_getitem.operator, (held, array))  # type: ignore[attr-defined]
-    return move(array, place) if type(array) is np.ndarray else OPERATORS["to_device"].public(array, place)
+    return move(array, place)
 
 
 def _read(input: Any, index: Any) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
@@ -281,8 +281,9 @@ def getitem(input: Any, index: Any) -> Any:
             raise error("TG-U004")
         return _getitem(input, index)
     if type(index) is Tensor and type(input) is Tensor:  # the usual x[indices] needs no reading
-        array = index.array
-        if array.dtype.kind == "i" and array.ndim and input.array.ndim and type(array) is type(input.array):
+        array, held = index.array, input.array
+        together = type(array) is type(held) and (type(held) is np.ndarray or place_of(array) == place_of(held))
+        if together and array.dtype.kind == "i" and array.ndim and held.ndim:
             return OPERATORS["index_select"].public(input, 0, array)
     basic, advanced = _read(input, index)
     if basic is not None:

@@ -59,7 +59,7 @@ class Adafactor(Optimizer):
         if not state:
             state["step"] = 0
             for name in ("row_var", "col_var") if p.ndim > 1 else ("variance",):
-                state[name] = xp.zeros(self.state_shape(name, p.shape), p.dtype)
+                state[name] = xp.zeros_like(p, shape=self.state_shape(name, p.shape))
         state["step"] += 1
         if not p.size:
             return  # no element has no mean

@@ -96,13 +96,15 @@ class AveragedModel(Module):
         for mean, value in zip(means[1], values[1]):
             floating = mean.dtype.kind == "f"
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
-        if modes.recording is None or hasattr(self.n_averaged.array, "entry"):
-            self._go_on()
+        recording, count_array = modes.recording, self.n_averaged.array
+        if recording is None or not recording.away([count_array.entry]):
+            self.n_averaged.array += 1
         else:  # of a model on another device than the count
-            modes.recording.act(self._go_on, (), {})
+            recording.act(self._go_on, (), {})
 
     def _go_on(self) -> None:
-        self.n_averaged.array += 1
+        elements = getattr(self.n_averaged.array, "_elements", self.n_averaged.array)
+        elements += 1
 
     def _count(self) -> Any:
         """``n_averaged`` as a number, which a recording reads anew at each call."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ...backend.arrays import ARRAY_MODULES, as_array, is_sole_owner
+from ...backend.arrays import ARRAY_MODULES, as_array, is_sole_owner, place_of
 from ...backend.devices import device_of, move
 from ...core.tensor import Tensor
 from ...errors import error
@@ -98,8 +98,9 @@ def clip_grad_norm_(
     xp = ARRAY_MODULES[type(total.array)]
     # PyTorch's 1e-6 keeps a norm of 0 from dividing; the product with 1 costs less than waiting for the answer
     factor = as_array(xp.minimum(float(max_norm) / (total.array + 1e-6), 1.0))
+    here = place_of(factor)
     for gradient in gradients:
-        on_device = move(factor, device_of(gradient.array)) if type(gradient.array) is not type(factor) else factor
+        on_device = factor if place_of(gradient.array) == here else move(factor, device_of(gradient.array))
         _scale(gradient, on_device.astype(gradient.dtype, copy=False))
     return total
 

@@ -40,7 +40,8 @@ from .nested import found, mapped
 from .operator import Operator
 from .tape import changed_since, next_number, user_line
 from .tensor import Tensor
-from .traced import Traced, mixed_traces
+from .traced import Traced
+from .traced_calls import mixed_traces
 
 
 class Value:

@@ -1,7 +1,7 @@
-"""Traced arrays: the array type whose operators a ``Trace`` records (``core/trace.py``). Importing this file makes it known.
+"""Traced arrays: the array type whose operators a ``Trace`` records (``core/trace.py``).
 
-Kernels of operators see the elements, which are NumPy's; nobody else does. Code between operators that works on raw arrays gets those
-functions of NumPy that are operators themselves (``FUNCTIONS``, ``METHODS``), shape and dtype, and an error for the rest.
+Kernels of operators (``core/traced_calls.py``) see the elements, which are NumPy's; nobody else does. Code between operators that works on
+raw arrays gets those functions of NumPy that are operators themselves (``FUNCTIONS``, ``METHODS``), shape and dtype, and an error for the rest.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.arrays import ARRAY_MODULES, BY_TYPE, NUMPY, Backend, register_array_type
+from ..backend.arrays import ARRAY_MODULES, BY_TYPE
 from ..errors import Phrase, error
 from .modes import modes
 from .nested import found, mapped
-from .operator import OPERATORS, Operator
+from .operator import OPERATORS
 from .tape import is_ours, user_line
-from .tensor import OPERATOR_OF_UFUNC, Tensor
+from .tensor import OPERATOR_OF_UFUNC
 
 if TYPE_CHECKING:
     from .trace import Trace, Value
@@ -116,7 +116,7 @@ class Traced:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """``numpy_array + traced`` is an operator; other functions of NumPy are refused."""
         if not self.recording.is_mine():
-            return getattr(ufunc, method)(*_untraced(inputs), **_untraced(kwargs))
+            return getattr(ufunc, method)(*untraced(inputs), **untraced(kwargs))
         name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
         if name is None or method != "__call__" or kwargs:
             raise _reads(f"np.{ufunc.__name__}(x)")
@@ -124,7 +124,7 @@ class Traced:
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not self.recording.is_mine():
-            return function(*_untraced(args), **_untraced(kwargs))
+            return function(*untraced(args), **untraced(kwargs))
         if function.__name__ in FUNCTIONS and function is getattr(np, function.__name__):
             return FUNCTIONS[function.__name__](*args, **kwargs)
         raise _reads(f"np.{function.__name__}(x)")
@@ -152,9 +152,9 @@ class Traced:
                 "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
             )
         if key is Ellipsis or (type(key) is slice and key == slice(None)):
-            new = _operator("expand")(self._operand(value), self.shape)
+            new = on_arrays("expand")(self._operand(value), self.shape)
         else:
-            new = _operator("index_put")(self, self._operand(value), key if type(key) is tuple else (key,))
+            new = on_arrays("index_put")(self, self._operand(value), key if type(key) is tuple else (key,))
         self.become(new)
 
     def _operand(self, value: Any) -> Any:
@@ -166,7 +166,7 @@ class Traced:
     def become(self, new: Any) -> Any:
         """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
         if new.dtype != self.dtype:
-            new = _operator("cast")(new, self.dtype)
+            new = on_arrays("cast")(new, self.dtype)
         self._elements, self.entry = new._elements, new.entry
         return self
 
@@ -199,7 +199,7 @@ for _name in ("float", "int", "index", "complex"):
 def _binary(name: str, reflected: bool) -> Callable[[Traced, Any], Any]:
     def method(self: Traced, other: Any) -> Any:
         pair = (other, self) if reflected else (self, other)
-        return OPERATORS[name].kernels[Traced](*pair) if self.recording.is_mine() else OPERATORS[name].public(*_untraced(pair))
+        return OPERATORS[name].kernels[Traced](*pair) if self.recording.is_mine() else OPERATORS[name].public(*untraced(pair))
 
     return method
 
@@ -259,110 +259,19 @@ def _reading_operator() -> str:
     return name
 
 
-# ---- operators on traced arrays ------------------------------------------------------------------
-
-
-def _kernel_of(operator: Operator) -> Callable[..., Any]:
-    """How an operator runs on traced arrays: its arguments by name, and the trace of them."""
-    names = [p.name for p in operator.parameters]
-    defaults = {p.name: p.default for p in operator.parameters if p.default is not p.empty}
-
-    def kernel(*args: Any, **kwargs: Any) -> Any:
-        if operator.variadic:
-            arguments = {**defaults, operator.variadic: args, **kwargs}
-            return _trace_of(arguments).record(operator, {name: arguments[name] for name in names})
-        arguments = dict(zip(names, args))
-        if len(arguments) + len(kwargs) < len(names):
-            arguments = {**defaults, **arguments}
-        if kwargs:
-            arguments.update(kwargs)
-        trace = None
-        for value in args:
-            if type(value) is Traced:
-                trace = value.recording
-                break
-        if trace is None or not trace.open:
-            trace = _trace_of(arguments)
-        return trace.record(operator, arguments)
-
-    return kernel
-
-
-def _trace_of(arguments: Any) -> Trace:
-    trace = None
-    for array in found(arguments, Traced):
-        if trace is not None and array.recording is not trace:
-            raise mixed_traces()
-        trace = array.recording
-    assert trace is not None
-    if not trace.open and trace.is_mine():
-        raise _escaped(("a traced Tensor was used after its trace had ended", "記録の終わった Tensor が使われました"))
-    return trace
-
-
-def _untraced(value: Any) -> Any:
+def untraced(value: Any) -> Any:
     """Arguments with elements in place of traced arrays, for a thread that is not traced."""
     return mapped(value, lambda x: type(x) is Traced, lambda x: x._elements)
-
-
-def mixed_traces() -> Exception:
-    """The error of arrays of different traces in one place."""
-    return _escaped(("arrays of two traces met", "2 つの記録の配列が 1 か所に渡されました"))
-
-
-def _escaped(reason: Phrase) -> Exception:
-    fix = (
-        "keep no Tensor of a traced call beyond that call (in an attribute or a global, say).",
-        "記録中の Tensor を属性や大域変数などに残さないでください。",
-    )
-    return error("TG-U017", reason=reason, line=user_line(), fix=fix)
-
-
-def _backward_of(operator: Operator, usual: Callable[..., Any]) -> Callable[..., Any]:
-    """The backward of a fused operator: a step of its own where the trace wants that."""
-
-    def backward(saved: tuple[Any, ...], parents: Any, g: Any) -> Any:
-        array = next(found([g], Traced))
-        return array.recording.record_backward(operator, usual, saved, parents, g)
-
-    return backward
-
-
-def _place_of(array: Traced) -> tuple[str, int]:
-    backend = BY_TYPE[type(array._elements)]
-    return backend.name, backend.index_of(array._elements)
 
 
 class Elsewhere(Exception):
     """A traced array met an operator in a thread that is not traced: it has to run on the elements, and to save those for its backward."""
 
 
-def _adopt(operator: Operator, operands: Any, constants: dict[str, Any]) -> tuple[list[Any], dict[str, Any]] | None:
-    """Operands and constants of a call in which a plain array came first and a traced one later, all traced, and of a call in another
-    thread than the traced one, none traced. None for any other call."""
-    arrays = [x.array if type(x) is Tensor else x for x in operands]
-    met = next(found([arrays, list(constants.values())], Traced), None)
-    if met is None:
-        return None
-    if not met.recording.is_mine():
-        plain = [Tensor(_untraced(x.array), x.node) if type(x) is Tensor else _untraced(x) for x in operands]
-        return plain, _untraced(constants)
-    if not any(type(a) is not Traced and type(a) in BY_TYPE for a in arrays):
-        return None
-
-    def traced(x: Any) -> Any:
-        array = x.array if type(x) is Tensor else x
-        if type(array) is Traced or type(array) not in BY_TYPE:
-            return x
-        return Tensor(met.recording.capture(array), x.node if type(x) is Tensor else None)
-
-    return [traced(x) for x in operands], constants
-
-
 # ---- the array module of code outside of operators -----------------------------------------------
 
 
-def _operator(name: str) -> Callable[..., Any]:
+def on_arrays(name: str) -> Callable[..., Any]:
     """An operator on raw arrays, of which any may be traced."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -376,87 +285,87 @@ def _operator(name: str) -> Callable[..., Any]:
 
 def _take(array: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
-        array, axis = _operator("reshape")(array, (array.size,)), 0
-    return _operator("index_select")(array, axis % array.ndim, indices)
+        array, axis = on_arrays("reshape")(array, (array.size,)), 0
+    return on_arrays("index_select")(array, axis % array.ndim, indices)
 
 
 def _as_dtype(array: Any, dtype: Any = None, copy: bool = True) -> Any:
     wanted = array.dtype if dtype is None else np.dtype(dtype)
-    return array if array.dtype == wanted else _operator("cast")(array, wanted)
+    return array if array.dtype == wanted else on_arrays("cast")(array, wanted)
 
 
 def _reshape(array: Any, *size: Any) -> Any:
     wanted = size[0] if isinstance(size[0], (tuple, list)) else size
-    return _operator("reshape")(array, np.empty(array.shape, bool).reshape(wanted).shape)
+    return on_arrays("reshape")(array, np.empty(array.shape, bool).reshape(wanted).shape)
 
 
 def _moveaxis(array: Any, source: int, destination: int) -> Any:
     order = [axis for axis in range(array.ndim) if axis != source % array.ndim]
     order.insert(destination % array.ndim, source % array.ndim)
-    return _operator("permute")(array, tuple(order))
+    return on_arrays("permute")(array, tuple(order))
 
 
 def _expand_dims(array: Any, axis: int) -> Any:
-    return _operator("reshape")(array, np.expand_dims(np.empty(array.shape, bool), axis).shape)
+    return on_arrays("reshape")(array, np.expand_dims(np.empty(array.shape, bool), axis).shape)
 
 
 def _sum(array: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    return _as_dtype(_operator("sum")(array, axis, keepdims), dtype)
+    return _as_dtype(on_arrays("sum")(array, axis, keepdims), dtype)
 
 
 def _full_like(array: Any, value: Any, dtype: Any = None) -> Any:
-    return _operator("expand")(_as_dtype(value, dtype or array.dtype), array.shape)
+    return on_arrays("expand")(_as_dtype(value, dtype or array.dtype), array.shape)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "asarray": _as_dtype,
-    "broadcast_to": _operator("expand"),
-    "concatenate": lambda arrays, axis=0: _operator("cat")(*arrays, dim=axis),
-    "cumsum": lambda array, axis, dtype=None: _as_dtype(_operator("cumsum")(array, axis), dtype),
+    "broadcast_to": on_arrays("expand"),
+    "concatenate": lambda arrays, axis=0: on_arrays("cat")(*arrays, dim=axis),
+    "cumsum": lambda array, axis, dtype=None: _as_dtype(on_arrays("cumsum")(array, axis), dtype),
     "expand_dims": _expand_dims,
-    "floor": _operator("floor"),
-    "maximum": _operator("maximum"),
-    "minimum": _operator("minimum"),
+    "floor": on_arrays("floor"),
+    "maximum": on_arrays("maximum"),
+    "minimum": on_arrays("minimum"),
     "moveaxis": _moveaxis,
     "full_like": _full_like,
-    "rint": _operator("round"),
-    "stack": lambda arrays, axis=0: _operator("stack")(*arrays, dim=axis),
+    "rint": on_arrays("round"),
+    "stack": lambda arrays, axis=0: on_arrays("stack")(*arrays, dim=axis),
     "sum": _sum,
     "take": _take,
-    "take_along_axis": lambda array, indices, axis: _operator("gather")(array, axis % array.ndim, indices),
-    "tril": lambda array, k=0: _operator("tril")(array, k),
-    "triu": lambda array, k=0: _operator("triu")(array, k),
-    "trunc": _operator("trunc"),
-    "where": _operator("where"),
+    "take_along_axis": lambda array, indices, axis: on_arrays("gather")(array, axis % array.ndim, indices),
+    "tril": lambda array, k=0: on_arrays("tril")(array, k),
+    "triu": lambda array, k=0: on_arrays("triu")(array, k),
+    "trunc": on_arrays("trunc"),
+    "where": on_arrays("where"),
 }
 """Functions of NumPy that are operators: what the framework's functions do with raw arrays between operators is recorded, too."""
 
 
 def _clip(array: Any, low: Any, high: Any) -> Any:
-    return _operator("clamp")(array, low, high)
+    return on_arrays("clamp")(array, low, high)
 
 
 def _dot(a: Any, b: Any) -> Any:
-    return _operator("matmul")(a, b)
+    return on_arrays("matmul")(a, b)
 
 
 def _extreme(name: str) -> Callable[..., Any]:
     def extreme(array: Any, axis: Any = None, keepdims: bool = False) -> Any:
         axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        return _operator(name)(array, axes, keepdims)
+        return on_arrays(name)(array, axes, keepdims)
 
     return extreme
 
 
 def _mean(array: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    return _as_dtype(_operator("mean")(array, axis, keepdims), dtype)
+    return _as_dtype(on_arrays("mean")(array, axis, keepdims), dtype)
 
 
 FUNCTIONS |= {"clip": _clip, "dot": _dot, "mean": _mean, "max": _extreme("amax"), "min": _extreme("amin")}
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "all": _operator("all"),
-    "any": _operator("any"),
+    "all": on_arrays("all"),
+    "any": on_arrays("any"),
     "astype": _as_dtype,
     "copy": lambda array: Traced(array._elements, array.recording, array.entry),
     "max": _extreme("amax"),
@@ -465,7 +374,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "sum": _sum,
     "take": _take,
-    "swapaxes": lambda array, a, b: _operator("transpose")(array, a, b),
+    "swapaxes": lambda array, a, b: on_arrays("transpose")(array, a, b),
 }
 """The same for methods of arrays."""
 
@@ -502,7 +411,7 @@ class _Guarded:
             return modes.recording.blank(made) if name in _NEW else made
         if name in _METADATA or (name in _LIKE and traced == 1 and type(args[0]) is Traced):
             first = next(found([args, kwargs], Traced))
-            args, kwargs = _untraced((args, kwargs))
+            args, kwargs = untraced((args, kwargs))
             made = self._of(ARRAY_MODULES[type(first._elements)])(*args, **kwargs)
             return first.recording.blank(made) if first.recording.mutable and name in _LIKE else made
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
@@ -520,25 +429,11 @@ class _Guarded:
         raise _reads(f"{self._path}(x)")
 
 
-def _to_host(array: Traced) -> np.ndarray:
+ARRAY_MODULE = _Guarded(np, "xp")
+"""What stands where NumPy stands for arrays that are traced."""
+
+
+def to_host(array: Traced) -> np.ndarray:
     if not array.recording.is_mine():
         return BY_TYPE[type(array._elements)].to_host(array._elements)
     raise _reads(("x.numpy(), or showing x,", "x.numpy() や x の表示"))
-
-
-register_array_type(
-    Backend(
-        name="cpu",
-        array_type=Traced,
-        xp=_Guarded(np, "xp"),
-        from_host=lambda array, index: array,
-        to_host=_to_host,
-        index_of=lambda array: 0,
-        random=NUMPY.random,
-        kernel_of=_kernel_of,
-        adopt=_adopt,
-        place_of=_place_of,
-        moved=_operator("to_device"),
-        backward_of=_backward_of,
-    )
-)

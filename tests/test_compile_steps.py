@@ -378,6 +378,26 @@ def test_parameters_that_change_before_the_backward() -> None:
         made.sum().backward()
 
 
+@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("take", [lambda w: w, lambda w: w[0], lambda w: w.detach().T])
+def test_what_was_saved_of_a_parameter_before_a_step_changed_it_is_refused(take: Any, calls: int) -> None:
+    w, v = nn.Parameter(tg.ones(2, 2)), nn.Parameter(tg.ones(2))
+    sgd = tg.optim.SGD([w], lr=0.1)
+
+    @tg.compile
+    def step(x: Any) -> None:
+        sgd.zero_grad()
+        (w * x).sum().backward()
+        sgd.step()
+
+    for _ in range(calls):
+        step(tg.ones(2))
+    y = (v * take(w)).sum()
+    step(tg.ones(2))
+    with pytest.raises(GradientError, match="TG-G003"):
+        y.backward()
+
+
 def test_a_seed_inside_of_a_step() -> None:
     step = tg.compile(lambda x: (tg.manual_seed(3), x + tg.rand(3))[1])
     with pytest.warns(UserWarning, match="random numbers anew"):

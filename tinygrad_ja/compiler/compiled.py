@@ -331,6 +331,8 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
     arguments = Arguments(lambda x: recording.input(x) if type(x) is Tensor else recording.argument(x), call.leaves)
     try:
         arguments.hand(args, kwargs)
+        stand_ins = [made.array if type(made) is Tensor else made for made, _ in arguments.given]
+        recording.memory.note_arguments(zip(stand_ins, call.arrays), reach.read_by_python())
         reading = _recorded(function, arguments, run, again)
         if recording.elsewhere:
             there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]

@@ -344,6 +344,10 @@ class Reach:
             if container != items:
                 yield container, path
 
+    def read_by_python(self) -> list[np.ndarray]:
+        """Arrays of NumPy that were found."""
+        return [state.owner for state in self.states if type(state.owner) is np.ndarray]
+
     def only_made_tensors(self, array: np.ndarray, codes: Iterable[types.CodeType]) -> bool:
         """Whether pieces of code do nothing with an array but to make Tensors of it: then a program reads it where it lies."""
         makers = MAKERS - {function.__name__ for function in self.functions}

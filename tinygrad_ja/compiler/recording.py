@@ -23,10 +23,9 @@ from ..amp.grad_scaler import GradScaler
 from ..backend.arrays import ARRAY_MODULES, BY_TYPE
 from ..backend.devices import device_of
 from ..backend.random import Generator
-from ..core.modes import modes
 from ..core.nested import found, mapped
 from ..core.operator import Operator
-from ..core.tape import LEAF, Leaf, next_number
+from ..core.tape import LEAF, Leaf, changed_since, mark_changed, next_number
 from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Elsewhere, Traced
@@ -37,6 +36,7 @@ from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
 from .program import Source
 from .schedules import Rates
+from .shared_memory import SharedMemory
 from .unseen import Witness
 
 SMALL, SMALL_BY_STEP = 1 << 18, 1 << 10
@@ -111,6 +111,7 @@ class Recording(Trace):
         self._gradients: set[int] = set()  # ids of held Tensors that are gradients
         self._latest: dict[int, Traced] = {}  # by the id of the traced array that a Tensor held: the one that it got in place
         self._marks: dict[Operator, BackwardOf] = {}
+        self.memory = SharedMemory(self)
         self.draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._states: dict[int, tuple[Generator, Any]] = {}
         self._again: int | None = None
@@ -192,6 +193,10 @@ class Recording(Trace):
     def replaces(self, tensor: Tensor) -> None:
         """A Tensor gets another array in place; it keeps it."""
 
+    def write(self, traced: Traced, new: Traced) -> None:
+        """What is written into an array is seen in its views, and in what it is a view of."""
+        self.memory.write(traced, new)
+
     def blank(self, array: Any) -> Traced:
         """Zeros and the like, made just now."""
         return Traced(array, self, self.capture(array).entry)
@@ -201,13 +206,17 @@ class Recording(Trace):
     def record(self, operator: Operator, arguments: dict[str, Any]) -> Any:
         """As every trace; another thread that meets a traced array runs the operator as if there were no recording."""
         if not self.is_mine():
-            if (
-                self.array_type is not np.ndarray
-            ):  # NumPy's functions find the elements in what is saved for the backward, others do not
+            if self.array_type is not np.ndarray:  # only NumPy's functions find the elements in what is saved for the backward
                 raise Elsewhere
             plain = mapped(arguments, _is_traced, lambda array: array._elements)
             inputs = plain[operator.variadic] if operator.variadic else [plain[name] for name in operator.inputs]
             return operator.call(operator.kernels[self.array_type], inputs, plain)
+        made = self.record_again(operator, arguments)
+        self.memory.note(operator, arguments, made)
+        return made
+
+    def record_again(self, operator: Operator, arguments: dict[str, Any]) -> Any:
+        """Note a step of which no array is a view that is known already."""
         made = super().record(operator, arguments)
         if self.elsewhere or operator.name == "to_device":
             for traced in found(made, Traced):
@@ -415,6 +424,8 @@ class Recording(Trace):
             if self.derivation is not None:
                 self._overwritten.append(array.copy())
             array[...] = now._elements
+            if changed_since(self._started, now):
+                mark_changed(None, array)
         for leaf in self.reached.values():
             grads.setdefault(id(leaf), (leaf, None))
         for leaf, before in grads.values():
@@ -480,10 +491,8 @@ class Recording(Trace):
     def _used(self) -> set[int]:
         """The ids of Values that steps read, and of what the program leaves."""
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
-        ends += [
-            *(v for _, v in (*self.argument_writes, *self.renewals)),
-            *(v for _, values in self.afterwards for v in values),
-        ]
+        ends += [v for _, v in (*self.argument_writes, *self.renewals)]
+        ends += [v for _, values in self.afterwards for v in values]
         ends += [] if self.derivation is None else self.derivation.gradients
         return set(map(id, ends)) | read_by(self.steps)
 
@@ -532,15 +541,6 @@ def _has_mask(arguments: dict[str, Any]) -> bool:
 
 def _is_traced(value: Any) -> bool:
     return type(value) is Traced
-
-
-def _is_array(value: Any) -> bool:
-    return type(value) in BY_TYPE
-
-
-def current() -> Recording | None:
-    """The recording of this thread that runs now, if any."""
-    return modes.recording
 
 
 def is_leaf(tensor: Tensor) -> bool:

@@ -130,7 +130,7 @@ class Run:
             for key in keys if not isinstance(container, set) else ():
                 if self._holds(container[key]):
                     container[key] = recording.settled(container[key])
-        written = [value.array for value, _ in recording.writes]
+        written = [*(value.array for value, _ in recording.writes), *recording.memory.written]
         self.unsteady += [state.path for state in self.reach.moved() if not is_one_of(state.owner, written)]
         self.unsteady += recording.rates.by_hand()
         before = [(leaf, seen, self._grads.get(id(leaf), (leaf, None))[1]) for leaf, seen in recording.asked.values()]

@@ -14,8 +14,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 try:  # what cProfile stands on; that module itself imports ``profile``, which may be a file of the user's
     from _lsprof import Profiler
 except ImportError:  # not in every Python
@@ -182,8 +180,7 @@ def _is_wanted(reach: Reach) -> bool:
     if any([part.read_by(reach.names) for part in reach.counted]):
         return True
     codes = [function.__code__ for function in reach.functions]
-    arrays = [state.owner for state in reach.states if type(state.owner) is np.ndarray]
-    return not all([reach.only_made_tensors(array, codes) for array in arrays])
+    return not all([reach.only_made_tensors(array, codes) for array in reach.read_by_python()])
 
 
 def _named(codes: Iterable[tuple[types.CodeType, dict[str, Any]]]) -> Iterator[str]:

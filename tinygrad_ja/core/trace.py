@@ -229,6 +229,10 @@ class Trace:
         """Remember the value of a Tensor that is about to take a traced one in place."""
         self._replaced.append((tensor, tensor.array, tensor.node))
 
+    def write(self, traced: Traced, new: Traced) -> None:
+        """A traced array gets the elements of another one, of its shape and dtype, in place."""
+        traced._elements, traced.entry = new._elements, new.entry
+
     def traced(self, array: Any) -> Traced:
         """An array as a traced one."""
         return array if type(array) is Traced else self.capture(array)

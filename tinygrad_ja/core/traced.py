@@ -32,18 +32,24 @@ _OPERATORS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ops")
 class Traced:
     """An array of a running trace: its elements, for operators alone, and the trace's name for it."""
 
-    __slots__ = ("_elements", "recording", "entry", "__weakref__")
+    __slots__ = ("_elements", "recording", "entry", "part_of", "__weakref__")
     __hash__ = None  # type: ignore[assignment]
-    base = None
 
     def __init__(self, elements: np.ndarray, trace: Trace, entry: Value) -> None:
         self._elements = elements
         self.recording = trace
         self.entry = entry
+        self.part_of: Any = None
+        """What it is a view of, and how, if it is one."""
 
     def forget(self) -> None:
         """Let the elements go: shape and dtype stay."""
         self._elements = np.broadcast_to(np.empty((), self._elements.dtype), self._elements.shape)
+
+    @property
+    def base(self) -> Traced | None:
+        """The array whose memory it is a part of, as NumPy's arrays say it."""
+        return None if self.part_of is None else self.part_of.whole
 
     # -- metadata: constants of the program
 
@@ -87,8 +93,10 @@ class Traced:
         """The axes in the other order."""
         return OPERATORS["permute"].kernels[Traced](self, tuple(range(self.ndim))[::-1])
 
-    def view(self, dtype: Any) -> Traced:
-        """The same array with another object for its dtype. For any other dtype raises UsageError."""
+    def view(self, dtype: Any = None) -> Traced:
+        """The same array, perhaps with another object for its dtype. For any other dtype raises UsageError."""
+        if dtype is None:
+            return OPERATORS["alias"].kernels[Traced](self)
         if self.dtype != dtype:
             raise _reads("x.array.view")
         return Traced(self._elements.view(dtype), self.recording, self.entry)
@@ -118,15 +126,19 @@ class Traced:
         if not self.recording.is_mine():
             return getattr(ufunc, method)(*untraced(inputs), **untraced(kwargs))
         name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
-        if name is None or method != "__call__" or kwargs:
+        (out,) = kwargs.pop("out", (None,))
+        if name is None or method != "__call__" or kwargs or type(out) not in (Traced, type(None)):
             raise _reads(f"np.{ufunc.__name__}(x)")
-        return OPERATORS[name].kernels[Traced](*inputs)
+        made = OPERATORS[name].kernels[Traced](*inputs)
+        return made if out is None else out.become(made)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not self.recording.is_mine():
             return function(*untraced(args), **untraced(kwargs))
         if function.__name__ in FUNCTIONS and function is getattr(np, function.__name__):
-            return FUNCTIONS[function.__name__](*args, **kwargs)
+            out = kwargs.pop("out", None)
+            made = FUNCTIONS[function.__name__](*args, **kwargs)
+            return made if out is None else out.become(made)
         raise _reads(f"np.{function.__name__}(x)")
 
     def __bool__(self) -> bool:
@@ -165,9 +177,9 @@ class Traced:
 
     def become(self, new: Any) -> Any:
         """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
-        if new.dtype != self.dtype:
-            new = on_arrays("cast")(new, self.dtype)
-        self._elements, self.entry = new._elements, new.entry
+        if new.shape != self.shape:
+            raise ValueError(f"an array of shape {self.shape} cannot become one of shape {new.shape} in place")
+        self.recording.write(self, _as_dtype(new, self.dtype))
         return self
 
     def __neg__(self) -> Any:
@@ -294,6 +306,15 @@ def _as_dtype(array: Any, dtype: Any = None, copy: bool = True) -> Any:
     return array if array.dtype == wanted else on_arrays("cast")(array, wanted)
 
 
+def _copy(array: Traced) -> Traced:
+    return Traced(array._elements.copy(), array.recording, array.entry)
+
+
+def _astype(array: Traced, dtype: Any, copy: bool = True) -> Traced:
+    made = _as_dtype(array, dtype)
+    return _copy(made) if copy and made is array else made
+
+
 def _reshape(array: Any, *size: Any) -> Any:
     wanted = size[0] if isinstance(size[0], (tuple, list)) else size
     return on_arrays("reshape")(array, np.empty(array.shape, bool).reshape(wanted).shape)
@@ -314,7 +335,7 @@ def _sum(array: Any, axis: Any = None, dtype: Any = None, out: None = None, keep
 
 
 def _full_like(array: Any, value: Any, dtype: Any = None) -> Any:
-    return on_arrays("expand")(_as_dtype(value, dtype or array.dtype), array.shape)
+    return _copy(on_arrays("expand")(_as_dtype(value, dtype or array.dtype), array.shape))
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -366,8 +387,8 @@ FUNCTIONS |= {"clip": _clip, "dot": _dot, "mean": _mean, "max": _extreme("amax")
 METHODS: dict[str, Callable[..., Any]] = {
     "all": on_arrays("all"),
     "any": on_arrays("any"),
-    "astype": _as_dtype,
-    "copy": lambda array: Traced(array._elements, array.recording, array.entry),
+    "astype": _astype,
+    "copy": _copy,
     "max": _extreme("amax"),
     "min": _extreme("amin"),
     "ravel": lambda array: _reshape(array, -1),

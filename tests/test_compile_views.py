@@ -1,0 +1,288 @@
+"""Arrays that share memory in a compiled step: what is written into one of them is seen in the others, as in a plain call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from compiled_cases import plain
+
+import tinygrad_ja as tg
+from tinygrad_ja import nn
+
+CALLS = 5
+
+
+class Own(tg.optim.Optimizer):
+    """An optimizer of the user's, which writes into the parameter's array."""
+
+    def __init__(self, p: Any, rule: Callable[[Any, Any], Any]) -> None:
+        super().__init__([p], {"lr": 0.1})
+        self.rule = rule
+
+    def update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any]) -> None:
+        self.rule(p, g)
+
+
+def beside(make: Callable[[], tuple[Callable[..., Any], Callable[[], Any]]], backend: str) -> Any:
+    """Steps, and what can be seen after each, plain and compiled. Returns the compiled step."""
+    found = []
+    for compiled in (False, True):
+        step, seen = make()
+        call = tg.compile(step, backend=backend) if compiled else step
+        found.append([list(numbers([call(tg.tensor([1.0, 2.0, 3.0 + k])), *seen()])) for k in range(CALLS)])
+    for k, (expected, actual) in enumerate(zip(*found)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5, err_msg=f"call {k}")
+    return call
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All elements of nested Tensors."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from numbers(part)
+    elif value is not None:
+        yield from np.ravel(value.tolist())
+
+
+def by_rows(p: Any, g: Any) -> None:
+    for row, part in zip(p, g):
+        row -= 0.25 * part
+
+
+def flat(p: Any, g: Any) -> None:
+    elements = p.reshape(-1)
+    elements[1:4] = 1.0
+    elements *= 0.5
+
+
+def turned(p: Any, g: Any) -> None:
+    columns = p.T
+    columns[0] -= g[:, 0]
+    p += 1.0
+    columns[...] = columns * 0.5
+
+
+def nested(p: Any, g: Any) -> None:
+    corner = p[:, 1:].T[1]
+    before = corner.copy()
+    p *= 0.5
+    corner += before
+    p[0] = corner[0] + p[1]
+
+
+def converted(p: Any, g: Any) -> None:
+    copied = p.astype("float32")
+    copied += 100.0
+    p -= 0.25 * g + copied / 128.0
+
+
+def seen(p: Any, g: Any) -> None:
+    row, same = p[1], p.view()
+    same -= 0.25 * g
+    p[0] = row * 2.0
+
+
+RULES = {rule.__name__: rule for rule in (by_rows, flat, turned, nested, converted, seen)}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_writes_into_views_of_a_parameter_s_array(name: str, backend: str) -> None:
+    def make() -> Any:
+        w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
+        optimizer = Own(w, RULES[name])
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = ((w * x).sum() - 1.0) ** 2 / 1024.0
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, lambda: [w, w.grad]
+
+    assert beside(make, backend).replays == 3
+
+
+def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> None:
+    def rule(p: Any, g: Any) -> None:
+        np.subtract(p, 0.25 * g, out=p)
+        np.clip(p, -0.5, 2.0, out=p)
+        rows = p[0]
+        np.add(rows, 1.0, out=rows)
+
+    def make() -> Any:
+        w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
+        optimizer = Own(w, rule)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            (w * x).sum().backward()
+            optimizer.step()
+
+        return step, lambda: [w]
+
+    assert beside(make, cpu_backend).replays == 3
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda w: w.detach()[0],
+        lambda w: w.detach().T,
+        lambda w: w.flatten(),
+        lambda w: w.view(3, 2).detach().unsqueeze(0),
+        lambda w: w.chunk(2)[1],
+        lambda w: list(w)[1],
+        lambda w: w.T[1:].expand(2, 2, 2),
+        lambda w: w.diagonal(),
+    ],
+    ids=["part", "transposed", "flat", "reshaped", "chunk", "unbound", "expanded", "diagonal"],
+)
+def test_a_view_of_a_parameter_follows_the_update(take: Callable[[Any], Any], backend: str) -> None:
+    def make() -> Any:
+        w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
+        sgd = tg.optim.SGD([w], lr=0.0625)
+
+        def step(x: Any) -> Any:
+            view, copy = take(w), take(w).detach().clone()
+            sgd.zero_grad()
+            (w * x).sum().backward()
+            sgd.step()
+            return view.detach() * 1.0, copy * 1.0
+
+        return step, lambda: [w]
+
+    assert beside(make, backend).replays == 3
+
+
+def test_a_view_that_only_shows_cannot_be_written() -> None:
+    def rule(p: Any, g: Any) -> None:
+        several = np.broadcast_to(p, (256, *p.shape))  # large enough not to be a copy
+        several += 1.0
+
+    w = nn.Parameter(tg.ones(128))
+    optimizer = Own(w, rule)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+
+    for call in (step, tg.compile(step)):
+        with pytest.raises(ValueError, match="read-only"):
+            call()
+    assert w.tolist() == [1.0] * 128
+
+
+# ---- at random -----------------------------------------------------------------------------------
+
+VIEWS: list[Callable[[Any, Any], Any]] = [
+    lambda a, r: a[r.integers(len(a))] if a.ndim > 1 else a,
+    lambda a, r: a[1:] if len(a) > 1 else a[:],
+    lambda a, r: a[::2],
+    lambda a, r: a[..., -1:],
+    lambda a, r: a.T,
+    lambda a, r: a.reshape(-1),
+    lambda a, r: a.reshape(-1, 1),
+    lambda a, r: np.expand_dims(a, 0) if a.ndim < 3 else a,
+    lambda a, r: a.swapaxes(0, a.ndim - 1),
+]
+
+
+def walk(p: Any, seed: int) -> Iterator[Any]:
+    """A random mixture of views, writes and copies, beginning with an array; what the arrays hold in the end."""
+    rng = np.random.default_rng(seed)
+    arrays = [p]
+    for _ in range(14):
+        a = arrays[rng.integers(len(arrays))]
+        kind = rng.integers(6)
+        if kind < 2:
+            arrays.append(VIEWS[rng.integers(len(VIEWS))](a, rng))
+        elif kind == 2:
+            a *= 0.5
+        elif kind == 3:
+            a[0] = a[len(a) // 2] + 1.0
+        elif kind == 4:
+            a += float(rng.integers(-2, 3))
+        else:
+            arrays.append(a.copy() if rng.integers(2) else a * 0.25)
+    yield from [a * 1.0 for a in arrays]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_mixture_of_views_and_writes(seed: int) -> None:
+    def make() -> Any:
+        w = tg.arange(12.0).reshape(3, 4)
+        w.array = w.array.copy()
+
+        def step(x: Any) -> Any:
+            w.array[0, :3] += x.array
+            return [tg.Tensor(a) for a in walk(w.array, seed)]
+
+        return step, lambda: [w]
+
+    assert beside(make, "numpy").replays == 3
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def written(a: Any, b: Any) -> Any:
+    a += 1.0
+    return tg.Tensor(a) * 2.0 + tg.Tensor(b)
+
+
+def both_written(a: Any, b: Any) -> Any:
+    a *= 2.0
+    b[1:] += a[1:]
+    return tg.Tensor(a) * 1.0, tg.Tensor(b) * 1.0
+
+
+def by_views(a: Any, b: Any) -> Any:
+    first, rest = a[:1], b.reshape(-1)
+    a += 1.0
+    rest *= 2.0
+    return tg.Tensor(first) * 1.0, tg.Tensor(b) + tg.Tensor(a)
+
+
+def of_tensors(a: Any, b: Any) -> Any:
+    x, y = tg.Tensor(a), tg.Tensor(b)
+    x.array += 1.0
+    y.array[0] = 5.0
+    return x * 2.0 + y
+
+
+@pytest.mark.parametrize("function", [written, both_written, by_views, of_tensors])
+@pytest.mark.parametrize("overlapping", [(0, 1, 2, 3, 4, 5), (0, 1), (3, 4), ()], ids=["always", "at first", "later", "never"])
+def test_arguments_that_share_memory(
+    function: Callable[[Any, Any], Any], overlapping: tuple[int, ...], cpu_backend: str
+) -> None:
+    compiled = tg.compile(function, backend=cpu_backend)
+    for k in range(6):
+        shown = []
+        for call in (function, compiled):
+            memory = np.arange(6, dtype=np.float32) + k
+            pair = (memory[:4], memory[2:]) if k in overlapping else (memory[:4], memory[2:].copy())
+            shown.append(plain([call(*pair), *pair]))
+        assert shown[1] == shown[0], f"call {k}"
+    assert compiled.recordings == 2 and compiled.replays == 4 - len(set(overlapping) - {0, 1})
+
+
+def test_an_argument_that_is_a_part_of_an_array_that_python_reads() -> None:
+    memory = np.zeros(4, np.float32)
+
+    def step(part: Any) -> Any:
+        part += 1.0
+        return tg.Tensor(part) * float(memory.sum())
+
+    compiled = tg.compile(step)
+    with pytest.warns(UserWarning, match="memory changes"):
+        for k in range(8):
+            memory[...] = k
+            expected = step(memory[1:3]).tolist()
+            memory[...] = k
+            assert compiled(memory[1:3]).tolist() == expected
+            assert memory.tolist() == [k, k + 1, k + 1, k]

@@ -324,6 +324,40 @@ def test_a_number_that_changes_at_every_call_warns_and_stays_right() -> None:
             assert step(tg.ones(1)).item() == t
 
 
+def test_a_method_of_an_object_that_counts_is_called_as_it_is_and_the_count_is_named() -> None:
+    class Training:
+        def __init__(self) -> None:
+            self.w, self.epoch = tg.ones(2, requires_grad=True), 0
+            self.sgd = tg.optim.SGD([self.w], lr=0.1)
+
+        def step(self, x: Any) -> Any:
+            self.sgd.zero_grad()
+            loss = ((self.w * x) ** 2).sum()
+            loss.backward()
+            self.sgd.step()
+            return loss
+
+    plain, counting = Training(), Training()
+    step = tg.compile(counting.step)
+    with pytest.warns(UserWarning, match=r"self\.epoch changes"):
+        for _ in range(10):
+            assert step(tg.ones(2)).item() == pytest.approx(plain.step(tg.ones(2)).item())
+            counting.epoch += 1
+    assert step.recordings < 10 and step.replays == 0
+
+
+def test_a_tensor_with_another_history_at_each_call_is_named() -> None:
+    p, w = tg.ones(2, requires_grad=True), tg.zeros(2)
+    step = tg.compile(lambda x: (w * x).sum())
+    with pytest.warns(UserWarning, match=r"w\.grad_fn changes"):
+        for k in range(1, 10):
+            p.grad = None
+            w.detach_().add_(p)
+            y = step(tg.ones(2) * 2.0)
+            y.backward()
+            assert y.item() == 4.0 * k and p.grad.tolist() == [2.0, 2.0]
+
+
 def test_a_compiled_function_inside_of_another() -> None:
     inner = tg.compile(lambda x: x * SCALE)
     outer = tg.compile(lambda x: inner(x) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -158,3 +159,66 @@ def test_another_thread_learns_while_one_is_recorded(backend: str) -> None:
     for made in (found[0], gradients()):
         for a, b in zip(expected, made):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["in place", "another", "of another parameter", "none"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_gradients_go_where_a_captured_tensor_comes_from(change: str, inside: bool, backend: str) -> None:
+    def run(compiled: bool) -> list[Any]:
+        p, q, held = tg.ones(2, requires_grad=True), tg.ones(2, requires_grad=True), {"w": tg.zeros(2)}
+
+        def step(x: Any) -> Any:
+            y = (held["w"] * x).sum()
+            if inside:
+                y.backward()
+            return y
+
+        call = tg.compile(step, backend=backend) if compiled else step
+        made = []
+        for k in range(9):
+            p.grad = q.grad = None
+            factor = 1.0 if k < 4 else 5.0
+            if change == "in place":
+                held["w"].detach_().add_(p * factor)
+            elif change == "another":
+                held["w"] = held["w"].detach() + p * factor
+            elif change == "of another parameter":
+                held["w"] = held["w"].detach() + (p if k < 4 else q)
+            else:
+                held["w"] = p * 2.0 if k < 4 else held["w"].detach().requires_grad_()
+            y = call(tg.ones(2) * 2.0)
+            if not inside:
+                y.backward()
+            made.append((y.item(), *[None if x.grad is None else x.grad.tolist() for x in (p, q)]))
+        return made
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run(True) == run(False)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_parameter_that_takes_the_place_of_one_with_other_elements_at_each_call(inside: bool, backend: str) -> None:
+    def run(compiled: bool) -> list[Any]:
+        layer = nn.Linear(2, 1, bias=False)
+
+        def step(x: Any) -> Any:
+            layer.weight.grad = None
+            y = layer(x).sum()
+            if inside:
+                y.backward()
+            return y
+
+        call = tg.compile(step, backend=backend) if compiled else step
+        made = []
+        for k in range(9):
+            layer.weight.data = tg.ones(1, 2) * (k + 1.0)
+            if k == 4:
+                layer.weight = nn.Parameter(tg.ones(1, 2) * 50.0)
+            y = call(tg.ones(3, 2))
+            if not inside:
+                y.backward()
+            made.append((y.item(), layer.weight.grad.tolist()))
+        return made
+
+    assert run(True) == run(False)

@@ -320,10 +320,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "TG-P003": (
         "compile: '{name}' is called as it is from now on for such arguments, so its results are right but it is no faster: {reason}. "
-        "Fix: keep that out of the compiled function, and pass what changes from call to call as a Tensor.",
+        "Fix: keep that out of the compiled function and of what it can reach (of self, say), and pass what changes from call to call as a "
+        "Tensor.",
         "compile: '{name}' は、この形の引数に対しては今後コンパイルせずそのまま呼び出されます (結果は正しいままですが、"
-        "速くはなりません): {reason}。直し方: その処理をコンパイルした関数の外に出し、呼び出しごとに変わる値は Tensor の引数として"
-        "渡してください。",
+        "速くはなりません): {reason}。直し方: その処理や値をコンパイルした関数と、そこから手の届くもの (self など) の外に出し、"
+        "呼び出しごとに変わる値は Tensor の引数として渡してください。",
     ),
     "TG-P004": (
         "compile: '{name}' has no plan yet; {calls} calls have been recorded, and a program is made when two of them agree. Fix: call it with "

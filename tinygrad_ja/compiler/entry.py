@@ -301,13 +301,17 @@ class Entry:
         used = set(map(id, live))
         loose = {id(s.link.value) for s in run.stores if isinstance(s.link.value, Tensor)}
         links = [Link(*identity, "") for identity in recording.identities]
+        paths = {id(link.value): link.path for link in reach.links}
         for held in recording.held:
             if id(held.array) not in used:
                 continue
-            if id(held.traced_value) in changing:
-                loose.add(id(held.tensor))
-            elif run.leaf_of_gradient(held.tensor) is None:
-                links += [Link(Attributes(held.tensor), name, getattr(held.tensor, name), "") for name in ("array", "node")]
+            tensor, path = held.tensor, paths.get(id(held.tensor), "a Tensor")
+            changes = id(held.traced_value) in changing
+            if changes and tensor.node is None:
+                loose.add(id(tensor))
+            elif changes or run.leaf_of_gradient(tensor) is None:  # where gradients go is part of the program
+                links.append(Link(Attributes(tensor), "node", tensor.node, f"{path}.grad_fn"))
+                links += [] if changes else [Link(Attributes(tensor), "array", tensor.array, f"{path}.array")]
         links += [Link(Attributes(leaf), "grad", None, "") for leaf in run.absent]
         read = {id(held.tensor) for held in recording.held if id(held.traced_value) in changing}
         present = [leaf for leaf, gradient in run.present if gradient not in read]

@@ -133,7 +133,7 @@ class Reach:
         elif isinstance(value, types.FunctionType):
             self._visit_function(value, path)
         elif isinstance(value, types.MethodType):
-            self._waiting += [(value.__self__, path.rpartition(".")[0] or path), (value.__func__, path)]
+            self._waiting += [(value.__self__, path.rpartition(".")[0] or "self"), (value.__func__, path)]
         elif isinstance(value, functools.partial):
             for name in ("func", "args", "keywords"):
                 self._link(Attributes(value), name, getattr(value, name), f"{path}.{name}")

@@ -108,6 +108,32 @@ def test_a_skipped_step_of_the_scaler(backend: str) -> None:
     assert make.scaler.get_scale() == 2.0  # type: ignore[attr-defined]
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+@pytest.mark.parametrize("growth_interval, skipped", [(1, ()), (2, (0, 1, 2, 5)), (9, (0, 1, 2, 3))])
+def test_a_scale_that_changes_while_the_step_is_recorded(growth_interval: int, skipped: tuple[int, ...], backend: str) -> None:
+    scalers: list[tg.amp.GradScaler] = []
+
+    def make() -> Any:
+        model = nn.Linear(2, 1)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        scaler = tg.amp.GradScaler("cpu", init_scale=64.0, growth_interval=growth_interval)
+        scalers.append(scaler)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+
+        return step, list(model.parameters())
+
+    data = [(x * float("inf"),) if k in skipped else (x,) for k, (x,) in enumerate(batches(9, (3, 2)))]
+    assert assert_same_run(make, data, backend).replays >= 4
+    assert scalers[0].state_dict() == scalers[1].state_dict() and scalers[0].get_scale() != 64.0
+
+
 def test_a_schedule_that_watches_the_loss(backend: str) -> None:
     def make() -> Any:
         model = nn.Linear(3, 1)

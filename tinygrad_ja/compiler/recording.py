@@ -343,7 +343,6 @@ class Recording(Trace):
         read = next((value for value in args if self.holds(value)), None)
         if read is not None:  # it reads a value of the step, as a schedule that watches the loss does: when the program has run
             self.later(lambda array: method(*[Tensor(array) if a is read else a for a in args], **kwargs), read)
-            self.rates.expect()
             return None
         self._acting = True
         try:
@@ -372,11 +371,13 @@ class Recording(Trace):
         """Call ``function`` with the elements of ``values``, now and after each replay."""
         self.moves_rates |= isinstance(getattr(function, "__self__", None), GradScaler)
         self.afterwards.append((function, tuple([value.array.entry for value in values])))
+        self.rates.look()
         acting, self._acting = self._acting, True
         try:
             function(*[value.array._elements for value in values])
         finally:
             self._acting = acting
+        self.rates.expect()
 
     def reads_rates(self) -> bool:
         """Whether code of the user reads learning rates as numbers of Python, so that they have to be as they were."""

@@ -222,3 +222,46 @@ def test_a_parameter_that_takes_the_place_of_one_with_other_elements_at_each_cal
         return made
 
     assert run(True) == run(False)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_hook_of_a_parameter_runs_once_where_the_backward_is_outside(given: bool, backend: str) -> None:
+    w = nn.Parameter(tg.ones(2))
+    w.register_hook(lambda g: g * 0.5 + 1.0)
+
+    def function(x: Any, w: Any = w) -> Any:
+        return (w * x).sum()
+
+    forward = tg.compile(function, backend=backend)
+    for _ in range(5):
+        w.grad = None
+        y = forward(tg.ones(2) * 2.0, w) if given else forward(tg.ones(2) * 2.0)
+        (y + (w * 3.0).sum()).backward()
+        assert w.grad is not None and w.grad.tolist() == [3.5, 3.5]  # of the sum of both, 5
+    assert forward.replays == 3
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD"])
+def test_a_parameter_that_was_frozen_while_it_had_a_gradient(name: str, backend: str) -> None:
+    def make() -> Any:
+        parameters = [tg.ones(1, requires_grad=True) for _ in range(2)]
+        optimizer = getattr(tg.optim, name)(parameters, lr=0.1)
+
+        def step() -> None:
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+
+        def call(i: int, step: Any) -> float:
+            parameters[0].grad = tg.ones(1) * (i + 1.0)
+            if i == 2:
+                parameters[1].grad = tg.ones(1) * 2.0
+                parameters[1].requires_grad_(False)
+            if i == 6:
+                parameters[1].requires_grad_()
+                parameters[1].grad = tg.ones(1) * 3.0
+            step()
+            return parameters[0].item() + 100.0 * parameters[1].item()
+
+        return step, call
+
+    assert both(backend, make).replays > 0

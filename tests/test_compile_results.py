@@ -64,6 +64,33 @@ def test_two_stored_tensors_change_places(backend: str) -> None:
     assert {state.a.item(), state.b.item()} == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("first", ["places", "elements"])
+def test_stored_tensors_that_change_in_place_and_change_places(first: str, backend: str) -> None:
+    def run(compiled: bool) -> list[Any]:
+        state = SimpleNamespace(a=tg.zeros(2), b=tg.ones(2))
+        held = state.a
+
+        def step(x: Any) -> None:
+            if first == "places":
+                state.a, state.b = state.b, state.a
+            state.a.mul_(2.0)
+            state.b[1] = x[0]
+            if first == "elements":
+                state.a, state.b = state.b, state.a
+
+        call = tg.compile(step, backend=backend) if compiled else step
+        made = []
+        for k in range(8):
+            if k == 4:
+                state.b = state.b * 10.0
+            call(tg.ones(2) * k)
+            made.append((state.a.tolist(), state.b.tolist(), held.tolist()))
+        assert not compiled or call.replays >= 3
+        return made
+
+    assert run(True) == run(False)
+
+
 def test_a_delay_line(backend: str) -> None:
     def make(state: Any) -> Any:
         def step(x: Any) -> Any:

@@ -378,6 +378,22 @@ def test_parameters_that_change_before_the_backward() -> None:
         made.sum().backward()
 
 
+def test_a_function_that_changes_a_parameter_before_it_uses_it_has_gradients_at_each_call(backend: str) -> None:
+    w = nn.Parameter(tg.ones(2))
+
+    def halved(x: Any) -> Any:
+        with tg.no_grad():
+            w.mul_(0.5)
+        return (w * w * x).sum()
+
+    forward = tg.compile(halved, backend=backend)
+    for k in range(5):
+        w.grad = None
+        forward(tg.ones(2)).backward()
+        assert w.grad is not None and w.grad.tolist() == [0.5**k] * 2
+    assert forward.replays == 3
+
+
 @pytest.mark.parametrize("calls", range(4))
 @pytest.mark.parametrize("take", [lambda w: w, lambda w: w[0], lambda w: w.detach().T])
 def test_what_was_saved_of_a_parameter_before_a_step_changed_it_is_refused(take: Any, calls: int) -> None:

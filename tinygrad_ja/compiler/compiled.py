@@ -361,7 +361,7 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run, agai
     values, which ended it."""
     reach, recording = run.reach, run.recording
     tensors = list(reach.tensors.values())
-    leaves = [t.node for t in tensors if isinstance(t.node, Leaf)]
+    leaves = [leaf for t in tensors if isinstance(leaf := t.node or getattr(t, "_frozen", None), Leaf)]
     grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
     recording.rates.watch(reach.rates)
     code = getattr(function, "__code__", None)

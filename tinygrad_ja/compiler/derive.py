@@ -51,7 +51,15 @@ class Derivation:
         cotangents = [recording.argument(ARRAY_MODULES[type(y.array._elements)].ones(y.shape, y.dtype)) for y in results]
         self.cotangents: list[Value] = [g.entry for g in cotangents]
         found: dict[int, Any] = {node.number: None for node in leaves}
-        run_backward([(y.node, g) for y, g in zip(results, cotangents) if y.node is not None], retain_graph=True, targets=found)
+        roots = [(y.node, g) for y, g in zip(results, cotangents) if y.node is not None]
+        hooks = [(leaf, leaf.hooks) for leaf in leaves]
+        for leaf in leaves:  # these run in the caller's backward, on the whole gradient
+            leaf.hooks = None
+        try:
+            run_backward(roots, retain_graph=True, targets=found)
+        finally:
+            for leaf, held in hooks:
+                leaf.hooks = held
         reached = [node for node in leaves if found[node.number] is not None]
         self.targets: list[Node] = [node for node in reached if id(node) not in inputs]
         self.sources = [inputs[id(node)] for node in reached if id(node) in inputs]

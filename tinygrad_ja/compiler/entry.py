@@ -114,9 +114,11 @@ def _same_derivation(a: Derivation | None, b: Derivation | None) -> bool:
 
 def _reader(held: Held | None, run: Run) -> Callable[[], Any] | None:
     """How to find at each call the Tensor of an array that is another one each time: itself, or through the link that leads to it."""
-    if held is None:
-        return None
-    tensor = held.tensor
+    return None if held is None else _reader_of(held.tensor, run)
+
+
+def _reader_of(tensor: Tensor, run: Run) -> Callable[[], Any]:
+    """The same for a Tensor that the recorded call has found."""
     leaf = run.leaf_of_gradient(tensor)
     if leaf is not None:
         return lambda: leaf.grad
@@ -231,7 +233,9 @@ class Entry:
         brought = recording.inputs[: run.brought]
         inputs = [*brought, *(value for value, _ in arguments)]
         self._away = [place for place, value in enumerate(inputs) if recording.away([value])]
-        outputs = [*recording.outputs, *(s.value for s in run.stores)]
+        stored = [store for store in run.stores if store.moved is None]
+        self._moves = [(s.link, _reader_of(s.moved, run)) for s in run.stores if s.moved is not None]
+        outputs = [*recording.outputs, *(s.value for s in stored)]
         self._later = [(function, len(outputs) + i) for i, (function, _) in enumerate(recording.afterwards)]
         outputs += [values[0] for _, values in recording.afterwards]
         place_of = {id(value): place for place, value in enumerate(inputs)}
@@ -263,7 +267,7 @@ class Entry:
         if derivation is not None:
             self._operator = self._compiled_operator(derivation, inputs, captured, disable, backend)
         self.holds = self._guard(run, changing)
-        self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(run.stores)]
+        self._stores = [(s.link, len(recording.outputs) + i) for i, s in enumerate(stored)]
         self._results = len(recording.outputs)
         written = [h.tensor for h in recording.held if is_leaf(h.tensor) and _written(recording, h)]
         self._stamp = (
@@ -356,6 +360,8 @@ class Entry:
         kept = [gradient for gradient in self._leaves if gradient.is_kept()]
         for gradient in kept:
             gradient.leave()
+        moved = [(link, reader()) for link, reader in self._moves]
+        renewed = [(reader(), index) for reader, index in self._renewals]
         if modes.profiler is None:
             results = self.executor.run(given, self._before())
         else:
@@ -371,12 +377,14 @@ class Entry:
             self._stamp()
         for link, index in self._stores:
             link.put(Tensor(results[index]))
+        for link, tensor in moved:
+            link.put(tensor)
         for function, index in self._later:
             function(results[index])
         for place, index in self._argument_writes:
             given[place][...] = results[index]
-        for reader, index in self._renewals:
-            _renew(reader(), results[index])
+        for tensor, index in renewed:
+            _renew(tensor, results[index])
         if self._single:
             return Tensor(results[0])
         made = self._made(call, given, results, values)

@@ -46,10 +46,12 @@ class Made(NamedTuple):
 
 
 class Store(NamedTuple):
-    """An attribute, or an item, that the step gave a new Tensor: where, and which of the program's results."""
+    """An attribute, or an item, that the step gave another Tensor: where, and a Value of it. moved: that Tensor, if it was there before, in
+    another's place."""
 
     link: Link
     value: Value
+    moved: Tensor | None = None
 
 
 class Run:
@@ -108,7 +110,7 @@ class Run:
     def settle_links(self) -> None:
         """After the run: bring what the step stored in attributes and items back to real arrays, and note what it changed."""
         recording = self.recording
-        held = {id(h.tensor): h.traced for h in recording.held}
+        held = {id(h.tensor): h.traced_value for h in recording.held}
         settling = Settling(self.real, {}, False, dict(self.reach.known))
         for link in self.reach.changed():
             now = link.now()
@@ -116,7 +118,7 @@ class Run:
                 self.stores.append(Store(link, now.array.entry))
                 link.put(recording.settled(now))
             elif isinstance(now, Tensor) and now.node is None and id(now) in held:  # one that was there, in another's place
-                self.stores.append(Store(link, held[id(now)].entry))
+                self.stores.append(Store(link, held[id(now)], now))
             else:
                 self.unsteady.append(link.path)
                 link.put(settling.of(now) if not self._holds(now) else recording.settled(now))

@@ -304,24 +304,24 @@ def _owner(array: Any) -> Any:
 
 def mark_changed(leaf: Leaf | None, array: Any) -> None:
     """Stamp a leaf and the memory of its array, which was changed in place. Views and detached tensors share that memory."""
-    number = _Changes.latest = next_number()
+    number = _changes_of(array)[1] = _Changes.latest = next_number()
     if leaf is not None:
         leaf.changed = number
+
+
+def _changes_of(array: Any) -> list[Any]:
+    """What is known of the memory of an array: a reference to its owner, and the moment of its last change."""
     owner = array if array.base is None else _owner(array)
-    key = id(owner)
-    entry = _Changes.by_memory.get(key)
-    if entry is not None and entry[0]() is owner:
-        entry[1] = number
-    else:
+    key, entry = id(owner), _Changes.by_memory.get(id(owner))
+    if entry is None or entry[0]() is not owner:
         forget = _Changes.by_memory.pop
-        _Changes.by_memory[key] = [weakref.ref(owner, lambda _: forget(key, None)), number]
+        entry = _Changes.by_memory[key] = [weakref.ref(owner, lambda _: forget(key, None)), 0]
+    return entry
 
 
 def stamper(leaves: Sequence[tuple[Leaf, Any]]) -> Callable[[], None]:
-    """A function that stamps all these leaves and the memory of their arrays as changed now; for those that change at every step."""
-    for leaf, array in leaves:
-        mark_changed(leaf, array)
-    entries = [_Changes.by_memory[id(_owner(array))] for _, array in leaves]
+    """A function that stamps all these leaves and the memory of their arrays as changed, for those that change at every step."""
+    entries = [_changes_of(array) for _, array in leaves]
 
     def stamp() -> None:
         number = _Changes.latest = next_number()

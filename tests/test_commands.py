@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +26,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "        raise error('TG-D005', device='gpu')\n"
         "    if argv == ['bug']:\n"
         "        raise error('TG-S001', op='add', shapes='(2,) and (3,)')\n"
+        "    if argv == ['file']:\n"
+        "        open(__file__ + '/x')\n"
+        "    if argv == ['memory']:\n"
+        "        raise MemoryError('Unable to allocate 74.5 GiB')\n"
+        "    if argv == ['Ctrl-C']:\n"
+        "        raise KeyboardInterrupt\n"
+        "    if argv == ['arrow']:\n"
+        "        print('left \u2194 右')\n"
         "    return len(argv)\n",
         encoding="utf-8",
     )
@@ -63,6 +73,47 @@ def test_an_unknown_name_lists_the_known_ones(folder: Path, capsys: pytest.Captu
 def test_a_device_that_cannot_be_used_ends_with_the_message_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lessons", folder, ["greet", "gpu"]) == 2
     assert capsys.readouterr().err.startswith("[TG-D005]")
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "message"),
+    [
+        ("file", 2, "[TG-F013] a file or a folder cannot be used: [Errno 20] Not a directory: '"),
+        ("memory", 2, "[TG-D008] the memory does not suffice: Unable to allocate 74.5 GiB. Fix: choose smaller sizes"),
+        ("Ctrl-C", 130, "Ctrl-C: stopped at once.\n"),
+    ],
+)
+def test_what_the_machine_or_the_user_forbids_ends_with_the_message_alone(
+    folder: Path, what: str, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("lessons", folder, ["greet", what]) == status
+    shown = capsys.readouterr().err
+    assert shown.startswith(message) and shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("cp932", "left \\u2194 右"), ("cp1252", "left \\u2194 \\u53f3"), ("utf-8", "left ↔ 右")]
+)
+def test_characters_that_the_terminal_lacks_are_printed_as_escapes(
+    folder: Path, encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding=encoding))
+    run("lessons", folder, ["greet", "arrow"])
+    assert terminal.getvalue().decode(encoding) == shown + "\n"
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_the_program_quietly(folder: Path) -> None:
+    made = subprocess.Popen(
+        [sys.executable, "-c", "import sys, pathlib; from tinygrad_ja.commands import run; sys.exit(run(*eval(sys.argv[1])))"]
+        + [f"('lessons', pathlib.Path({str(folder)!r}), [])"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert made.stdout is not None and made.stderr is not None
+    made.stdout.close()
+    assert (made.stderr.read(), made.wait()) == (b"", 1)
+    made.stderr.close()
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(folder: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,10 @@ _LIST = (
     "Programs (options of one: python -m {package} NAME --help)",
     "プログラム (オプションは python -m {package} NAME --help)",
 )
+_STOPPED = ("Ctrl-C: stopped at once.", "Ctrl-C: すぐに止まりました。")
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 def programs(folder: Path) -> dict[str, str]:
@@ -42,9 +48,30 @@ def _title(tree: ast.Module) -> str:
 def run(package: str, folder: Path, argv: Sequence[str], core_type: str | None = None) -> int:
     """Run ``argv[0]`` of ``package`` with the other arguments; list the programs when there is no name. Returns the exit status.
 
-    core_type: what ``blas.prepare`` has set, to be told. A device, file or option that cannot be used ends the program with the message
-    alone; any other failure keeps its traceback.
+    core_type: what ``blas.prepare`` has set, to be told. A device, file or option that cannot be used, memory that does not suffice and
+    Ctrl-C end the program with the message alone; any other failure keeps its traceback. Characters that the encoding of the terminal lacks are
+    printed as escapes.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(package, folder, argv, core_type)
+        sys.stdout.flush()
+        return status
+    except (ArgumentError, DeviceError, StateError) as failure:
+        return _ended(failure)
+    except MemoryError as failure:
+        return _ended(error("TG-D008", reason=failure))
+    except OSError as failure:
+        if isinstance(failure, BrokenPipeError) and _nobody_reads():
+            return 1
+        return _ended(error("TG-F013", reason=failure))
+    except KeyboardInterrupt:
+        return _ended(_STOPPED[language() == "ja"], INTERRUPTED)
+
+
+def _run(package: str, folder: Path, argv: Sequence[str], core_type: str | None) -> int:
     if core_type is not None:
         print(text("TG-C006", value=core_type), file=sys.stderr)
     titles = programs(folder)
@@ -55,18 +82,30 @@ def run(package: str, folder: Path, argv: Sequence[str], core_type: str | None =
             print(f"  {name:{width}}  {title}")
         return 0
     name, *rest = argv
-    try:
-        if name not in titles:
-            raise error(
-                "TG-A001",
-                op=f"python -m {package}",
-                argument="NAME",
-                value=name,
-                rule=", ".join(titles),
-                fix=f"python -m {package}",
-            )
-        status = importlib.import_module(f"{package}.{name}").main(rest)
-    except (ArgumentError, DeviceError, StateError) as failure:
-        print(failure, file=sys.stderr)
-        return 2
+    if name not in titles:
+        raise error(
+            "TG-A001",
+            op=f"python -m {package}",
+            argument="NAME",
+            value=name,
+            rule=", ".join(titles),
+            fix=f"python -m {package}",
+        )
+    status = importlib.import_module(f"{package}.{name}").main(rest)
     return status if isinstance(status, int) else 0
+
+
+def _ended(message: object, status: int = 2) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of a pipe (``| head``) has gone. Then what is still to be printed goes nowhere, which also keeps Python from
+    complaining at its end."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

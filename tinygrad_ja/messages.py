@@ -102,6 +102,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "a generator for {actual} cannot be used for a tensor on {expected}. Fix: tg.Generator('{expected}').",
         "{actual} の乱数生成器は {expected} のテンソルには使えません。直し方: tg.Generator('{expected}') を使ってください。",
     ),
+    "TG-D008": (
+        "the memory does not suffice: {reason}. Fix: choose smaller sizes, such as a smaller batch.",
+        "メモリが足りません: {reason}。直し方: バッチなどのサイズを小さくしてください。",
+    ),
     # --- axes and indices
     "TG-I001": (
         "{op}: dim {dim} is out of range for shape {shape}. Rule: -{ndim} <= dim < {ndim}. Fix: choose one of these dims.",
@@ -266,6 +270,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "for other shapes.",
         "{path}: {node} で失敗しました: {reason}。直し方: 入力を print(model) の表示と比べてください。入力が正しければ、"
         "ファイルが壊れているか、別の形状用に書かれています。",
+    ),
+    "TG-F013": (
+        "a file or a folder cannot be used: {reason}. Fix: check its name, its permissions and the free space on the disk.",
+        "ファイルまたはフォルダを使えません: {reason}。直し方: 名前、アクセス権、ディスクの空き容量を確かめてください。",
     ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (

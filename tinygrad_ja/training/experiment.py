@@ -29,6 +29,7 @@ import numpy as np
 
 from ..backend.random import manual_seed
 from ..backend.threads import get_num_threads
+from ..commands import INTERRUPTED
 from ..config import hardware
 from ..errors import Phrase, TinygradError, language
 from ..io.files import replacing
@@ -40,9 +41,6 @@ from .report import Report
 from .trainer import Trainer
 
 T = TypeVar("T")
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
 
 
 class Option(NamedTuple):

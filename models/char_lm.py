@@ -45,7 +45,7 @@ OPTIONS = [
     Option("hidden", 256, ("units of a layer", "1 層のユニットの数"), quick=128),
     Option("embedding", 64, ("size of a character's vector", "文字ベクトルの次元")),
     Option("layers", 1, ("recurrent layers", "再帰層の数")),
-    Option("dropout", 0.2, ("share of the outputs of each layer that is dropped", "各層の出力を落とす割合"), quick=0.0, least=0.0),
+    Option("dropout", 0.2, ("share of the outputs of each layer that is dropped", "各層の出力を落とす割合"), quick=0.0, most=1.0),
     Option("steps", 64, ("T, characters of a piece", "T: 1 区間の文字数"), quick=32),
     Option("streams", 32, ("N, parts of the text side by side", "N: 並べて読むテキストの数")),
     Option("lr", 4e-3, ("learning rate of AdamW at the start", "AdamW の学習率 (はじめの値)"), quick=1e-2),

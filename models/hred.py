@@ -50,7 +50,7 @@ OPTIONS = [
     Option("embedding", 96, ("size of word vectors", "単語ベクトルの大きさ"), quick=48),
     Option("hidden", 192, ("units of each RNN", "各 RNN のユニット数"), quick=64),
     Option(
-        "dropout", 0.2, ("dropout of word vectors and outputs", "単語ベクトルと出力のドロップアウト率"), quick=0.0, least=0.0
+        "dropout", 0.2, ("dropout of word vectors and outputs", "単語ベクトルと出力のドロップアウト率"), quick=0.0, most=1.0
     ),
     Option("batch", 8, ("dialogues in a batch", "バッチの対話の数"), quick=4),
     Option("lr", 2e-3, ("learning rate of Adam", "Adam の学習率"), quick=1e-2, least=0.0),

@@ -279,7 +279,7 @@ OPTIONS = [
         choices=["sst", "all"],
     ),
     Option("lr", 2e-3, ("highest learning rate", "最大の学習率"), quick=5e-3, least=0.0),
-    Option("dropout", 0.1, ("share of dropped elements", "ドロップアウトの割合"), quick=0.0, least=0.0),
+    Option("dropout", 0.1, ("share of dropped elements", "ドロップアウトの割合"), quick=0.0, most=1.0),
     Option("tokens", 4096, ("words in a batch", "1 バッチの単語数"), quick=1024),
     Option("words", 12_000, ("words of the vocabulary at most", "語彙の最大単語数"), quick=3000),
 ]

@@ -67,10 +67,10 @@ OWN = [
         "anneal",
         0.5,
         ("share of the training in which the weight of the KL grows to 1", "KL の重みを 1 まで増やす学習の割合"),
-        least=0.0,
+        most=1.0,
     ),
     Option(
-        "word_drop", 0.25, ("share of the decoder's words that become unknown", "デコーダの入力で未知語にする割合"), least=0.0
+        "word_drop", 0.25, ("share of the decoder's words that become unknown", "デコーダの入力で未知語にする割合"), most=1.0
     ),
     Option(
         "free_bits", 1.0, ("nats of an utterance's KL that cost nothing", "発話の KL のうち損失に数えない nat 数"), least=0.0

@@ -45,7 +45,7 @@ OPTIONS = [
     Option("corpus", "wikitext2", ("the text", "テキスト"), choices=["wikitext2", *Novels.titles]),
     Option("min_count", 3, ("rarer words are <unk>", "これより少ない単語は <unk>")),
     Option("hidden", 200, ("units of the layer, and size of a word's vector", "ユニットの数、単語ベクトルの次元"), quick=64),
-    Option("dropout", 0.5, ("share of the vectors E[w] and h that is dropped", "ベクトル E[w] と h を落とす割合"), quick=0.2, least=0.0),
+    Option("dropout", 0.5, ("share of the vectors E[w] and h that is dropped", "ベクトル E[w] と h を落とす割合"), quick=0.2, most=1.0),
     Option("tied", False, ("W_out is the table of word vectors E", "W_out を単語ベクトルの表 E と共有する")),
     Option("steps", 35, ("T, words of a piece", "T: 1 区間の単語数"), quick=20),
     Option("streams", 20, ("N, parts of the text side by side", "N: 並べて読むテキストの数")),

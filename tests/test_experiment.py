@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinygrad_ja as tg
 from tinygrad_ja.data.datasets import TinyShakespeare
-from tinygrad_ja.errors import StateError
+from tinygrad_ja.errors import ArgumentError, StateError
 from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update
 
 TITLE = {"en": "an example", "ja": "例"}
 OPTIONS = [
     Option("hidden", 128, ("units", "ユニット"), quick=32),
-    Option("rate", 0.1, ("learning rate, 10 % of the usual", "学習率"), least=0.0),
+    Option("rate", 0.1, ("learning rate, 10 % of the usual", "学習率"), least=0.001),
+    Option("decay", 0.5, ("its factor", "その係数")),
+    Option("share", 0.5, ("share of dropped values", "落とす割合"), most=1.0),
     Option("cell", "rnn", ("kind of cell", "セルの種類"), choices=("rnn", "lstm")),
     Option("peeky", False, ("show the code to every step", "各時刻に符号を見せる")),
     Option("beams", 5, ("beams of the search", "ビームの数"), later=True),
@@ -46,13 +49,58 @@ def test_options_have_defaults_and_others_for_a_quick_run_unless_they_are_given(
 
 
 @pytest.mark.parametrize(
-    "argv", [["--hidden", "0"], ["--rate", "-1"], ["--cell", "gru"], ["--epochs", "-1"], ["--hidden", "many"]]
+    ("argv", "rule"),
+    [
+        ("--hidden 0", "a whole number, at least 1"),
+        ("--hidden many", "a whole number, at least 1"),
+        ("--hidden 2.5", "a whole number, at least 1"),
+        ("--epochs -1", "a whole number, at least 0"),
+        ("--rate -1", "a number, at least 0.001"),
+        ("--rate nan", "a number, at least 0.001"),
+        ("--decay -0.5", "a number, at least 0"),
+        ("--share 1.5", "a number from 0 to 1"),
+        ("--cell gru", "one of rnn, lstm"),
+    ],
 )
-def test_values_that_make_no_sense_are_refused(tmp_path: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        experiment(tmp_path, *argv)
-    assert stopped.value.code == 2
-    assert argv[0] in capsys.readouterr().err
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, argv: str, rule: str) -> None:
+    option, value = argv.split()
+    with pytest.raises(ArgumentError) as refused:
+        experiment(tmp_path, option, value)
+    message = (
+        f"[TG-A001] python -m models example: {option} = {value} is not allowed. Rule: {rule}. Fix: for instance {option} "
+    )
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("argv", "rule"),
+    [
+        ("--hidden 0", "1 以上の整数"),
+        ("--share 1.5", "0 以上 1 以下の数"),
+        ("--cell gru", "rnn、lstm のどれか"),
+    ],
+)
+def test_the_refusal_is_in_japanese_too(tmp_path: Path, argv: str, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
+    with pytest.raises(ArgumentError, match=f"使えません。規則: {rule}。直し方: たとえば {argv.split()[0]} "):
+        experiment(tmp_path, *argv.split())
+
+
+def test_the_name_of_an_option_is_not_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs whose defaults depend on an option look for its whole name."""
+    with pytest.raises(SystemExit):
+        experiment(tmp_path, "--hid", "3")
+    assert "--hid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_file_is_no_folder_for_the_results(tmp_path: Path, below: bool) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    out = file / "x" if below else file
+    with pytest.raises(ArgumentError, match=f"--out = {out} is not allowed. Rule: a folder.*--out runs/example"):
+        experiment(out)
+    assert file.read_text() == "mine"
 
 
 @pytest.mark.parametrize(("language", "text"), [("en", "units (default 128)"), ("ja", "ユニット (既定値 128)")])
@@ -144,3 +192,16 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert trained("--epochs", "4", "--resume", "--beams", "2") == whole  # it matters only afterwards
     with pytest.raises(StateError, match="hidden"):
         trained("--epochs", "4", "--resume", "--hidden", "3")
+
+
+def test_results_are_json_whatever_the_numbers_and_the_name_of_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "caf\udce9"  # a name that is not UTF-8
+    results = [Result("loss", float("nan"), ("loss", "損失")), Result("best", -np.inf, ("best", "最良"))]
+    made = experiment(out).finish(results, curve=[0.5, np.float32("inf")])
+    assert made["loss"] is made["best"] is None and made["curve"] == [0.5, None]
+
+    def refused(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    assert json.loads((out / "results.json").read_text(encoding="utf-8"), parse_constant=refused) == made
+    assert made["options"]["out"] == str(out)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import platform
 import sys
 import time
@@ -31,7 +32,7 @@ from ..backend.random import manual_seed
 from ..backend.threads import get_num_threads
 from ..commands import INTERRUPTED
 from ..config import hardware
-from ..errors import Phrase, TinygradError, language
+from ..errors import Phrase, TinygradError, language, refusal
 from ..io.files import replacing
 from ..table import aligned
 from ..viz.figures import Words, save_figure
@@ -47,7 +48,8 @@ class Option(NamedTuple):
     """An option ``--name`` of one program; its type is that of ``default`` (False: a flag).
 
     help: in English and in Japanese. quick: what it is under ``--quick``, unless it was given. choices: the values that it may have.
-    least: the least number that it may be. later: it matters only after the training, so ``--resume`` may change it.
+    least, most: the numbers between which it is; unless ``least`` says otherwise an int is at least 1, a float at least 0. later: it matters
+    only after the training, so ``--resume`` may change it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Option(NamedTuple):
     choices: Sequence[Any] | None = None
     least: float | None = None
     later: bool = False
+    most: float | None = None
 
 
 class Result(NamedTuple):
@@ -84,10 +87,7 @@ _SYNTHETIC = (
     "{name} が見つかりません ({reason})。代わりに人工データで続けます。結果は {name} でのものではありません。",
 )
 _QUICK = ("a run with --quick downloads nothing", "--quick の実行では何もダウンロードしません")
-_WORDS = {
-    "default": ("default", "既定値"),
-    "least": ("--{name} must be at least {least}", "--{name} は {least} 以上にしてください"),
-}
+_DEFAULT = ("default", "既定値")
 
 
 def _here(phrase: Phrase) -> str:
@@ -126,7 +126,11 @@ class Experiment:
         self._settings = [option.name for option in options if not option.later]
         self.options = _parsed(name, title, options, argv, epochs, quick_epochs)
         pyplot()
-        self.options.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.options.out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as failure:
+            rule = ("a folder, or a name that is free", "フォルダか、まだ使われていない名前")
+            raise refusal(f"python -m models {name}", "--out", self.options.out, rule, f"--out runs/{name}") from failure
         manual_seed(self.options.seed)
         self.words = Words()
         self._begin = time.perf_counter()
@@ -233,8 +237,9 @@ class Experiment:
                 "numpy": np.__version__,
             },
         }
-        with replacing(self.options.out / "results.json", "w") as file:
-            json.dump(made, file, indent=2, ensure_ascii=False)
+        # what is no character, in the name of a folder, has the same escape in JSON
+        with replacing(self.options.out / "results.json", "w", errors="backslashreplace") as file:
+            json.dump(made, file, indent=2, ensure_ascii=False, allow_nan=False)
             file.write("\n")
         for line in aligned(
             [(_here(r.label), r.value if isinstance(r.value, str) else format(r.value, r.format)) for r in results]
@@ -246,7 +251,8 @@ class Experiment:
 def _parsed(
     name: str, title: Mapping[str, str], options: Sequence[Option], argv: Sequence[str] | None, epochs: int, quick_epochs: int
 ) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m models {name}", description=title[language()])
+    program = f"python -m models {name}"
+    parser = argparse.ArgumentParser(prog=program, description=title[language()], allow_abbrev=False)
     common = [
         Option("epochs", epochs, _COMMON["epochs"], quick_epochs, least=0),
         Option("device", "cpu", _COMMON["device"]),
@@ -260,34 +266,60 @@ def _parsed(
     ]
     known = [*options, *common]
     for option in known:
-        flag, text = "--" + option.name.replace("_", "-"), _here(option.help)
+        text = _here(option.help)
         if option.default is False:
-            parser.add_argument(flag, action="store_true", default=None, help=text)
+            parser.add_argument(_flag(option), action="store_true", help=text)
             continue
-        if _here(_WORDS["default"]) not in text:
-            text += f" ({_here(_WORDS['default'])} {option.default})"
-        parser.add_argument(flag, type=type(option.default), choices=option.choices, default=None, help=text.replace("%", "%%"))
+        if _here(_DEFAULT) not in text:
+            text += f" ({_here(_DEFAULT)} {option.default})"
+        values = "{" + ",".join(map(str, option.choices)) + "}" if option.choices else None
+        parser.add_argument(_flag(option), metavar=values, help=text.replace("%", "%%"))
     made = parser.parse_args(argv)
     for option in known:
-        value = getattr(made, option.name)
-        if value is None:
-            value = option.quick if made.quick and option.quick is not None else option.default
-            setattr(made, option.name, value)
-        least = option.least
-        if least is None and isinstance(option.default, int) and not isinstance(option.default, bool):
-            least = 1
-        if least is not None and not value >= least:
-            parser.error(_here(_WORDS["least"]).format(name=option.name.replace("_", "-"), least=least))
+        given = getattr(made, option.name)
+        if given is None:
+            setattr(made, option.name, option.quick if made.quick and option.quick is not None else option.default)
+        elif option.default is not False:
+            setattr(made, option.name, _value(program, option, given))
     made.data = Path(made.data) if made.data else None
     return made
 
 
+def _flag(option: Option) -> str:
+    return "--" + option.name.replace("_", "-")
+
+
+def _value(program: str, option: Option, given: str) -> Any:
+    """What was given for an option, in its type. Raises ArgumentError when it is none of the values that it may have."""
+    kind = type(option.default)
+    least = {int: 1, float: 0}.get(kind) if option.least is None else option.least
+    try:
+        value = kind(given)
+        allowed = (least is None or value >= least) and (option.most is None or value <= option.most)
+    except ValueError:
+        allowed = False
+    if allowed and (option.choices is None or value in option.choices):
+        return value
+    number = ("a whole number", "整数") if kind is int else ("a number", "数")
+    if option.choices is not None:
+        names = list(map(str, option.choices))
+        rule = (f"one of {', '.join(names)}", f"{'、'.join(names)} のどれか")
+    elif option.most is not None:
+        rule = (f"{number[0]} from {least:g} to {option.most:g}", f"{least:g} 以上 {option.most:g} 以下の{number[1]}")
+    else:
+        rule = (f"{number[0]}, at least {least:g}", f"{least:g} 以上の{number[1]}")
+    example = f"{_flag(option)} {option.default}"
+    raise refusal(program, _flag(option), given, rule, (f"for instance {example}", f"たとえば {example}"))
+
+
 def _plain(value: Any) -> Any:
-    """As JSON takes it."""
+    """As JSON takes it, which has no NaN and no infinity: they become None."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -179,8 +179,9 @@ def measure(model: MaskedLM, batch: Any) -> dict[str, tg.Tensor]:
     """Cross-entropy of the hidden words, and the share of those that are guessed."""
     masked, places, hidden = batch
     scores = model(masked, places)
-    right = (scores.argmax(-1) == hidden).sum() / (hidden != -100).sum()
-    return {"loss": F.cross_entropy(scores, hidden, ignore_index=-100), "accuracy": right}
+    count = (hidden != -100).sum().clamp(min=1)  # chance may hide no word of a small batch
+    loss = F.cross_entropy(scores, hidden, ignore_index=-100, reduction="sum") / count
+    return {"loss": loss, "accuracy": (scores.argmax(-1) == hidden).sum() / count}
 
 
 def up_and_down(steps: int) -> Callable[[int], float]:

@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             Result("majority", np.bincount(roots).max() / len(roots), ("the most frequent class alone", "いつも最頻クラスと答えた場合"), ".2%"),
             Result("parameters", sum(p.numel() for p in model.parameters()), ("parameters", "パラメータ数"), ",d"),
         ],
-        epoch=trainer.stopping.best_step * trainer.epoch // trainer.iteration,
+        epoch=trainer.stopping.best_step * trainer.epoch // max(1, trainer.iteration),
     )  # fmt: skip
 
 

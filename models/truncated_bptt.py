@@ -31,6 +31,7 @@ from tinygrad_ja import nn
 from tinygrad_ja.data import BPTTLoader
 from tinygrad_ja.data.datasets import TinyShakespeare
 from tinygrad_ja.data.datasets.synthetic import GrammarText
+from tinygrad_ja.errors import refusal
 from tinygrad_ja.training import Experiment, Option, Result, Trainer
 
 TITLE = {
@@ -128,6 +129,9 @@ class Stateful:
 
 def delayed_bits(length: int, delay: int, seed: int) -> Stream:
     """Random bits; the answer to bit t is bit t - delay."""
+    if delay >= length - 1:
+        rule = (f"less than {length - 1}, the bits that there are", f"ビット数 {length - 1} 未満")
+        raise refusal("truncated_bptt", "--delay", delay, rule)
     bits = np.random.default_rng(seed).integers(0, 2, length)
     answers = np.concatenate([np.zeros(delay + 1, np.int64), bits[: -delay - 1]])
     return parted(np.stack([bits, answers], axis=1), 2, math.log(2))

@@ -84,6 +84,14 @@ def test_the_loss_counts_hidden_words_alone():
     assert values["accuracy"].item() == float(scores[0].argmax() == 7)
 
 
+def test_a_batch_in_which_chance_hides_no_word_costs_nothing():
+    model = new_model()
+    values = program.measure(model, (tg.tensor([[3, 2, 5]]), tg.tensor([0, 0]), tg.tensor([-100, -100])))
+    values["loss"].backward()
+    assert values["loss"].item() == values["accuracy"].item() == 0.0
+    assert all(p.grad is None or not p.grad.numpy().any() for p in model.parameters())
+
+
 def test_texts_are_cut_into_sentences():
     assert program.cut("a b c d . e f . g h i j ! k".split()) == ["a b c d .".split(), "g h i j !".split()]
     assert [len(part) for part in program.cut(["x"] * 120)] == [56, 56, 8]

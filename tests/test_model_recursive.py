@@ -141,6 +141,12 @@ def test_two_classes_run(tmp_path):
     assert results["options"]["binary"] and 0.4 < results["majority"] < 1
 
 
+def test_without_training_the_results_are_those_of_the_first_weights(tmp_path):
+    results = run(tmp_path, "--epochs", "0")
+    assert results["epoch"] == results["steps"] == 0 and results["accuracy_valid"] is None
+    assert 0 <= results["accuracy"] <= 1
+
+
 def test_a_resumed_run_ends_as_one_that_did_not_stop(tmp_path):
     whole = run(tmp_path / "a", "--epochs", "2")
     run(tmp_path / "b", "--epochs", "1")

@@ -12,6 +12,7 @@ import pytest
 import tinygrad_ja as tg
 import tinygrad_ja.nn.functional as F
 from models import truncated_bptt as program
+from tinygrad_ja.errors import ArgumentError
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +81,12 @@ def test_the_answer_is_the_bit_of_so_many_steps_ago() -> None:
     (x, d), *_ = program.Stateful(text.train, 1, None)
     np.testing.assert_array_equal(d.numpy()[:-1], x.numpy()[1:])
     assert text.symbols == 4 and 0 < text.chance < np.log(4)
+
+
+def test_a_delay_that_is_longer_than_the_stream_is_refused() -> None:
+    assert program.delayed_bits(1000, 998, seed=0).train.shape == (900, 2)
+    with pytest.raises(ArgumentError, match="--delay = 999 is not allowed.*less than 999"):
+        program.delayed_bits(1000, 999, seed=0)
 
 
 def test_only_a_k_longer_than_the_delay_learns(tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def evaluate(
 def no_batch(op: str) -> Exception:
     """The error for a loader that gives no batch."""
     rule = ("at least one batch in each epoch", "エポックごとに 1 つ以上のバッチ")
-    fix = ("give a loader, not an iterator that is used up.", "使い終わったイテレータでなく、loader を渡してください。")
+    fix = (
+        "give a loader, not an iterator that is used up; with drop_last, one whose batches are no larger than the data.",
+        "使い終わったイテレータでなく、loader を渡してください。drop_last のときは、バッチをデータより大きくしないでください。",
+    )
     return refusal(op, "loader", ("no batch", "バッチなし"), rule, fix)
 
 

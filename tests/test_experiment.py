@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +208,56 @@ def test_results_are_json_whatever_the_numbers_and_the_name_of_the_folder(tmp_pa
 
     assert json.loads((out / "results.json").read_text(encoding="utf-8"), parse_constant=refused) == made
     assert made["options"]["out"] == str(out)
+
+
+def pair_of_trainings(out: Path, *argv: str, stop_at: int = 0) -> list[int]:
+    """Two trainings of 5 steps an epoch, one after the other; the first is interrupted at a step. The steps that were done in each."""
+    run = experiment(out, *argv)
+    done = []
+    for name in ("a", "b"):
+        model = tg.nn.Linear(2, 1)
+        update = Update(lambda x, model=model: (model(x) ** 2).mean(), tg.optim.SGD(model.parameters(), lr=0.01))
+        keeping = {**run.keeping, "folder": out / name}
+        trainer = Trainer(model, update, [tg.ones(4, 2)] * 5, progress=False, curves=False, **keeping)
+        steps: list[int] = []
+        trainer.on("step", lambda trainer, steps=steps: steps.append(trainer.iteration))
+        if stop_at:
+            trainer.on("step", lambda trainer: trainer.iteration == stop_at and signal.raise_signal(signal.SIGINT))
+        run.train(trainer)
+        done.append(len(steps))
+    run.finish([])
+    return done
+
+
+def test_a_resumed_run_does_not_go_on_from_what_an_earlier_run_left(tmp_path: Path) -> None:
+    """The earlier run had other settings, and more epochs: its second training is not that of this run."""
+    assert pair_of_trainings(tmp_path, "--epochs", "3") == [15, 15]
+    with pytest.raises(SystemExit):
+        pair_of_trainings(tmp_path, "--hidden", "64", "--epochs", "2", stop_at=4)
+    assert pair_of_trainings(tmp_path, "--hidden", "64", "--epochs", "2", "--resume") == [6, 10]
+    assert pair_of_trainings(tmp_path, "--hidden", "64", "--epochs", "3", "--resume") == [5, 5]
+
+
+def test_a_second_training_goes_on_where_nobody_noted_that_it_had_begun(tmp_path: Path) -> None:
+    """As in the folder of a run by an earlier version."""
+    pair_of_trainings(tmp_path, "--epochs", "1")
+    (tmp_path / "trainings.txt").unlink()
+    assert pair_of_trainings(tmp_path, "--epochs", "2", "--resume") == [5, 5]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fcntl")
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    pair_of_trainings(tmp_path, "--epochs", "1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.name != ".lock"}
+    program = (
+        "import sys; from tinygrad_ja.training import Experiment\n"
+        "Experiment('example', {'en': '', 'ja': ''}, [], ['--out', sys.argv[1]]); print('claimed', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"claimed\n"
+        with pytest.raises(StateError, match=f"TG-F014.*{tmp_path} \\(process {other.pid}\\). Nothing was changed"):
+            experiment(tmp_path)
+        other.kill()
+    assert {path: path.read_bytes() for path in before} == before
+    experiment(tmp_path).finish([])

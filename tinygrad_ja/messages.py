@@ -275,6 +275,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "a file or a folder cannot be used: {reason}. Fix: check its name, its permissions and the free space on the disk.",
         "ファイルまたはフォルダを使えません: {reason}。直し方: 名前、アクセス権、ディスクの空き容量を確かめてください。",
     ),
+    "TG-F014": (
+        "another run works in the folder {path} (process {process}). Nothing was changed. Fix: wait for its end, or choose another folder with "
+        "--out.",
+        "フォルダ {path} では別の実行 (プロセス {process}) が動いています。何も変更していません。直し方: その終了を待つか、--out で"
+        "別のフォルダを指定してください。",
+    ),
     # --- configuration: findings of `python -m tinygrad_ja doctor`, printed and never raised
     "TG-C001": (
         "the processor '{processor}' has AVX-512, but OpenBLAS runs its slower {core_type} kernels, so matrix products take longer than "

@@ -39,6 +39,7 @@ from ..viz.figures import Words, save_figure
 from ..viz.figures import matplotlib as load_matplotlib
 from .curves import lettering, pyplot
 from .report import Report
+from .run_folder import RunFolder
 from .trainer import Trainer
 
 T = TypeVar("T")
@@ -98,8 +99,8 @@ class Experiment:
     """A run of one program. ``options``: what the command line says.
 
     name: of the program. title: ``TITLE`` of its file. options: its own. argv: the command line, None for the process's. epochs: default of
-    ``--epochs``, and quick_epochs: under ``--quick``. The random numbers are seeded and ``--out`` is made; when matplotlib is missing, that is
-    said before the training and not after.
+    ``--epochs``, and quick_epochs: under ``--quick``. The random numbers are seeded and ``--out`` is made, which belongs to this
+    process until ``finish``; when matplotlib is missing, that is said before the training and not after.
 
     >>> import tempfile
     >>> argv = ["--hidden", "8", "--quick", "--out", tempfile.mkdtemp()]
@@ -127,7 +128,7 @@ class Experiment:
         self.options = _parsed(name, title, options, argv, epochs, quick_epochs)
         pyplot()
         try:
-            self.options.out.mkdir(parents=True, exist_ok=True)
+            self._folder = RunFolder(self.options.out, self.options.resume)
         except (FileExistsError, NotADirectoryError) as failure:
             rule = ("a folder, or a name that is free", "フォルダか、まだ使われていない名前")
             raise refusal(f"python -m models {name}", "--out", self.options.out, rule, f"--out runs/{name}") from failure
@@ -185,10 +186,14 @@ class Experiment:
     def train(self, trainer: Trainer, iterations: int | None = None) -> Report:
         """Run ``trainer`` for ``--epochs``, or for so many iterations. After Ctrl-C the program ends with the status 130.
 
-        Of several trainers, each with a folder of its own, those after the first begin under ``--resume`` where they have no checkpoint yet.
+        Of several trainers, each with a folder of its own, those after the first begin under ``--resume`` where this run has not come to them
+        yet, even if an earlier run left checkpoints there.
         """
         epochs = self.options.epochs if iterations is None else None
-        resume = "auto" if self.options.resume and self._reports else self.options.resume
+        resume = self.options.resume
+        if resume and self._reports:
+            resume = "auto" if self._folder.knows(trainer) else False
+        trainer.on("begin", self._folder.note)
         report = trainer.run(epochs=epochs, iterations=iterations, resume=resume)
         if report.interrupted:
             raise SystemExit(INTERRUPTED)
@@ -241,6 +246,7 @@ class Experiment:
         with replacing(self.options.out / "results.json", "w", errors="backslashreplace") as file:
             json.dump(made, file, indent=2, ensure_ascii=False, allow_nan=False)
             file.write("\n")
+        self._folder.release()
         for line in aligned(
             [(_here(r.label), r.value if isinstance(r.value, str) else format(r.value, r.format)) for r in results]
         ):

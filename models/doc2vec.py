@@ -38,6 +38,7 @@ from models.skip_gram import Corpus, Passes, SkipGram, corpus_of, output_layer, 
 from tinygrad_ja import nn
 from tinygrad_ja.data.datasets import SentimentTrees
 from tinygrad_ja.data.text import cbow_windows, skipgram_pairs
+from tinygrad_ja.errors import refusal
 from tinygrad_ja.training import EarlyStopping, Probe, Trainer, Update, linear_probe
 from tinygrad_ja.training.experiment import Experiment, Option, Result
 from tinygrad_ja.training.metrics import nearest
@@ -266,6 +267,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     vocabulary, counts = whole.vocabulary, whole.vocabulary.counts
     kept = {split: np.flatnonzero(reviews[split].labels >= 0) for split in SPLITS}
     labels = {split: reviews[split].labels[kept[split]] for split in SPLITS}
+    if min(map(len, labels.values())) == 0:
+        counts_of = {split: len(part) for split, part in labels.items()}
+        rule = ("at least one in each part", "どの部分にも 1 つ以上")
+        raise refusal("doc2vec", ("positive or negative reviews", "肯定的か否定的なレビュー"), counts_of, rule)
     sentences = {split: [reviews[split].sentences[n] for n in kept[split]] for split in SPLITS}
     texts = {
         s: [np.array([vocabulary[w] for w in words if w in vocabulary], np.int64) for words in sentences[s]] for s in SPLITS

@@ -31,6 +31,7 @@ from tinygrad_ja import nn
 from tinygrad_ja.data import DataLoader
 from tinygrad_ja.data.datasets import Addition, Dates, SmallParallelEnJa, synthetic
 from tinygrad_ja.data.text import PairBatch, Vocabulary, pair_batch, pair_loader
+from tinygrad_ja.errors import refusal
 from tinygrad_ja.nn.decoding import beam_search, greedy_search, sample
 from tinygrad_ja.nn.evaluating import evaluating
 from tinygrad_ja.nn.utils.rnn import PackedSequence, pad_packed_sequence
@@ -151,6 +152,9 @@ class Task:
         self.words, self.reverse, self.join = words, reverse, (" " if words else "").join
         cut: Callable[[str], list[str]] = (lambda text: text.split()) if words else list
         turn = -1 if reverse else 1
+        if not all(parts):
+            rule = ("at least one for training, validation and test each", "訓練、検証、テストのそれぞれに 1 組以上")
+            raise refusal("Task", ("numbers of pairs", "組の数"), [len(part) for part in parts], rule)
         self.train, self.valid, self.test = [[(cut(x)[::turn], cut(y)) for x, y in part] for part in parts]
         self.source, self.target = [Vocabulary([pair[side] for pair in self.train], min_count=1 + words) for side in (0, 1)]
         self.longest = max(len(y) for _, y in self.train) + 1

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_ja as tg
 from models import doc2vec as program
 from models.skip_gram import corpus_of
+from tinygrad_ja.errors import ArgumentError
 from tinygrad_ja.training.experiment import Experiment
 
 COUNTS = [40, 20, 10, 5, 3, 2, 1]
@@ -119,6 +120,14 @@ def test_without_data_the_program_tells_praise_from_blame(nothing_here):
     assert (nothing_here / "a" / "accuracy.png").exists()
     again = program.main([*ARGV, "--epochs", "15", "--out", str(nothing_here / "a"), "--resume"])
     assert again["words_accuracy"] == results["words_accuracy"]
+
+
+def test_reviews_that_are_all_neutral_are_refused(nothing_here, monkeypatch):
+    made = program.made_up()
+    made["dev"] = made["dev"]._replace(labels=np.full(len(made["dev"].labels), -1))
+    monkeypatch.setattr(program, "made_up", lambda: made)
+    with pytest.raises(ArgumentError, match="'dev': 0.* at least one in each part"):
+        program.main([*ARGV, "--out", str(nothing_here / "a")])
 
 
 @pytest.mark.parametrize("kind", ["dm", "dbow"])

@@ -11,6 +11,7 @@ import pytest
 import tinygrad_ja as tg
 from models import seq2seq as program
 from tinygrad_ja.data.text import pair_batch
+from tinygrad_ja.errors import ArgumentError
 from tinygrad_ja.nn.decoding import beam_search, greedy_search
 from tinygrad_ja.training import Experiment
 
@@ -143,6 +144,12 @@ def test_a_reversed_source_is_turned_round_and_words_that_occur_once_are_unknown
     pairs = [("a b", "x y"), ("a c", "x z")]
     task = program.Task([pairs, pairs[:1], pairs[:1]], words=True)
     assert "a" in task.source and "b" not in task.source and task.source.encode(["b"]) == [task.source.unk]
+
+
+def test_a_part_without_pairs_is_refused():
+    pairs = [("1+1", "2")]
+    with pytest.raises(ArgumentError, match=r"numbers of pairs = \[0, 1, 1\] is not allowed"):
+        program.Task([[], pairs, pairs], words=False)
 
 
 def test_the_program_learns(tmp_path, capsys):

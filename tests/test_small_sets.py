@@ -158,13 +158,21 @@ DAMAGE = {
     "addition: a short line": ("addition", "dlfs2_seq/addition.txt", b"16+75_91\n"),
     "dates: no mark": ("dates", "dlfs2_seq/date.txt", b"2/10/93                       1993-02-10\n"),
     "shakespeare: not UTF-8": ("tinyshakespeare", "tinyshakespeare/input.txt", b"\xff"),
+    "shakespeare: nothing": ("tinyshakespeare", "tinyshakespeare/input.txt", b""),
+    "novels: blanks": ("novels", "text_corpora/gutenberg/moby_dick.txt.gz", gzip.compress(b"\n \n")),
+    "wikitext2: nothing": ("wikitext2", "text_corpora/wikitext-2/valid.txt.gz", gzip.compress(b"")),
+    "addition: nothing": ("addition", "dlfs2_seq/addition.txt", b""),
+    "analogies: nothing": ("analogies", "word_eval/questions-words.txt", b""),
     "analogies: three words": ("analogies", "word_eval/questions-words.txt", b": a\none two three\n"),
     "analogies: no section": ("analogies", "word_eval/questions-words.txt", b"one two three four\n"),
     "similarity: no number": ("wordsim353", "word_eval/wordsim353/combined.csv", b"a,b,c\ntiger,cat,x\n"),
     "similarity: above 10": ("wordsim353", "word_eval/wordsim353/combined.csv", b"a,b,c\ntiger,cat,11\n"),
     "similarity: two columns": ("wordsim353", "word_eval/wordsim353/combined.csv", b"a,b\ntiger,cat\n"),
+    "similarity: names alone": ("wordsim353", "word_eval/wordsim353/combined.csv", b"a,b,c\n"),
     "similarity: empty": ("wordsim353", "word_eval/wordsim353/combined.csv", b""),
     "trees: a bracket": ("sst", "sst_trees/train.txt", b"(3 (2 a)\n"),
+    "trees: nothing": ("sst", "sst_trees/train.txt", b"\n"),
+    "dialogues: nothing": ("sgd", "dialogue/sgd/train.jsonl.gz", gzip.compress(b"")),
     "dialogues: a number": ("sgd", "dialogue/sgd/train.jsonl.gz", b"3\n"),
     "dialogues: no turns": ("sgd", "dialogue/sgd/train.jsonl.gz", b'{"id": "1", "services": []}\n'),
     "dialogues: another speaker": ("sgd", "dialogue/sgd/train.jsonl.gz", json.dumps({**DIALOGUE, "turns": TURNS}).encode()),
@@ -173,6 +181,7 @@ DAMAGE = {
         "dialogue/sgd/train.jsonl.gz",
         json.dumps({**DIALOGUE, "turns": [["U", 1]]}).encode(),
     ),
+    "series: names alone": ("sunspots", "timeseries/sunspot.month.csv", b"time,value\n"),
     "series: no value": ("airpassengers", "timeseries/AirPassengers.csv", b"time\n1949\n"),
     "go: another name": ("go", "go_sgf/fox_pro_even_19x19.zip", zipped({"a.txt": b""})),
     "go: no game": ("go", "go_sgf/fox_pro_even_19x19.zip", zipped({"a.sgf": b"hello"})),
@@ -187,6 +196,18 @@ def test_a_damaged_set_is_refused_and_the_file_named(root, what):
         data = KINDS[name](root)
         data[0]
     assert file.rpartition("/")[2] in str(caught.value)
+
+
+def test_two_files_without_a_line_are_no_pairs(root):
+    for language in ("en", "ja"):
+        (root / f"small_parallel_enja/train.{language}").write_bytes(b"")
+    with pytest.raises(StateError, match="TG-F005.*train.en .*no example"):
+        datasets.SmallParallelEnJa(root)
+
+
+def test_the_test_part_of_too_few_lines_has_no_example(root):
+    with pytest.raises(StateError, match="TG-F005.*addition.txt .*no example"):
+        datasets.Addition(root, split="test")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sized
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 from ...errors import one_of
+from ...io.files import damaged
 from ..dataset import Dataset
 from .card import Card
 from .places import Folder, Places
 
 Transform = Callable[..., Any] | None
+Held = TypeVar("Held", bound=Sized)
 
 
 class ItemDataset(Dataset):
@@ -63,3 +66,10 @@ def part(op: str, items: list[Any], split: str, every: int = 10) -> list[Any]:
     if split == "all":
         return items
     return [item for number, item in enumerate(items) if (number % every == every - 1) == (split == "test")]
+
+
+def not_empty(held: Held, path: Path, kind: str) -> Held:
+    """What a file holds. Raises StateError (TG-F005) when that is nothing, as after a download that failed."""
+    if not len(held):
+        raise damaged(path, kind, ("it holds no example", "データが 1 件もありません"))
+    return held

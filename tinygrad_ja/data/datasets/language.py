@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...errors import one_of
 from ...io.files import damaged
 from ..formats import read_json_lines, read_lines, read_table, read_trees
-from .base import NamedItems, Transform
+from .base import NamedItems, Transform, not_empty
 from .card import Card, File
 from .places import Folder
 from .recipes import first_lines, github, same, utterances
@@ -54,6 +54,7 @@ class Analogies(NamedItems):
             else:
                 raise damaged(path, "analogies", (f"line {number} is not four words", f"{number} 行目が 4 語ではありません"))
             self.sections[section] = range(start, len(self.items))
+        not_empty(self.items, path, "analogies")
 
 
 class WordSim353(NamedItems):
@@ -94,7 +95,7 @@ class WordSim353(NamedItems):
         rows = list(read_table(path))
         if not rows or len(rows[0]) != 3:
             raise damaged(path, "WordSim-353", ("it has not three columns", "列が 3 つではありません"))
-        self.items = [(first, second, _score(score, path)) for first, second, score in rows[1:]]
+        self.items = not_empty([(first, second, _score(score, path)) for first, second, score in rows[1:]], path, "WordSim-353")
 
 
 def _score(text: str, path: Path) -> float:
@@ -147,7 +148,8 @@ class SentimentTrees(NamedItems):
     ) -> None:
         super().__init__(root, download, verify, transform)
         one_of("SentimentTrees", "split", split, ("train", "dev", "test"))
-        self.items = read_trees(self.places().path(f"{split}.txt"))
+        path = self.places().path(f"{split}.txt")
+        self.items = not_empty(read_trees(path), path, "tree")
 
 
 class Turn(NamedTuple):
@@ -225,7 +227,9 @@ class SchemaGuidedDialogues(NamedItems):
         super().__init__(root, download, verify, transform)
         one_of("SchemaGuidedDialogues", "split", split, ("train", "dev", "test"))
         path = self.places().path(f"sgd/{split}.jsonl.gz")
-        self.items = [_dialogue(row, number, path) for number, row in enumerate(read_json_lines(path), 1)]
+        self.items = not_empty(
+            [_dialogue(row, number, path) for number, row in enumerate(read_json_lines(path), 1)], path, "dialogue"
+        )
 
 
 def _dialogue(row: Any, number: int, path: Path) -> Dialogue:

@@ -7,7 +7,7 @@ from typing import Any
 from ...errors import one_of
 from ...io.files import damaged
 from ..formats import read_lines, read_pairs
-from .base import NamedItems, Transform, part
+from .base import NamedItems, Transform, not_empty, part
 from .card import Card, File
 from .places import Folder
 from .recipes import github, same
@@ -61,7 +61,8 @@ class SmallParallelEnJa(NamedItems):
         super().__init__(root, download, verify, transform)
         one_of("SmallParallelEnJa", "split", split, ("train", "dev", "test"))
         places = self.places()
-        self.items = read_pairs(places.path(f"{split}.en"), places.path(f"{split}.ja"))
+        english, japanese = places.path(f"{split}.en"), places.path(f"{split}.ja")
+        self.items = not_empty(read_pairs(english, japanese), english, "parallel text")
 
     def vocabulary(self, language: str, size: str = "4k") -> list[str]:
         """The words of ``"en"`` or ``"ja"`` in the training part: the ``"4k"`` most frequent, or ``"all"``.
@@ -94,7 +95,7 @@ class QuestionDataset(NamedItems):
             fault = (f"a line is not {question} characters, '_' and {answer} characters", "長さの違う行があります")
             raise damaged(place, "question and answer", fault)
         pairs: list[Any] = [(line[:question].rstrip(), line[question + 1 :].rstrip()) for line in lines]
-        self.items = part(type(self).__name__, pairs, split)
+        self.items = not_empty(part(type(self).__name__, pairs, split), place, "question and answer")
 
 
 class Addition(QuestionDataset):

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.tensor import Tensor
 from ...io.files import damaged
 from ..formats import Game, parse_sgf, read_archive, read_series
-from .base import NamedDataset, Transform, part
+from .base import NamedDataset, Transform, not_empty, part
 from .card import Card, File
 from .places import Folder
 from .recipes import github, same
@@ -34,8 +34,9 @@ class SeriesDataset(NamedDataset):
         self, root: Folder | None = None, transform: Transform = None, download: bool = True, verify: bool = False
     ) -> None:
         super().__init__(root, download, verify, transform)
-        columns = read_series(self.places().path(self.card.files[0].path), "time", "value")
-        self.time = Tensor(columns["time"])
+        path = self.places().path(self.card.files[0].path)
+        columns = read_series(path, "time", "value")
+        self.time = Tensor(not_empty(columns["time"], path, "CSV"))
         self.values = Tensor(columns["value"].astype(np.float32))
 
     def __len__(self) -> int:

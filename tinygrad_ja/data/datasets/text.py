@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ...errors import one_of
 from ..formats import read_text
-from .base import NamedItems, Transform
+from .base import NamedItems, Transform, not_empty
 from .card import Card, File
 from .places import Folder
 from .recipes import between, github, packed, same
@@ -15,7 +17,8 @@ class TextDataset(NamedItems):
 
     text: str
 
-    def _hold(self, text: str) -> None:
+    def _hold(self, text: str, path: Path) -> None:
+        not_empty(text.strip(), path, "text")
         self.text = text
         self.items = text.removesuffix("\n").split("\n")
 
@@ -59,9 +62,10 @@ class TinyShakespeare(TextDataset):
     ) -> None:
         super().__init__(root, download, verify, transform)
         one_of("TinyShakespeare", "split", split, ("train", "valid", "test", "all"))
-        text = read_text(self.places().path("input.txt"))
+        path = self.places().path("input.txt")
+        text = read_text(path)
         first, second = len(text) * 90 // 100, len(text) * 95 // 100
-        self._hold({"train": text[:first], "valid": text[first:second], "test": text[second:], "all": text}[split])
+        self._hold({"train": text[:first], "valid": text[first:second], "test": text[second:], "all": text}[split], path)
 
 
 def _novel(title: str, size: int, sha256: str, source: tuple[str, str, str], first: str, last: str) -> File:
@@ -152,7 +156,8 @@ class Novels(TextDataset):
     ) -> None:
         super().__init__(root, download, verify, transform)
         one_of("Novels", "title", title, self.titles)
-        self._hold(read_text(self.places().path(f"gutenberg/{title}.txt.gz")))
+        path = self.places().path(f"gutenberg/{title}.txt.gz")
+        self._hold(read_text(path), path)
 
 
 def _wikitext(split: str, size: int, sha256: str) -> File:
@@ -191,4 +196,5 @@ class WikiText2(TextDataset):
     ) -> None:
         super().__init__(root, download, verify, transform)
         one_of("WikiText2", "split", split, ("valid", "test"))
-        self._hold(read_text(self.places().path(f"wikitext-2/{split}.txt.gz")))
+        path = self.places().path(f"wikitext-2/{split}.txt.gz")
+        self._hold(read_text(path), path)

@@ -375,8 +375,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "直し方: 1 ステップ分を計算する関数をコンパイルして、{name} から呼んでください。",
     ),
     "TG-P011": (
-        "compile: '{name}' has no plan, since no call of it is replayed:\n{notes}",
-        "compile: '{name}' には計画がありません。再生される呼び出しがないためです。\n{notes}",
+        "compile: '{name}' has no plan, since no call of it is replayed. Fix: do away with the reason:\n{notes}",
+        "compile: '{name}' には計画がありません。再生される呼び出しがないためです。直し方: 次の理由をなくしてください。\n{notes}",
     ),
     # --- registration of an operator
     "TG-R001": (

@@ -38,30 +38,35 @@ class RunFolder:
         self._claim()
 
     def _claim(self) -> None:
-        if sys.platform == "win32" or self._place in _claimed:
+        if sys.platform == "win32":
             return
         import fcntl
 
-        file = open(self._place / _LOCK, "a+")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as failure:
-            file.seek(0)
-            process = file.read().strip()
-            file.close()
-            raise error("TG-F014", path=self.path, process=process) from failure
-        except OSError:  # a file system without locks
-            file.close()
-            return
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        _claimed[self._place] = file
+        while self._place not in _claimed:
+            file = open(self._place / _LOCK, "a+")
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as failure:
+                file.seek(0)
+                process = file.read().strip()
+                file.close()
+                raise error("TG-F014", path=self.path, process=process) from failure
+            except OSError:  # a file system without locks
+                file.close()
+                return
+            if not _is_there(file, self._place / _LOCK):  # its owner released it just now
+                file.close()
+                continue
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            _claimed[self._place] = file
 
     def release(self) -> None:
         """Another process may have the folder."""
         file = _claimed.pop(self._place, None)
         if file is not None:
+            (self._place / _LOCK).unlink(missing_ok=True)
             file.close()
 
     def note(self, trainer: Trainer) -> None:
@@ -79,6 +84,14 @@ class RunFolder:
 
     def _name(self, trainer: Trainer) -> str:
         return "." if trainer.folder is None else Path(os.path.relpath(trainer.folder, self.path)).as_posix()
+
+
+def _is_there(file: Any, path: Path) -> bool:
+    """Whether an open file is still the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lines(path: Path) -> list[str] | None:

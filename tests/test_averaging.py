@@ -88,6 +88,18 @@ def test_a_model_of_other_shapes_is_refused_and_nothing_changes(other) -> None:
     assert mean.module.weight.tolist() == [1.5, 1.5] and mean.n_averaged.item() == 2
 
 
+def test_a_compiled_function_that_makes_a_mean_itself() -> None:
+    model = nn.Linear(2, 1)
+
+    def step(x: tg.Tensor) -> tg.Tensor:
+        mean = AveragedModel(model)
+        mean.update_parameters(model)
+        return mean(x).detach()
+
+    compiled, x = tg.compile(step), tg.ones(1, 2)
+    assert [compiled(x).tolist() for _ in range(4)] == [step(x).tolist()] * 4
+
+
 def test_a_decay_is_a_share() -> None:
     with pytest.raises(ArgumentError, match="0 <= decay <= 1"):
         get_ema_avg_fn(1.5)

@@ -96,10 +96,10 @@ class AveragedModel(Module):
         for mean, value in zip(means[1], values[1]):
             floating = mean.dtype.kind == "f"
             _write(mean, value, self.avg_fn if count and self.use_buffers and floating else None, count)
-        recording, count_array = modes.recording, self.n_averaged.array
-        if recording is None or not recording.away([count_array.entry]):
+        recording, traced = modes.recording, hasattr(self.n_averaged.array, "entry")
+        if recording is None or (traced and not recording.away([self.n_averaged.array.entry])):
             self.n_averaged.array += 1
-        else:  # of a model on another device than the count
+        else:  # of a model on another device than the count, or made by the step itself
             recording.act(self._go_on, (), {})
 
     def _go_on(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -101,7 +102,9 @@ def test_a_file_is_no_folder_for_the_results(tmp_path: Path, below: bool) -> Non
     file = tmp_path / "file"
     file.write_text("mine")
     out = file / "x" if below else file
-    with pytest.raises(ArgumentError, match=f"--out = {out} is not allowed. Rule: a folder.*--out runs/example"):
+    with pytest.raises(
+        ArgumentError, match=f"--out = {re.escape(str(out))} is not allowed. Rule: a folder.*--out runs/example"
+    ):
         experiment(out)
     assert file.read_text() == "mine"
 
@@ -197,6 +200,7 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         trained("--epochs", "4", "--resume", "--hidden", "3")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
 def test_results_are_json_whatever_the_numbers_and_the_name_of_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "caf\udce9"  # a name that is not UTF-8
     results = [Result("loss", float("nan"), ("loss", "損失")), Result("best", -np.inf, ("best", "最良"))]
@@ -256,7 +260,9 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"claimed\n"
-        with pytest.raises(StateError, match=f"TG-F014.*{tmp_path} \\(process {other.pid}\\). Nothing was changed"):
+        with pytest.raises(
+            StateError, match=f"TG-F014.*{re.escape(str(tmp_path))} \\(process {other.pid}\\). Nothing was changed"
+        ):
             experiment(tmp_path)
         other.kill()
     assert {path: path.read_bytes() for path in before} == before

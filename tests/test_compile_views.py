@@ -13,8 +13,10 @@ import tinygrad_ja as tg
 from tinygrad_ja import nn
 
 CALLS = 5
+from tinygrad_ja.errors import UsageError
 
 
+ONES = np.ones(3, np.float32)
 class Own(tg.optim.Optimizer):
     """An optimizer of the user's, which writes into the parameter's array."""
 
@@ -114,6 +116,9 @@ def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> 
         np.add(rows, 1.0, out=rows)
 
     def make() -> Any:
+        np.subtract(p[1], g[0], out=p)  # in each row
+        np.add(ONES, ONES, out=p[1])
+        np.clip(ONES[1:], 0.0, 0.5, out=p[0, 1:])
         w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
         optimizer = Own(w, rule)
 
@@ -129,6 +134,41 @@ def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> 
 
 @pytest.mark.parametrize(
     "take",
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda p: np.sum(p, out=np.zeros((), np.float32)),
+        lambda p: np.add(p, 1.0, out=np.zeros(2, np.float32)),
+        lambda p: np.divmod(p, 2.0, out=(p, p)),
+    ],
+    ids=["sum", "add", "divmod"],
+)
+def test_what_numpy_cannot_write_for_a_program_is_said(function: Callable[[Any], Any]) -> None:
+    w = nn.Parameter(tg.ones(2))
+    with pytest.raises(UsageError, match="TG-U016"):
+        tg.compile(lambda: function(w.array))()
+
+
+def test_what_has_been_filled_can_be_written_by_views(backend: str) -> None:
+    def rule(p: Any, g: Any) -> None:
+        p[...] = g[:1]  # large enough to be shown by a view that cannot be written
+        row = p[3]
+        row += 1.0
+
+    def make() -> Any:
+        w = nn.Parameter(tg.zeros(300, 3))
+        optimizer = Own(w, rule)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            (w * x).sum().backward()
+            optimizer.step()
+
+        return step, lambda: [w]
+
+    assert beside(make, backend).replays == 3
+
+
     [
         lambda w: w.detach()[0],
         lambda w: w.detach().T,

@@ -99,7 +99,7 @@ class SharedMemory:
             traced.entry = new.entry
             self._renew_views_of(traced)
             return
-        if not traced.flags.writeable:
+        if not getattr(traced.flags, "writeable", True):  # arrays of CuPy always are
             raise ValueError("assignment destination is read-only")
         whole = view.whole
         flat = OPERATORS["reshape"].public(whole, (-1,))

@@ -126,19 +126,18 @@ class Traced:
         if not self.recording.is_mine():
             return getattr(ufunc, method)(*untraced(inputs), **untraced(kwargs))
         name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
-        (out,) = kwargs.pop("out", (None,))
-        if name is None or method != "__call__" or kwargs or type(out) not in (Traced, type(None)):
+        out, *more = kwargs.pop("out", (None,))
+        if name is None or method != "__call__" or kwargs or more or type(out) not in (Traced, type(None)):
             raise _reads(f"np.{ufunc.__name__}(x)")
-        made = OPERATORS[name].kernels[Traced](*inputs)
-        return made if out is None else out.become(made)
+        return _into(out, on_arrays(name)(*inputs))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not self.recording.is_mine():
             return function(*untraced(args), **untraced(kwargs))
         if function.__name__ in FUNCTIONS and function is getattr(np, function.__name__):
             out = kwargs.pop("out", None)
-            made = FUNCTIONS[function.__name__](*args, **kwargs)
-            return made if out is None else out.become(made)
+            if type(out) in (Traced, type(None)):
+                return _into(out, FUNCTIONS[function.__name__](*args, **kwargs))
         raise _reads(f"np.{function.__name__}(x)")
 
     def __bool__(self) -> bool:
@@ -164,7 +163,7 @@ class Traced:
                 "x.array[...] = value", ("write x[...] = value with Tensors.", "Tensor で x[...] = value と書いてください。")
             )
         if key is Ellipsis or (type(key) is slice and key == slice(None)):
-            new = on_arrays("expand")(self._operand(value), self.shape)
+            new = _copy(on_arrays("expand")(self._operand(value), self.shape))  # what is expanded could not be written
         else:
             new = on_arrays("index_put")(self, self._operand(value), key if type(key) is tuple else (key,))
         self.become(new)
@@ -269,6 +268,14 @@ def _reading_operator() -> str:
             name = frame.f_code.co_name
         frame = frame.f_back
     return name
+
+
+def _into(out: Traced | None, made: Any) -> Any:
+    """What a function of NumPy returns that has made this and was given ``out``."""
+    if out is None:
+        return made
+    out[...] = made
+    return out
 
 
 def untraced(value: Any) -> Any:

@@ -304,6 +304,14 @@ class Pointer(NamedTuple):
     ptr: int
 
 
+class Flags(NamedTuple):
+    """``cupy.ndarray.flags``, which do not tell whether an array can be written: all can."""
+
+    c_contiguous: bool
+    f_contiguous: bool
+    owndata: bool
+
+
 class ndarray:
     """The stand-in for ``cupy.ndarray``."""
 
@@ -329,7 +337,9 @@ class ndarray:
         value = getattr(self._host, name)
         if isinstance(value, np.ndarray):
             return _wrap(value, (self,))
-        return _function(name, value, self) if callable(value) and name not in ("dtype", "flags") else value
+        if name == "flags":
+            return Flags(*[getattr(value, field) for field in Flags._fields])
+        return _function(name, value, self) if callable(value) and name != "dtype" else value
 
     # leaving the device
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,12 +13,12 @@ from compiled_cases import plain
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
-
-CALLS = 5
 from tinygrad_ja.errors import UsageError
 
-
+CALLS = 5
 ONES = np.ones(3, np.float32)
+
+
 class Own(tg.optim.Optimizer):
     """An optimizer of the user's, which writes into the parameter's array."""
 
@@ -114,11 +116,11 @@ def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> 
         np.clip(p, -0.5, 2.0, out=p)
         rows = p[0]
         np.add(rows, 1.0, out=rows)
-
-    def make() -> Any:
         np.subtract(p[1], g[0], out=p)  # in each row
         np.add(ONES, ONES, out=p[1])
         np.clip(ONES[1:], 0.0, 0.5, out=p[0, 1:])
+
+    def make() -> Any:
         w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
         optimizer = Own(w, rule)
 
@@ -132,8 +134,6 @@ def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> 
     assert beside(make, cpu_backend).replays == 3
 
 
-@pytest.mark.parametrize(
-    "take",
 @pytest.mark.parametrize(
     "function",
     [
@@ -169,6 +169,8 @@ def test_what_has_been_filled_can_be_written_by_views(backend: str) -> None:
     assert beside(make, backend).replays == 3
 
 
+@pytest.mark.parametrize(
+    "take",
     [
         lambda w: w.detach()[0],
         lambda w: w.detach().T,
@@ -309,6 +311,61 @@ def test_arguments_that_share_memory(
             shown.append(plain([call(*pair), *pair]))
         assert shown[1] == shown[0], f"call {k}"
     assert compiled.recordings == 2 and compiled.replays == 4 - len(set(overlapping) - {0, 1})
+
+
+def test_two_tensors_of_one_array() -> None:
+    def step(a: Any, b: Any) -> Any:
+        a.array += 1.0
+        return a * 2.0 + b
+
+    compiled = tg.compile(step)
+    for k in range(5):
+        shown = []
+        for call in (step, compiled):
+            memory = np.arange(3, dtype=np.float32) + k
+            shown.append([call(tg.Tensor(memory), tg.Tensor(memory)).tolist(), memory.tolist()])
+        assert shown[1] == shown[0], f"call {k}"
+
+
+def test_an_operator_whose_work_depends_on_values_after_a_write() -> None:
+    """The function is called again, and finds what the first attempt found."""
+
+    def step(a: Any, b: Any) -> Any:
+        a += 1.0
+        a *= 2.0
+        return tg.unique(tg.Tensor(b))
+
+    memory = np.arange(6, dtype=np.float32)
+    with pytest.warns(UserWarning, match="unique"):
+        assert tg.compile(step)(memory[:4], memory[2:]).tolist() == [4.0, 5.0, 6.0, 8.0]
+    assert memory.tolist() == [2.0, 4.0, 6.0, 8.0, 4.0, 5.0]
+
+
+def test_a_program_holds_no_memory_of_arguments() -> None:
+    compiled = tg.compile(written)
+    memories = []
+    for _ in range(4):
+        memory = np.zeros(6, np.float32)
+        memories.append(weakref.ref(memory))
+        compiled(memory[:4], memory[2:])
+    del memory
+    gc.collect()
+    assert compiled.recordings == 2 and [known() for known in memories] == [None] * 4
+
+
+def test_an_argument_that_python_reads() -> None:
+    memory = np.zeros(4, np.float32)
+
+    def step(whole: Any) -> Any:
+        whole += 1.0
+        return tg.Tensor(whole) * float(memory.sum())
+
+    compiled = tg.compile(step)
+    for k in (0, 0, 0, 0, 1, 2):
+        memory[...] = k
+        expected = step(memory).tolist()
+        memory[...] = k
+        assert compiled(memory).tolist() == expected and memory.tolist() == [k + 1] * 4
 
 
 def test_an_argument_that_is_a_part_of_an_array_that_python_reads() -> None:

@@ -344,6 +344,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
     if reading is not None:
         if run.has_effects():
             raise reading
+        recording.memory.take_back()
         run.let_go()
         recording.take_back_draws()
         name = reading.operator  # type: ignore[attr-defined]

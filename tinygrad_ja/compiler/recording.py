@@ -473,6 +473,7 @@ class Recording(Trace):
         self.node = self._known_node = None  # which would hold the graph below them
         for held in (self._overwritten, self._held, self._latest, self._stand_ins, self.ends, self._anywhere):
             held.clear()
+        self.memory.let_go()
         for traced, array, _ in self._arrays:
             traced._elements = array
         for *_, traced in self.draws:

@@ -47,23 +47,23 @@ class View:
 
 
 class SharedMemory:
-    """The views of one recording. written: arrays of arguments into which it has written at once, since others read them where they lie."""
+    """The views of one recording, and arrays of arguments into which it writes at once, since others read them where they lie."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._views: dict[int, list[weakref.ref[View]]] = {}
         self._real: dict[int, Any] = {}
-        self.written: list[Any] = []
+        self._before: dict[int, tuple[Any, Any]] = {}  # of ``written``: the array, and what was in it
 
     def note_arguments(self, given: Iterable[tuple[Traced, Any]], others: Iterable[Any]) -> None:
         """Arrays that a call brings, and what stands for them. Where one shares memory with another, or with one of ``others``, which Python
         reads, what is written into it goes there at once."""
         given = list(given)
-        of_owner: dict[int, list[Any]] = collections.defaultdict(list)
-        for array in (*(array for _, array in given), *others):
-            of_owner[id(owner_of(array))].append(array)
-        for traced, array in given:
-            if any([other is not array and overlap(other, array) for other in of_owner[id(owner_of(array))]]):
+        of_owner: dict[int, list[tuple[int, Any]]] = collections.defaultdict(list)
+        for place, array in enumerate([*(array for _, array in given), *others]):
+            of_owner[id(owner_of(array))].append((place, array))
+        for place, (traced, array) in enumerate(given):
+            if any([other != place and overlap(there, array) for other, there in of_owner[id(owner_of(array))]]):
                 self._real[id(traced)] = array
 
     def note(self, operator: Operator, arguments: dict[str, Any], made: Any) -> None:
@@ -94,8 +94,9 @@ class SharedMemory:
             if real is None:
                 traced._elements = new._elements
             else:
+                if id(real) not in self._before:
+                    self._before[id(real)] = real, real.copy()
                 real[...] = new._elements
-                self.written.append(real)
             traced.entry = new.entry
             self._renew_views_of(traced)
             return
@@ -106,6 +107,22 @@ class SharedMemory:
         values = OPERATORS["reshape"].public(new, (-1,))
         changed = OPERATORS["index_put"].public(flat, values, (view.positions(traced),))
         self.write(whole, OPERATORS["reshape"].public(changed, whole.shape))
+
+    @property
+    def written(self) -> list[Any]:
+        """Arrays of arguments into which something was written at once."""
+        return [real for real, _ in self._before.values()]
+
+    def take_back(self) -> None:
+        """Let them be as they were before."""
+        for real, before in reversed(self._before.values()):
+            real[...] = before
+
+    def let_go(self) -> None:
+        """Hold no arrays any more."""
+        self._views.clear()
+        self._real.clear()
+        self._before.clear()
 
     def _renew_views_of(self, whole: Traced) -> None:
         known = [view for reference in self._views.pop(id(whole), ()) if (view := reference()) is not None]

@@ -269,20 +269,22 @@ def write_samples(run: Experiment, versions: Sequence[Sequence[Exchange]], label
         "Replies to turns of the test (U: user, S: assistant)", "テストの対話への応答 (U: 利用者、S: アシスタント)"
     )
     with run.figure("replies.png", 1, 3, size=(13.5, 4.2), title=title) as grid:
-        for axes, (turns, written) in zip(grid, blocks[10::10]):
-            draw_lines(axes, turns, written)
+        heights = [draw_lines(axes, turns, written) for axes, (turns, written) in zip(grid, blocks[10::10])]
+        grid[0].figure.set_figheight(max(4.2, max(heights) + 0.6))
 
 
-def draw_lines(axes: Any, before: Sequence[str], after: Sequence[str], width: int = 52) -> None:
-    """A conversation: what was said in black, the replies in blue below."""
+def draw_lines(axes: Any, before: Sequence[str], after: Sequence[str], width: int = 52) -> float:
+    """A conversation: what was said in black, the replies in blue below. Returns how many inches it is high."""
     axes.set_axis_off()
-    y, step = 1.0, 0.044
+    down, look = 0.0, {"fontsize": 9, "linespacing": 1.25, "va": "top", "parse_math": False}  # points; $ is money here
     for color, lines in (("black", before), ("#08519c", after)):
         for line in lines:
             wrapped = textwrap.wrap(line, width, subsequent_indent="    ")
-            axes.text(0, y, "\n".join(wrapped), va="top", fontsize=9, color=color, transform=axes.transAxes, linespacing=1.25)
-            y -= step * len(wrapped) + 0.012
-        y -= 0.02
+            place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axes.annotate("\n".join(wrapped), (0, 1), (0, -down), color=color, **place, **look).set_in_layout(False)
+            down += 13 * len(wrapped) + 3
+        down += 5
+    return down / 72
 
 
 Sums = tuple[np.ndarray, np.ndarray]

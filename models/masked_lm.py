@@ -249,7 +249,7 @@ def draw(run: Experiment, model: MaskedLM, vocabulary: Vocabulary, judged: Seque
         for axes, sentence in zip(panels, BLANKS):
             words, shares = zip(*guesses(model, vocabulary, sentence))
             axes.barh(range(len(words)), shares, color="#6baed6")
-            axes.set_yticks(range(len(words)), words)
+            axes.set_yticks(range(len(words)), words, parse_math=False)
             axes.invert_yaxis()
             axes.set_title(sentence, fontsize=10)
         panels[-1].set_xlabel(run.words("probability", "確率"))

@@ -276,7 +276,7 @@ def draw_tree(axes: Any, tree: Tree, values: np.ndarray) -> Any:
             for kid in kids:
                 axes.plot([x[kid], x[node]], [y[kid], y[node]], color="0.6", linewidth=1, zorder=1)
     picture = axes.scatter(x, y, c=values, cmap="RdBu", vmin=-1, vmax=1, s=110, edgecolors="0.3", linewidths=0.7, zorder=2)
-    axes.set_xticks(range(leaves), tree.words, rotation=40, ha="right", fontsize=10)
+    axes.set_xticks(range(leaves), tree.words, rotation=40, ha="right", fontsize=10, parse_math=False)
     axes.tick_params(length=0)
     axes.set(yticks=[], xlim=(-0.7, leaves - 0.3), ylim=(-0.4, y.max() + 0.6))
     for side in ("top", "right", "left", "bottom"):

@@ -213,7 +213,7 @@ def draw_curves(run: Experiment, trainer: Trainer) -> None:
         for axes, (name, title) in zip(grid, panels):
             for prefix, label, color in parts[: 1 if name == "kl_weight" else 2]:
                 points = [(step, row[prefix + name]) for step, row in zip(steps, rows) if prefix + name in row]
-                axes.plot(*zip(*points), color=color, label=label, marker="o", markersize=3)
+                axes.plot([x for x, _ in points], [y for _, y in points], color=color, label=label, marker="o", markersize=3)
             axes.set(title=title, xlabel=run.words("step", "ステップ"))
             axes.set_ylim(bottom=0.0 if name != "reconstruction" else None)
             axes.grid(alpha=0.3)
@@ -238,7 +238,7 @@ def draw_latent(run: Experiment, model: VHRED, corpus: Corpus) -> None:
     after = [f"[z{number}] {join(corpus.vocabulary.decode(reply))}" for number, reply in enumerate(replies, 1)]
     with run.figure("latent.png", 1, 2, size=(12.5, 4.8)) as (left, right):
         left.set_title(run.words("One context, eight z: most probable replies", "1 つの文脈と 8 個の z: 最も確からしい応答"))
-        draw_lines(left, before, after, width=80)
+        left.figure.set_figheight(max(4.8, draw_lines(left, before, after, width=80) + 0.6))
         height = np.sort(tg.cat(kls).mean(0).cpu().numpy())[::-1]
         right.bar(np.arange(1, len(height) + 1), height, color="#08519c")
         right.set_title(

@@ -256,6 +256,7 @@ def save_next_words(run: Experiment, models: dict[str, RecurrentLM], vocabulary:
         right = max(axes.get_xlim()[1] for axes in np.atleast_1d(grid))
         for axes in np.atleast_1d(grid):
             axes.set_xlim(0, right)
+            axes.locator_params(axis="x", nbins=5)
 
 
 def save_texts(run: Experiment, models: dict[str, RecurrentLM], vocabulary: Vocabulary, context: list[int]) -> dict[str, str]:

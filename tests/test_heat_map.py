@@ -55,3 +55,9 @@ def test_labels_that_do_not_fit_are_refused(axes):
         heat_map(axes, [[1.0, 2.0]], ["a"], ["b"])
     with pytest.raises(ShapeError, match="heat_map"):
         heat_map(axes, np.zeros((0, 2)), [], ["a", "b"])
+
+
+def test_signs_of_money_are_no_formula(axes, tmp_path):
+    heat_map(axes, [[1.0, 0.5]], ["$5{$"], ["$", "$$"])
+    axes.figure.savefig(tmp_path / "map.png")
+    assert texts(axes.get_xticklabels()) == ["$", "$$"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import tinygrad_ja as tg
 from models import hred as program
@@ -156,6 +158,20 @@ def test_preparing_cuts_and_hides_rare_words():
         len(one[1]) == program.MAX_WORDS and EOS not in one[1] and corpus.vocabulary.decode(one[0]) == ["rare", "words", "here"]
     )
     assert UNK in program.prepare([[dialogue]] * 3, 1, min_count=9).train[0][0]
+
+
+def test_lines_of_a_conversation_stand_below_each_other_whatever_their_number_and_money():
+    """The longest replies that there are, into a low picture; a pair of $ is no formula."""
+    line = "[most probable] " + "it is $ 30 # or $ 40 { in all " * 3
+    figure = Figure(figsize=(9.0, 2.0), layout="constrained")
+    left, _ = figure.subplots(1, 2)
+    high = program.draw_lines(left, ["U: how much is it?"] * 5, [line] * 8)
+    title = figure.suptitle("title")
+    figure.set_figheight(high + 0.6)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in (title, *left.texts)]
+    assert all(below.y1 <= above.y0 for above, below in itertools.pairwise(boxes)) and boxes[-1].y0 >= 0
+    assert left.texts[-1].get_text().count("$") == 6
 
 
 def test_it_learns_to_repeat_what_the_user_wants_and_writes_everything(tmp_path, capsys):

@@ -65,6 +65,11 @@ def test_a_lone_label_stands_beside_its_point():
     assert [axes.get_xlabel(), axes.get_ylabel()] == ["PC 1 (50%)", "PC 2 (50%)"]
 
 
+def test_signs_of_money_are_no_formula():
+    boxes = drawn(np.eye(2), ["$5{$", "$$"])[2]
+    assert list(boxes) == ["$5{$", "$$"]
+
+
 def test_every_vector_needs_a_label():
     with pytest.raises(ShapeError, match="word_map"):
         word_map(Figure().subplots(), np.eye(3), ["a"])

@@ -47,7 +47,7 @@ def heat_map(
     shown = [[_shown(token, place) for place, token in enumerate(tokens)] for tokens in (rows, columns)]
     upright = max(len(name) for name in shown[1]) <= 2
     size = max(4.0, min(10.0, 200.0 / max(matrix.shape)))
-    look = {"family": [*filter(None, [japanese_font()]), "DejaVu Sans"], "fontsize": size}
+    look = {"family": [*filter(None, [japanese_font()]), "DejaVu Sans"], "fontsize": size, "parse_math": False}
     axes.set_yticks(range(len(rows)), shown[0], **look)
     turned = {} if upright else {"rotation": 60, "ha": "left", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(columns)), shown[1], **look, **turned)

@@ -73,7 +73,7 @@ def _write(axes: Any, places: np.ndarray, labels: Sequence[str]) -> None:
     size = figure.dpi / 72
     dots = np.concatenate([points - 3 * size, points + 3 * size], 1)
     taken = [*dots]
-    look = {"family": ["DejaVu Sans", *filter(None, [japanese_font()])], "fontsize": 8.5, "va": "bottom"}
+    look = {"family": ["DejaVu Sans", *filter(None, [japanese_font()])], "fontsize": 8.5, "va": "bottom", "parse_math": False}
     for index in np.lexsort((points[:, 0], -points[:, 1])):
         text = axes.annotate(str(labels[index]), places[index], (0, 0), textcoords="offset points", **look)
         box = text.get_window_extent(renderer)

@@ -130,7 +130,7 @@ class Stateful:
 def delayed_bits(length: int, delay: int, seed: int) -> Stream:
     """Random bits; the answer to bit t is bit t - delay."""
     if delay >= length - 1:
-        rule = (f"less than {length - 1}, the bits that there are", f"ビット数 {length - 1} 未満")
+        rule = (f"less than {length - 1}, for {length} bits", f"{length} ビットに対して {length - 1} 未満")
         raise refusal("truncated_bptt", "--delay", delay, rule)
     bits = np.random.default_rng(seed).integers(0, 2, length)
     answers = np.concatenate([np.zeros(delay + 1, np.int64), bits[: -delay - 1]])

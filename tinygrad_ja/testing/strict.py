@@ -13,7 +13,7 @@ import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -304,12 +304,8 @@ class Pointer(NamedTuple):
     ptr: int
 
 
-class Flags(NamedTuple):
-    """``cupy.ndarray.flags``, which do not tell whether an array can be written: all can."""
-
-    c_contiguous: bool
-    f_contiguous: bool
-    owndata: bool
+FLAGS = ("c_contiguous", "f_contiguous", "owndata")
+"""What ``cupy.ndarray.flags`` tell. Whether an array can be written is not among it: all can."""
 
 
 class ndarray:
@@ -338,7 +334,7 @@ class ndarray:
         if isinstance(value, np.ndarray):
             return _wrap(value, (self,))
         if name == "flags":
-            return Flags(*[getattr(value, field) for field in Flags._fields])
+            return SimpleNamespace(**{name: getattr(value, name) for name in FLAGS})
         return _function(name, value, self) if callable(value) and name != "dtype" else value
 
     # leaving the device

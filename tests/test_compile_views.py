@@ -51,6 +51,19 @@ def numbers(value: Any) -> Iterator[float]:
         yield from np.ravel(value.tolist())
 
 
+def trained(first: Any, rule: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[[], Any]]:
+    """A step of ``Own`` on a parameter, and what can be seen after it."""
+    w = nn.Parameter(first)
+    optimizer = Own(w, rule)
+
+    def step(x: Any) -> None:
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    return step, lambda: [w]
+
+
 def by_rows(p: Any, g: Any) -> None:
     for row, part in zip(p, g):
         row -= 0.25 * part
@@ -120,18 +133,7 @@ def test_functions_of_numpy_that_write_into_their_argument(cpu_backend: str) -> 
         np.add(ONES, ONES, out=p[1])
         np.clip(ONES[1:], 0.0, 0.5, out=p[0, 1:])
 
-    def make() -> Any:
-        w = nn.Parameter(tg.arange(6.0).reshape(2, 3))
-        optimizer = Own(w, rule)
-
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            (w * x).sum().backward()
-            optimizer.step()
-
-        return step, lambda: [w]
-
-    assert beside(make, cpu_backend).replays == 3
+    assert beside(lambda: trained(tg.arange(6.0).reshape(2, 3), rule), cpu_backend).replays == 3
 
 
 @pytest.mark.parametrize(
@@ -155,18 +157,7 @@ def test_what_has_been_filled_can_be_written_by_views(backend: str) -> None:
         row = p[3]
         row += 1.0
 
-    def make() -> Any:
-        w = nn.Parameter(tg.zeros(300, 3))
-        optimizer = Own(w, rule)
-
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            (w * x).sum().backward()
-            optimizer.step()
-
-        return step, lambda: [w]
-
-    assert beside(make, backend).replays == 3
+    assert beside(lambda: trained(tg.zeros(300, 3), rule), backend).replays == 3
 
 
 @pytest.mark.parametrize(

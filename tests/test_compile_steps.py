@@ -378,6 +378,29 @@ def test_parameters_that_change_before_the_backward() -> None:
         made.sum().backward()
 
 
+@pytest.mark.parametrize("moving", [0, 4])
+@pytest.mark.parametrize("loaded", [1, 2, 3, 5])
+def test_an_optimizer_may_be_loaded_at_any_call(loaded: int, moving: int) -> None:
+    def run(compiled: bool) -> list[float]:
+        w = tg.ones(1, requires_grad=True)
+        sgd = tg.optim.SGD([w], lr=0.125, momentum=0.5)
+
+        def step(x: Any) -> None:
+            sgd.zero_grad()
+            (w * x).sum().backward()
+            sgd.step()
+
+        call, made = tg.compile(step) if compiled else step, []
+        for k in range(10):
+            if k == loaded:
+                sgd.load_state_dict(copy.deepcopy(sgd.state_dict()))
+            call(tg.ones(1) if k >= moving else tg.zeros(1))
+            made.append(w.item())
+        return made
+
+    assert run(True) == pytest.approx(run(False))
+
+
 def test_a_function_that_changes_a_parameter_before_it_uses_it_has_gradients_at_each_call(backend: str) -> None:
     w = nn.Parameter(tg.ones(2))
 
@@ -412,6 +435,24 @@ def test_what_was_saved_of_a_parameter_before_a_step_changed_it_is_refused(take:
     step(tg.ones(2))
     with pytest.raises(GradientError, match="TG-G003"):
         y.backward()
+
+
+def test_anomalies_are_found_where_a_compiled_step_is_called_as_it_is() -> None:
+    w = nn.Parameter(tg.ones(2))
+
+    @tg.compile
+    def step(x: Any) -> None:
+        w.grad = None
+        (w * x).log().sum().backward()
+
+    for _ in range(3):
+        step(tg.ones(2))
+    with tg.detect_anomaly():
+        step(tg.ones(2))
+        with np.errstate(all="ignore"), pytest.raises(GradientError, match="test_compile_steps.py"):
+            step(tg.zeros(2))
+    step(tg.ones(2))
+    assert (step.recordings, step.replays) == (2, 2) and w.grad is not None and w.grad.tolist() == [1.0, 1.0]
 
 
 def test_a_seed_inside_of_a_step() -> None:

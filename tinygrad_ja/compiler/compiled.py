@@ -118,6 +118,8 @@ class Compiled(Replayable):
                     return self.__wrapped__(*args, **kwargs)
                 self.replays += 1
                 return entry.replay(call, args, kwargs)
+            if modes.anomaly:  # which looks at every value
+                return self.__wrapped__(*args, **kwargs)
             if call.key in self._eager or self._changing >= ATTEMPTS // 2 or self._is_passing(call.key):
                 return self.__wrapped__(*args, **kwargs)
             with _recording, _uncollected():
@@ -174,7 +176,8 @@ class Compiled(Replayable):
         self._attempts[call.key] = self._attempts.get(call.key, 0) + 1
         problem: Any = None
         if before is not None:
-            entry, problem = build(before, run, self.disable, self.backend, self._pool)
+            other_gradients = any([entry.has_other_gradients() for entry in self._entries.get(call.key, ())])
+            entry, problem = build(before, run, self.disable, self.backend, self._pool, other_gradients)
             if entry is not None:
                 reason = self._keep(entry)
                 if reason is not None:
@@ -367,8 +370,8 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run, agai
     recording.rates.watch(reach.rates)
     code = getattr(function, "__code__", None)
     if isinstance(code, types.CodeType):
-        recording.codes[id(code)] = code, getattr(function, "__globals__", {})
-    recording.begun_by = sys._getframe().f_code
+        recording.sources.codes[id(code)] = code, getattr(function, "__globals__", {})
+    recording.sources.begun_by = sys._getframe().f_code
     recording.hold(tensors, [g for _, g in grads.values() if g is not None])
     recording.witness = Witness(run.reach, again)
     run.note_gradients(grads)

@@ -33,9 +33,10 @@ from .signature import Call
 
 
 def build(
-    first: Run, second: Run, disable: Sequence[str], backend: str | None, pool: Pool
+    first: Run, second: Run, disable: Sequence[str], backend: str | None, pool: Pool, other_gradients: bool = False
 ) -> tuple[Entry | None, Phrase | None]:
-    """An entry, if the two runs agree; else None and why not. Raises UsageError where constants went stale or an effect was repeated."""
+    """An entry, if the two runs agree; else None and why not. other_gradients: whether gradients from outside are known to be other Tensors
+    from time to time, though they may be the same ones in both runs. Raises UsageError where constants went stale or an effect was repeated."""
     before, after = first.recording, second.recording
     if not (before.steady and after.steady):
         return None, None
@@ -62,6 +63,8 @@ def build(
         return None, what
     if [_name_of(h.tensor, first) for h, _ in before.renewals] != [_name_of(h.tensor, second) for h, _ in after.renewals]:
         return None, None  # Tensors that have arrays of their own only now
+    if [id(effect.leaf) for effect in before.gradients] != [id(effect.leaf) for effect in after.gradients]:
+        return None, ("gradients go elsewhere at each call", "勾配の行き先が呼び出しごとに違います")
     difference, partners = agreement.compare(before, after, ([s.value for s in first.stores], [s.value for s in second.stores]))
     moved = _plain_changes(first, second)
     if difference is not None:
@@ -70,15 +73,24 @@ def build(
         return None, difference.what if not moved else (f"{moved[0]} changes", f"{moved[0]} が変わります")
     arguments: list[tuple[Value, Callable[[], Any]]] = []
     held = {id(h.array): h for h in after.held}
+    written, states = {id(value) for value, _ in after.writes}, {id(array) for *_, array in after.identities}
     for value in after.captured:
         partner = partners.get(value)
-        if partner is None or (agreement.same_memory(partner.array, value.array) and not after.away([value])):
+        if partner is None:
             continue
-        reader = _reader(held.get(id(value.array)), second)
+        holder = held.get(id(value.array))
+        anew = after.away([value]) or (
+            other_gradients and holder is not None and second.leaf_of_gradient(holder.tensor) is not None
+        )
+        if agreement.same_memory(partner.array, value.array) and not anew:
+            continue
+        reader = _reader(holder, second)
         if reader is not None and [h.traced_value for h in after.held].count(value) > 1:
             return None, ("Tensors that it reaches share an array", "関数から手の届く Tensor が配列を共有しています")
         if reader is not None:
             arguments.append((value, reader))
+        elif id(value) in written or id(value.array) in states:
+            return None, ("an array that it changes is another one", "書き換える配列が別のものになっています")
         elif agreement.equal_elements(partner.array, value.array):
             value.live = False
         elif moved:
@@ -303,9 +315,11 @@ class Entry:
         recording, reach = run.recording, run.reach
         live = [value.array for value in recording.captured]
         used = set(map(id, live))
+        self._gradient_links: list[Link] = []
         loose = {id(s.link.value) for s in run.stores if isinstance(s.link.value, Tensor)}
         links = [Link(*identity, "") for identity in recording.identities]
         paths = {id(link.value): link.path for link in reach.links}
+        read = recording.used()
         for held in recording.held:
             if id(held.array) not in used:
                 continue
@@ -313,12 +327,18 @@ class Entry:
             changes = id(held.traced_value) in changing
             if changes and tensor.node is None:
                 loose.add(id(tensor))
-            elif changes or run.leaf_of_gradient(tensor) is None:  # where gradients go is part of the program
-                links.append(Link(Attributes(tensor), "node", tensor.node, f"{path}.grad_fn"))
-                links += [] if changes else [Link(Attributes(tensor), "array", tensor.array, f"{path}.array")]
+                continue
+            leaf = run.leaf_of_gradient(tensor)
+            if leaf is not None and not changes and id(held.traced_value) not in read:
+                continue
+            if leaf is not None:
+                self._gradient_links.append(Link(Attributes(leaf), "grad", tensor, "a gradient"))
+            links.append(Link(Attributes(tensor), "node", tensor.node, f"{path}.grad_fn"))  # where gradients go
+            links += [] if changes else [Link(Attributes(tensor), "array", tensor.array, f"{path}.array")]
         links += [Link(Attributes(leaf), "grad", None, "") for leaf in run.absent]
-        read = {id(held.tensor) for held in recording.held if id(held.traced_value) in changing}
-        present = [leaf for leaf, gradient in run.present if gradient not in read]
+        anew = {id(held.tensor) for held in recording.held if id(held.traced_value) in changing}
+        present = [leaf for leaf, gradient in run.present if gradient not in anew]
+        links += self._gradient_links
         free: dict[int, list[Link]] = {}
         for link in (*reach.links, *(reach.rates if recording.reads_rates() else ())):
             if id(link.value) in loose:
@@ -340,6 +360,10 @@ class Entry:
             return guard() and all(compare()) and all([_fits(*like) for like in likes])
 
         return holds
+
+    def has_other_gradients(self) -> bool:
+        """Whether a gradient that the program reads where it lies is another Tensor now."""
+        return any([link.now() is not link.value for link in self._gradient_links])
 
     def changed(self) -> str:
         """Something that is no longer as the recording took it for granted."""

@@ -10,8 +10,6 @@ step the last of them goes into the array (``writes``).
 
 from __future__ import annotations
 
-import bisect
-import sys
 import threading
 import types
 from collections.abc import Callable, Iterable, Sequence
@@ -30,13 +28,13 @@ from ..core.tensor import Tensor
 from ..core.trace import Trace, Value, read_by
 from ..core.traced import Elsewhere, Traced
 from ..optim.lr_scheduler.base import LRScheduler
-from .code_names import BACKWARD, OURS, READS_RATES, ROLES, USER, names_of, role_of
+from .code_names import READS_RATES, names_of
 from .derive import below
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
-from .program import Source
 from .schedules import Rates
 from .shared_memory import SharedMemory
+from .sources import Sources
 from .unseen import Witness
 
 SMALL, SMALL_BY_STEP = 1 << 18, 1 << 10
@@ -72,7 +70,8 @@ class Recording(Trace):
     mutable = True
 
     def __init__(self, array_type: type = np.ndarray, expand: Callable[[Operator, dict[str, Any]], bool] | None = None) -> None:
-        super().__init__(note=self._source, expand=expand)
+        self.sources = Sources(self)
+        super().__init__(note=self.sources.of, expand=expand)
         self.array_type, self.xp = array_type, ARRAY_MODULES[array_type]
         self.thread = threading.get_ident()
         self.numbers = Numbers()
@@ -94,14 +93,13 @@ class Recording(Trace):
         self.derivation: Any = None
         self.node: Any = None
         """Whose backward runs now; None in hooks, and while the forward of a checkpoint runs again."""
-        self._known_node: tuple[Any, Source] | None = None
         self._overwritten: list[Any] = []
         self.condition: Tensor | None = None  # of the writes of the moment: where it is True they do not happen
         self.reached: dict[int, Leaf] = {}
+        self.cleared: dict[int, Leaf] = {}
+        """Leaves whose gradient the function has set to None, whether there was one or not."""
         self.asked: dict[int, tuple[Leaf, Tensor | None]] = {}
         """Leaves that were asked for their gradient, and what it was the first time."""
-        self._moments: list[int] = []  # by the clock of nodes, when a step of the forward was noted; and its line
-        self._lines: list[str] = []
         self._acting = False
         self._held: dict[int, Traced] = {}
         self._arrays: list[tuple[Traced, Any, Value]] = []
@@ -115,14 +113,8 @@ class Recording(Trace):
         self.draws: list[tuple[Generator, str, tuple[Any, ...], Traced]] = []
         self._states: dict[int, tuple[Generator, Any]] = {}
         self._again: int | None = None
-        self.codes: dict[int, tuple[types.CodeType, dict[str, Any]]] = {}
-        """Code of the user that called operators, and its globals, by the code's id (a code's hash is that of all it holds)."""
         self.witness: Witness
         """Who has seen what else ran."""
-        self.begun_by: types.CodeType | None = None
-        """The frame of this code called the function; those outside of it are not recorded."""
-        self._sources: dict[tuple[str, ...], Source] = {}
-        self._line_at: dict[tuple[int, int], str] = {}
         self.place: Any = None
         """The device of the program, where some arguments are elsewhere."""
         self.moved_to: set[Any] = set()
@@ -274,63 +266,15 @@ class Recording(Trace):
         """Leaves that a backward has given gradients; those that the function made itself are its own affair."""
         self.reached.update({id(leaf): leaf for leaf in leaves if leaf.number < self._started})
 
+    def clears_gradient(self, node: Any) -> None:
+        """Somebody sets the gradient of a leaf to None."""
+        if node.number < self._started:
+            self.cleared[id(node)] = node
+
     def asks_gradient(self, node: Any) -> None:
         """Somebody looks at the gradient of a leaf, or whether there is one: an optimizer, say, which leaves the parameter out if not."""
         if node.operator is LEAF:  # ``modes`` are of this thread
             self.asked.setdefault(id(node), (node, node.grad))
-
-    def _source(self, operator: Any) -> Source:
-        """Where a step comes from. A step of a backward belongs to the line of the forward that made the node."""
-        node = self.node
-        if node is not None:
-            known_node = self._known_node
-            if known_node is not None and known_node[0] is node:
-                return known_node[1]
-            if _is_own(node.operator):  # no code of the user runs in there
-                made = self._shared(f"{node.operator.name}.backward", "backward", self._line_of(node.number))
-                self._known_node = node, made
-                return made
-        part, name = "forward", operator.name
-        inside = True
-        begun_by, frame = self.begun_by, sys._getframe(3)
-        known: Any = frame
-        while known is not None:
-            code = known.f_code
-            if code is begun_by:
-                inside = False
-            role = ROLES.get(id(code)) or role_of(code)
-            if role is USER:
-                break
-            if role is not OURS:
-                if role is BACKWARD:
-                    name, number = ("hook", 0) if node is None else (f"{node.operator.name}.backward", node.number)
-                    return self._shared(name, "backward", self._line_of(number))
-                part, name = "update", type(known.f_locals["optimizer"]).__name__
-            known = known.f_back
-        line = ""
-        if known is not None:
-            place = id(code), known.f_lasti
-            line = self._line_at.get(place, "")
-            if not line:
-                line = self._line_at[place] = f"{code.co_filename}:{known.f_lineno}"
-            if inside:
-                self.codes[id(code)] = code, known.f_globals
-        if part == "forward":
-            self._moments.append(next_number())
-            self._lines.append(line)
-        return self._shared(name, part, line)
-
-    def _shared(self, *source: str) -> Source:
-        """One Source for all steps that come from there."""
-        made = self._sources.get(source)
-        if made is None:
-            made = self._sources[source] = Source(*source)
-        return made
-
-    def _line_of(self, number: int) -> str:
-        """The line of the step before the node of that number was made."""
-        position = bisect.bisect(self._moments, number)
-        return self._lines[position - 1] if position else ""
 
     # -- what happens in Python
 
@@ -389,7 +333,7 @@ class Recording(Trace):
 
     def ran(self) -> list[types.CodeType]:
         """Code of the user that ran."""
-        return self.witness.ran([code for code, _ in self.codes.values()])
+        return self.witness.ran([code for code, _ in self.sources.codes.values()])
 
     # -- the end
 
@@ -427,7 +371,7 @@ class Recording(Trace):
             array[...] = now._elements
             if changed_since(self._started, now):
                 mark_changed(None, array)
-        for leaf in self.reached.values():
+        for leaf in (*self.reached.values(), *self.cleared.values()):
             grads.setdefault(id(leaf), (leaf, None))
         for leaf, before in grads.values():
             self._settle_gradient(leaf, before)
@@ -470,7 +414,7 @@ class Recording(Trace):
     def let_go(self, gradients: Iterable[Tensor]) -> set[int]:
         """When the caller has its results: keep no elements but those of arrays that were there before, and of these neither ``gradients``
         nor scratch arrays that no step reads. Returns the ids of those gradients."""
-        self.node = self._known_node = None  # which would hold the graph below them
+        self.node = self.sources.known = None  # which would hold the graph below them
         for held in (self._overwritten, self._held, self._latest, self._stand_ins, self.ends, self._anywhere):
             held.clear()
         self.memory.let_go()
@@ -483,14 +427,14 @@ class Recording(Trace):
         loose = [(array.nbytes, id(value)) for _, array, value in self._arrays if id(value) not in watched]
         if sum([nbytes for nbytes, _ in loose]) < max(SMALL, SMALL_BY_STEP * len(self.steps)):
             return set()
-        return self._forget({value for _, value in loose} - self._used())
+        return self._forget({value for _, value in loose} - self.used())
 
     def forget_unused(self, stored: Iterable[Value]) -> None:
         """Keep no arrays of other devices with which the step has nothing to do. stored: what it has put into attributes and items."""
-        used = self._used() | set(map(id, stored))
+        used = self.used() | set(map(id, stored))
         self._forget({id(value) for _, _, value in self._arrays if id(value) in self._away and id(value) not in used})
 
-    def _used(self) -> set[int]:
+    def used(self) -> set[int]:
         """The ids of Values that steps read, and of what the program leaves."""
         ends = [*self.outputs, *(v for pair in self.writes for v in pair), *(g.value for g in self.gradients)]
         ends += [v for _, v in (*self.argument_writes, *self.renewals)]
@@ -508,7 +452,7 @@ class Recording(Trace):
     def _settle_gradient(self, leaf: Leaf, before: Tensor | None) -> None:
         after = leaf.grad
         if after is None:
-            if before is not None:
+            if before is not None or id(leaf) in self.cleared:
                 self.gradients.append(GradientEffect(leaf, None))
             return
         array = after.array
@@ -524,11 +468,6 @@ class Recording(Trace):
         """Whether ``value`` is a Tensor or an array of this recording."""
         array = value.array if type(value) is Tensor else value
         return type(array) is Traced and array.recording is self
-
-
-def _is_own(operator: Any) -> bool:
-    """Whether an operator is of this package."""
-    return getattr(getattr(operator, "forward", None), "__module__", "").startswith("tinygrad_ja.")
 
 
 def plain_copy(array: Traced) -> Any:

@@ -184,7 +184,7 @@ class Run:
         if self.recording.moves_rates and self.recording.reads_rates():
             reading = "it reads a learning rate or a scale, and lets the schedule or the scaler go on as well"
             return reading, "学習率やスケールを読み、そのスケジュールやスケーラーも進めています"
-        called = self.recording.witness.called(self.recording.codes.values())
+        called = self.recording.witness.called(self.recording.sources.codes.values())
         return (
             None
             if called is None

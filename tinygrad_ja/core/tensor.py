@@ -136,6 +136,8 @@ class Tensor(Attached):
         if value is None:
             if node is not None:
                 node.grad = None
+                if modes.recording is not None:
+                    modes.recording.clears_gradient(node)
             return
         if node is None:
             raise error("TG-G005")

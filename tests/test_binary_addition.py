@@ -59,6 +59,18 @@ def test_a_quick_run_learns_and_writes_everything(tmp_path, capsys):
     assert printed.count("iters: ") == 3 and "Pred: [" in printed and " + " in printed and "exact sums" in printed
 
 
+def test_the_printout_shows_the_bits_and_the_sum_that_was_read_from_them():
+    predicted = program.to_bits(tg.tensor([7])).unsqueeze(2)  # one bit too much
+    assert program.printout(300, 0.25, predicted, tg.tensor([[2], [3]])).splitlines() == [
+        "iters: 300",
+        "Loss: 0.250000",
+        "Pred: [1 1 1 0 0 0 0 0]",
+        "True: [1 0 1 0 0 0 0 0]",
+        "2 + 3 = 7",
+        "-" * 12,
+    ]
+
+
 def test_an_epoch_is_as_many_pairs_as_iterations(tmp_path):
     results = run(tmp_path, "--iterations", "20", "--epochs", "3", "--plot-interval", "10")
     assert results["iterations"] == 60 and results["options"]["epochs"] == 3

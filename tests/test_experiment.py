@@ -267,3 +267,18 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         other.kill()
     assert {path: path.read_bytes() for path in before} == before
     experiment(tmp_path).finish([])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fcntl")
+def test_a_run_that_fails_leaves_no_lock_and_its_children_let_it_be(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from tinygrad_ja.training import Experiment\n"
+        "Experiment('example', {'en': '', 'ja': ''}, [], ['--out', sys.argv[1]])\n"
+        "child = os.fork()\n"
+        "if not child: sys.exit()\n"
+        "os.waitpid(child, 0); assert Path(sys.argv[1], '.lock').exists(); raise RuntimeError('on purpose')"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "RuntimeError: on purpose", done.stderr
+    assert "Warning" not in done.stderr
+    assert not (tmp_path / ".lock").exists()

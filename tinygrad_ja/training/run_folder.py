@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -64,10 +66,8 @@ class RunFolder:
 
     def release(self) -> None:
         """Another process may have the folder."""
-        file = _claimed.pop(self._place, None)
-        if file is not None:
-            (self._place / _LOCK).unlink(missing_ok=True)
-            file.close()
+        if self._place in _claimed:
+            _release(self._place)
 
     def note(self, trainer: Trainer) -> None:
         """A training has begun: what an earlier run left in its folder is gone."""
@@ -84,6 +84,30 @@ class RunFolder:
 
     def _name(self, trainer: Trainer) -> str:
         return "." if trainer.folder is None else Path(os.path.relpath(trainer.folder, self.path)).as_posix()
+
+
+def _release(place: Path) -> None:
+    file = _claimed.pop(place)
+    (place / _LOCK).unlink(missing_ok=True)
+    file.close()
+
+
+@atexit.register
+def _release_all() -> None:
+    """What a run that failed has left."""
+    for place in list(_claimed):
+        with contextlib.suppress(OSError):
+            _release(place)
+
+
+def _forget() -> None:
+    """A child has no lock of its parent's."""
+    while _claimed:
+        _claimed.popitem()[1].close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _is_there(file: Any, path: Path) -> bool:

@@ -151,6 +151,19 @@ def test_what_numpy_cannot_write_for_a_program_is_said(function: Callable[[Any],
         tg.compile(lambda: function(w.array))()
 
 
+def added_in_place(x: Any) -> None:
+    x += 0.5
+
+
+@pytest.mark.parametrize("write", [added_in_place, lambda x: np.add(x, 0.5, out=x)], ids=["operator", "function"])
+def test_what_numpy_does_not_cast_in_place_is_not_cast(write: Callable[[Any], Any]) -> None:
+    counts = tg.zeros(3, dtype=tg.int64)
+    for step in (lambda: write(counts.array), tg.compile(lambda: write(counts.array))):
+        with pytest.raises(TypeError, match="same_kind"):
+            step()
+    assert counts.tolist() == [0, 0, 0]
+
+
 def test_what_has_been_filled_can_be_written_by_views(backend: str) -> None:
     def rule(p: Any, g: Any) -> None:
         p[...] = g[:1]  # large enough to be shown by a view that cannot be written

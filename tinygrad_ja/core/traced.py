@@ -178,6 +178,7 @@ class Traced:
         """Become another array of the same shape and dtype: the end of what NumPy does in place. Returns itself."""
         if new.shape != self.shape:
             raise ValueError(f"an array of shape {self.shape} cannot become one of shape {new.shape} in place")
+        _check_cast(new.dtype, self.dtype)
         self.recording.write(self, _as_dtype(new, self.dtype))
         return self
 
@@ -274,8 +275,15 @@ def _into(out: Traced | None, made: Any) -> Any:
     """What a function of NumPy returns that has made this and was given ``out``."""
     if out is None:
         return made
+    _check_cast(made.dtype, out.dtype)
     out[...] = made
     return out
+
+
+def _check_cast(made: np.dtype, kept: np.dtype) -> None:
+    """What NumPy's functions write in place stays of its kind."""
+    if not np.can_cast(made, kept, "same_kind"):
+        raise TypeError(f"Cannot cast output from {made!r} to {kept!r} with casting rule 'same_kind'")
 
 
 def untraced(value: Any) -> Any:

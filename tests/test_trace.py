@@ -207,7 +207,7 @@ def test_every_function_is_traced_or_refused(name: str) -> None:
         (lambda x: 1 if (x > 0).all() else 0, "if x:"),
         (lambda x: 3.0 in x, "if x:"),
         (lambda x: np.linalg.norm(x.array), "np.norm"),
-        (lambda x: np.exp(x.array), "np.exp"),
+        (lambda x: np.cbrt(x.array), "np.cbrt"),
         (lambda x: tg.array_module(x.array).linalg.norm(x.array), "xp.linalg.norm"),
         (lambda x: x.array.argpartition(0), "x.array.argpartition"),
         (lambda x: [10, 20][x.sum().long()], "index"),

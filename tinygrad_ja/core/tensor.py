@@ -322,7 +322,7 @@ class Tensor(Attached):
         name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
         if method == "__call__" and name and not kwargs and type(inputs[0]) is not Tensor:
             return OPERATORS[name].public(*inputs)
-        raise error("TG-U002", function=ufunc.__name__, fix=_NAME_OF_UFUNC.get(ufunc.__name__, ufunc.__name__))
+        raise error("TG-U002", function=ufunc.__name__, fix=NAME_OF_UFUNC.get(ufunc.__name__, ufunc.__name__))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = function.__name__
@@ -449,7 +449,7 @@ OPERATOR_OF_UFUNC = {
     "bitwise_xor": "bitwise_xor",
 }
 
-_NAME_OF_UFUNC = {
+NAME_OF_UFUNC = {
     **OPERATOR_OF_UFUNC,
     "negative": "neg",
     "absolute": "abs",

@@ -21,7 +21,7 @@ from .modes import modes
 from .nested import found, mapped
 from .operator import OPERATORS
 from .tape import is_ours, user_line
-from .tensor import OPERATOR_OF_UFUNC
+from .tensor import NAME_OF_UFUNC
 
 if TYPE_CHECKING:
     from .trace import Trace, Value
@@ -122,14 +122,17 @@ class Traced:
         raise _reads("np.asarray(x)")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """``numpy_array + traced`` is an operator; other functions of NumPy are refused."""
+        """Functions of NumPy that are operators, as in ``numpy_array + traced`` and ``np.sqrt(traced)``; others are refused."""
         if not self.recording.is_mine():
             return getattr(ufunc, method)(*untraced(inputs), **untraced(kwargs))
-        name = OPERATOR_OF_UFUNC.get(ufunc.__name__)
+        name = NAME_OF_UFUNC.get(ufunc.__name__, ufunc.__name__)
         out, *more = kwargs.pop("out", (None,))
-        if name is None or method != "__call__" or kwargs or more or type(out) not in (Traced, type(None)):
-            raise _reads(f"np.{ufunc.__name__}(x)")
-        return _into(out, on_arrays(name)(*inputs))
+        known = name in OPERATORS and ufunc is getattr(np, ufunc.__name__, None)
+        if known and method == "__call__" and not kwargs and not more and type(out) in (Traced, type(None)):
+            made = on_arrays(name)(*inputs)
+            if made.dtype == _dtype_of(ufunc, inputs):
+                return _into(out, made)
+        raise _reads(f"np.{ufunc.__name__}(x)")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not self.recording.is_mine():
@@ -286,6 +289,12 @@ def _check_cast(made: np.dtype, kept: np.dtype) -> None:
         raise TypeError(f"Cannot cast output from {made!r} to {kept!r} with casting rule 'same_kind'")
 
 
+def _dtype_of(ufunc: np.ufunc, inputs: Any) -> np.dtype:
+    """What an element-wise function of NumPy makes of these."""
+    kinds = [type(x) if type(x) in (int, float, complex) else getattr(x, "dtype", None) or np.asarray(x).dtype for x in inputs]
+    return ufunc.resolve_dtypes((*kinds, None))[-1]
+
+
 def untraced(value: Any) -> Any:
     """Arguments with elements in place of traced arrays, for a thread that is not traced."""
     return mapped(value, lambda x: type(x) is Traced, lambda x: x._elements)
@@ -414,9 +423,6 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 """The same for methods of arrays."""
 
-_UFUNCS = {**OPERATOR_OF_UFUNC, "negative": "neg", "absolute": "abs", "rint": "round", "invert": "bitwise_not"}
-"""Operators that have another name than the element-wise function of NumPy that they are."""
-
 _NEW = frozenset(("zeros", "ones", "empty", "full"))
 _LIKE = frozenset(("zeros_like", "ones_like", "empty_like", "full_like"))
 _METADATA = frozenset("result_type promote_types can_cast issubdtype finfo iinfo ndim shape size broadcast_shapes".split())
@@ -452,7 +458,7 @@ class _Guarded:
             return first.recording.blank(made) if first.recording.mutable and name in _LIKE else made
         if name in FUNCTIONS and self._path == f"xp.{name}" and "out" not in kwargs:
             return FUNCTIONS[name](*args, **kwargs)
-        operator = OPERATORS.get(_UFUNCS.get(name, name))
+        operator = OPERATORS.get(NAME_OF_UFUNC.get(name, name))
         out, dtype = kwargs.get("out"), kwargs.get("dtype")
         written = FUNCTIONS.get(name) if self._path == f"xp.{name}" and "out" in kwargs else None
         if (out is None or type(out) is Traced) and set(kwargs) <= {"out", "dtype"}:

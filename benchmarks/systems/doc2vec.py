@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -172,11 +173,9 @@ def by_torch(reviews: dict[str, Reviews], kept: dict[str, np.ndarray], o: Any) -
 
 
 def by_gensim(reviews: dict[str, Reviews], kept: dict[str, np.ndarray], o: Any) -> tuple[Features, float]:
-    """The same of ``gensim.models.Doc2Vec`` on one thread, learning rate as it has it; ({}, 0) where gensim is not installed."""
-    try:
-        from gensim.models.doc2vec import Doc2Vec, TaggedDocument
-    except ImportError:
-        return {}, 0.0
+    """The same of ``gensim.models.Doc2Vec`` on one thread, learning rate as it has it."""
+    from gensim.models.doc2vec import Doc2Vec, TaggedDocument
+
     documents = [TaggedDocument(words, [number]) for number, words in enumerate(reviews["train"].sentences)]
     common = {
         "vector_size": o.size, "window": o.window, "negative": o.negative, "min_count": o.min_count, "sample": o.sample,
@@ -199,8 +198,6 @@ def by_gensim(reviews: dict[str, Reviews], kept: dict[str, np.ndarray], o: Any) 
 def scored(made: tuple[Features, float], labels: dict[str, np.ndarray]) -> dict[str, float]:
     """What ``results.json`` of the program has: the right labels by the same classifier."""
     features, seconds = made
-    if not features:
-        return {}
     if "dm" in features and "dbow" in features:
         features["both"] = {split: np.concatenate([features["dm"][split], features["dbow"][split]], 1) for split in SPLITS}
     scores = {f"{kind}_accuracy": program.judged(vectors, labels).accuracy for kind, vectors in features.items()}
@@ -215,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     kept = {split: np.flatnonzero(reviews[split].labels >= 0) for split in SPLITS}
     labels = {split: reviews[split].labels[kept[split]] for split in SPLITS}
     made = scored(by_torch(reviews, kept, o), labels) if o.only != "gensim" else {}
-    if o.only != "torch":
+    if o.only == "gensim" or (o.only == "both" and find_spec("gensim")):
         made |= {f"gensim_{name}": value for name, value in scored(by_gensim(reviews, kept, o), labels).items()}
     return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -99,13 +100,11 @@ def by_torch(corpus: Corpus, o: Any) -> dict[str, Any]:
 
 
 def by_gensim(corpus: Corpus, o: Any) -> dict[str, Any]:
-    """``gensim.models.Word2Vec`` on one thread, learning rate as it has it. {} where gensim is not installed or has no such output."""
-    try:
-        from gensim.models import Word2Vec
-    except ImportError:
-        return {}
+    """``gensim.models.Word2Vec`` on one thread, learning rate as it has it."""
+    from gensim.models import Word2Vec
+
     if o.output == "full":
-        return {}
+        raise ValueError("gensim has no full softmax: --only torch")
     words = np.array(corpus.vocabulary.tokens)
     texts = [
         words[stream[first : first + LONGEST]].tolist() for stream in corpus.streams for first in range(0, len(stream), LONGEST)
@@ -126,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     o = parsed([*program.OPTIONS, only], argv, epochs=10, quick_epochs=3)
     corpus = data(o, lambda **where: program.novels(o.titles, o.min_count, **where), program.grammar)
     made = by_torch(corpus, o) if o.only != "gensim" else {}
-    if o.only != "torch":
+    if o.only == "gensim" or (o.only == "both" and o.output != "full" and find_spec("gensim")):
         made |= {f"gensim_{name}": value for name, value in by_gensim(corpus, o).items()}
     return made
 

@@ -222,6 +222,40 @@ def import_inside() -> Any:
 
 
 @case
+def relative_imports() -> Any:
+    """In a package whose modules are made by hand."""
+    package, module = types.ModuleType("package_by_hand"), types.ModuleType("package_by_hand.settings")
+    package.settings, module.S = module, 2.0  # type: ignore[attr-defined]
+    sys.modules.update({made.__name__: made for made in (package, module)})
+    space: dict[str, Any] = {"__package__": "package_by_hand", "__name__": "package_by_hand.work"}
+    text = """
+def step(x):
+    from .settings import S
+    from . import settings
+    return x * S + settings.S + importlib.import_module("package_by_hand.settings").S
+import importlib
+"""
+    exec(compile(text, __file__, "exec"), space)
+    return space["step"], lambda k: vars(module).update(S=2.0 + k)
+
+
+@case
+def names_among_the_arguments() -> Any:
+    module = types.ModuleType("made_by_hand")
+    module.S = 2.0  # type: ignore[attr-defined]
+    return lambda x, name: x * getattr(module, name), lambda k: vars(module).update(S=2.0 + k), lambda k: (three(), "S")
+
+
+@case
+def names_that_are_put_together() -> Any:
+    def change(k: int) -> None:
+        globals()["G1"] = 2.0 + k
+
+    change(0)
+    return lambda x, i: x * globals()[f"G{i}"], change, lambda k: (three(), 1)
+
+
+@case
 def environment() -> Any:
     os.environ["TEST_SCALE"] = "2"
     return lambda x: x * float(os.environ["TEST_SCALE"]), lambda k: os.environ.update(TEST_SCALE=str(2 + k))
@@ -475,6 +509,17 @@ def keys_and_order() -> Any:
             table["extra"] = 10.0
 
     return lambda x: x * next(iter(table.values())) + table.get("extra", 0.0), change
+
+
+@case
+def keys_that_are_tensors() -> Any:
+    table = {three(): 1.0, three() * 2: 2.0}
+
+    def change(k: int) -> None:
+        first = next(iter(table))
+        table[first if k % 2 else three() * k] = table.pop(first) + k
+
+    return lambda x: sum([x * key * value for key, value in table.items()]) + next(iter(table)), change
 
 
 @case

@@ -405,3 +405,22 @@ def test_one_result_twice_is_one(backend: str) -> None:
         y, (again, z), last = compiled(ones(k), held)
         assert y is again and y is held["y"] and z is last and y.item() == 2 * k
     assert compiled.replays >= 3
+
+
+# ---- how arguments lie in memory --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda x: x * 2 if x.is_contiguous() else x * 3, lambda x: x.contiguous().add_(1).sum()],
+    ids=["is_contiguous", "contiguous"],
+)
+def test_a_function_may_ask_how_its_argument_lies_in_memory(step: Any, backend: str) -> None:
+    def case() -> Any:
+        def call(f: Any, k: int) -> Any:
+            x = tg.full((2, 2), float(k))
+            return f(x.T if k in (3, 5) else x), x
+
+        return step, call
+
+    assert run(case, backend).replays == CALLS - 4

@@ -40,7 +40,7 @@ def role_of(code: types.CodeType) -> str:
 
 class Names(NamedTuple):
     """Names in a piece of code and in the functions that it defines: those that it looks up as globals, all of them, texts that could be
-    names, modules that it imports, and attributes that it asks for."""
+    names, modules that it imports (with a dot in front for each level up), and attributes that it asks for."""
 
     globals: frozenset[str]
     names: frozenset[str]
@@ -53,15 +53,17 @@ class Names(NamedTuple):
 def names_of(code: types.CodeType) -> Names:
     """The names that a piece of code may look up."""
     looked_up, imports, attributes = set(), set(), set()
-    for instruction in dis.get_instructions(code):
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _NOTHING]
+    for place, instruction in enumerate(instructions):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             looked_up.add(instruction.argval)
         elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             attributes.add(instruction.argval)
         elif instruction.opname == "IMPORT_NAME":
-            parts = instruction.argval.split(".")
-            imports |= {".".join(parts[: i + 1]) for i in range(len(parts))}
-    texts = {text for text in code.co_consts if type(text) is str and text.isidentifier()}
+            level, parts = instructions[place - 2].argval, instruction.argval.split(".")
+            imports |= {"." * level + ".".join(parts[: i + 1]) for i in range(len(parts))}
+    texts = {text for text in _texts_in(code) if all([part.isidentifier() for part in text.lstrip(".").split(".")])}
+    imports |= texts if not _IMPORTERS.isdisjoint(code.co_names) else set()
     names = frozenset({*code.co_names, *code.co_freevars, *texts})
     made = Names(frozenset(looked_up), names, frozenset(texts), frozenset(imports), frozenset(attributes))
     for constant in code.co_consts:
@@ -72,6 +74,9 @@ def names_of(code: types.CodeType) -> Names:
 
 MAKERS = frozenset(("as_tensor", "from_numpy", "tensor"))
 """Functions that make a Tensor of an array, which a program reads where it lies."""
+
+_IMPORTERS = frozenset(("__import__", "import_module"))
+"""Functions that import a module whose name is a text."""
 
 _ANY_NAME = frozenset(("__dict__", "attrgetter", "eval", "exec", "getattr", "globals", "locals", "vars"))
 """Names in code that may read what has any name."""

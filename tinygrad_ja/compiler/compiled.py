@@ -367,7 +367,7 @@ def _recorded(function: Callable[..., Any], arguments: Arguments, run: Run, agai
     tensors = list(reach.tensors.values())
     leaves = [leaf for t in tensors if isinstance(leaf := t.node or getattr(t, "_frozen", None), Leaf)]
     grads = {id(leaf): (leaf, leaf.grad) for leaf in leaves}
-    recording.rates.watch(reach.rates)
+    recording.rates.watch([*reach.rates, *reach.counts])
     code = getattr(function, "__code__", None)
     if isinstance(code, types.CodeType):
         recording.sources.codes[id(code)] = code, getattr(function, "__globals__", {})

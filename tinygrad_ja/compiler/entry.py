@@ -26,7 +26,7 @@ from .lower import lower
 from .owned import owner_of
 from .planning import Pool
 from .recording import Held, Recording, is_leaf
-from .run import Result, Run, rebuilt
+from .run import Result, Run, layouts_of, rebuilt
 from .signature import Call
 
 # ---- from two runs to a program ------------------------------------------------------------------
@@ -242,6 +242,7 @@ class Entry:
         changing = {id(value) for value, _ in arguments}
         self._gradient_writes: list[tuple[Value, Value]] = []
         self._leaves = [self._gradient_of(leaf, value) for leaf, value in recording.gradients]
+        self._layouts = [*run.layouts, *layouts_of(value.array for value, _ in arguments)] if recording.asks_layout else None
         brought = recording.inputs[: run.brought]
         inputs = [*brought, *(value for value, _ in arguments)]
         self._away = [place for place, value in enumerate(inputs) if recording.away([value])]
@@ -435,8 +436,10 @@ class Entry:
 
     def meets(self, call: Call) -> bool:
         """Whether an array that this call brings, or that is read anew, shares memory with state that the program changes; or one that it
-        changes, with another such array or with state."""
+        changes, with another such array or with state; or whether one lies in memory otherwise than when the function looked at that."""
         written, given = self._written, self._given(call)
+        if self._layouts is not None and layouts_of(given) != self._layouts:
+            return True
         for array in given:
             if id(array) in written or (array.base is not None and id(owner_of(array)) in written):
                 return True

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..amp.grad_scaler import GradScaler
-from ..backend.arrays import BY_TYPE
+from ..backend.arrays import BY_TYPE, is_array
 from ..backend.random import Generator
 from ..backend.threads import get_num_threads
 from ..core.operator import Operator
@@ -67,8 +67,9 @@ class Reach:
     and their keys. sets: and what is in them. absent: names that a function uses and that nobody has defined. states: what changes without
     another object taking its place. unguarded: the same, of iterators and of arrays on a GPU, which only recordings look at. random: of
     sources of random numbers, which matter only to a function that moves them. rates: links to learning rates and scales, which a recording
-    reads anew at each call. counted: schedules and scalers. arrays: paths that lead to arrays of NumPy, by their ids. functions: those of the
-    user; names: that their code uses, and texts that may be some. complete: False where there was too much.
+    reads anew at each call. counts: links to numbers in the states of optimizers. counted: schedules and scalers. arrays: paths that lead to
+    arrays of NumPy, by their ids. functions: those of the user; names: that their code uses, and texts that may be some. complete: False
+    where there was too much.
     """
 
     def __init__(self, function: Any, *more: Any) -> None:
@@ -82,6 +83,7 @@ class Reach:
         self.unguarded: list[State] = []
         self.random: list[State] = []
         self.rates: list[Link] = []
+        self.counts: list[Link] = []
         self.counted: list[Counted] = []
         self.arrays: dict[int, set[str]] = {}
         self.functions: list[types.FunctionType] = []
@@ -94,6 +96,7 @@ class Reach:
         self._compared = COMPARED
         self._waiting: list[tuple[Any, str]] = [(function, getattr(function, "__name__", "step"))]
         self._waiting += [(value, f"argument {i}") for i, value in enumerate(more)]
+        self.names |= {value for value in more if type(value) is str}
         while (self._waiting or self._look_into_modules()) and len(self.links) < MOST:
             self._visit(*self._waiting.pop())
         self.complete = not self._waiting
@@ -199,10 +202,12 @@ class Reach:
 
     def _visit_items(self, container: Any, items: Any, path: str) -> None:
         items = list(items)
-        if isinstance(container, dict) and len(items) > 1 and not path.endswith("._roles"):
+        ordered = isinstance(container, dict) and len(items) > 1 and not path.endswith("._roles")
+        if ordered and not any([isinstance(key, Tensor) for key in container]):
             self.orders.append((container, tuple(container), path))
         else:
             self.sizes.append((container, len(items), path))
+            self.states += [State(container, lambda: list(map(id, container)), path)] if ordered else []
         for key, value in items:
             self._link(container, key, value, f"{path}[{key!r}]")
             if not isinstance(key, PLAIN):
@@ -249,6 +254,31 @@ class Reach:
                     self.rates.append(Link(group, name, value, f"{here}[{name!r}]"))
                 elif name != "initial_lr":
                     self._link(group, name, value, f"{here}[{name!r}]")
+        held = vars(optimizer)
+        self.sizes.append((held, len(held), path))
+        for name in held.keys() - _OF_STEPS:
+            self._link(held, name, held[name], f"{path}.{name}")
+        self.links.append(Link(held, "state", optimizer.state, f"{path}.state"))
+        self._visit_state(optimizer, f"{path}.state")
+        self._waiting += [(kind, kind.__name__) for kind in type(optimizer).__mro__[:-1]]
+
+    def _visit_state(self, optimizer: Optimizer, path: str) -> None:
+        """What an optimizer keeps for its parameters, but for arrays and numbers, which are the business of ``record_update``."""
+        by_user = is_of_user(next(kind for kind in type(optimizer).__mro__ if "step" in vars(kind)))
+        groups = enumerate(optimizer.param_groups)
+        places = {id(p): f"{path}[param_groups[{i}]['params'][{k}]]" for i, g in groups for k, p in enumerate(g["params"])}
+        if by_user:
+            self.sizes.append((optimizer.state, len(optimizer.state), path))
+        for p, entries in optimizer.state.items():
+            here = places.get(id(p), path)
+            if by_user:
+                self.links.append(Link(optimizer.state, p, entries, here))
+                self.sizes.append((entries, len(entries), here))
+            for name, value in entries.items():
+                if isinstance(value, (int, float)):
+                    self.counts.append(Link(entries, name, value, f"{here}[{name!r}]"))
+                elif not is_array(value):
+                    self._link(entries, name, value, f"{here}[{name!r}]")
 
     def _visit_function(self, function: types.FunctionType, path: str) -> None:
         if is_ours(function.__code__.co_filename):  # an operator, or a decorator such as no_grad
@@ -278,8 +308,9 @@ class Reach:
         self.names |= used.names
         if not used.globals.isdisjoint(("getattr", "hasattr", "vars")):
             self._texts |= used.texts
-        wanted = used.globals | used.texts if "globals" in used.globals else used.globals
-        space = function.__globals__
+        space, wanted = function.__globals__, used.globals
+        if "globals" in wanted:
+            wanted |= used.texts | {name for name in space if not name.startswith("__")}
         for name in wanted & space.keys():
             self._link_once(space, name, name)
         if missing := wanted - space.keys():
@@ -288,8 +319,8 @@ class Reach:
             for name in missing & builtins.keys():
                 if isinstance(builtins[name], types.FunctionType) or not callable(builtins[name]):
                     self._link_once(builtins, name, name)
-        for name in used.imports & sys.modules.keys():
-            self._waiting.append((sys.modules[name], name))
+        imported = {_absolute(name, space.get("__package__") or "") for name in used.imports}
+        self._waiting += [(sys.modules[name], name) for name in imported & sys.modules.keys()]
         for name in used.names & SETTINGS.keys() - self._settings:
             self._settings.add(name)
             self.states.append(State(SETTINGS[name], SETTINGS[name], f"{name}()"))
@@ -372,6 +403,8 @@ class Replayable:
 # ---- single values -------------------------------------------------------------------------------
 
 
+_OF_STEPS = frozenset(("param_groups", "state", "stepped", "_scratch"))
+"""Attributes of an optimizer that its step changes, or that are looked at in another way."""
 _EXACT = frozenset(PLAIN) | {types.BuiltinFunctionType, np.ufunc, types.CodeType}
 _VIEWS: tuple[type, ...] = (
     types.MappingProxyType,
@@ -435,6 +468,12 @@ def _held_by(iterator: Any) -> list[Any]:
 
 
 # ---- of code and classes ---------------------------------------------------------------------------
+
+
+def _absolute(name: str, package: str) -> str:
+    """The name of a module that code of a package imports; dots in front lead up from there."""
+    level = len(name) - len(name.lstrip("."))
+    return name if not level else ".".join([*package.split(".")[: 1 - level or None], *name[level:].split(".")]).rstrip(".")
 
 
 def _slots_of(kind: type) -> list[str]:

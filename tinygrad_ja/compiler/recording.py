@@ -30,6 +30,7 @@ from ..core.traced import Elsewhere, Traced
 from ..optim.lr_scheduler.base import LRScheduler
 from .code_names import READS_RATES, names_of
 from .derive import below
+from .links import Link
 from .marks import BackwardOf, Draw, Numbers
 from .owned import claim, is_whole, own_arrays, owner_of
 from .schedules import Rates
@@ -123,6 +124,8 @@ class Recording(Trace):
         self.rates = Rates()
         self.moves_rates = False
         """Whether a schedule or a GradScaler goes on during the step."""
+        self.asks_layout = False
+        """Whether the function looks how elements lie in memory."""
         self.seeded = False
         """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
         self.chosen = ""
@@ -326,6 +329,11 @@ class Recording(Trace):
     def reads_rates(self) -> bool:
         """Whether code of the user reads learning rates as numbers of Python, so that they have to be as they were."""
         return not READS_RATES.isdisjoint(self.names())
+
+    def reads_counts(self, counts: Iterable[Link]) -> bool:
+        """Whether code of the user reads one of these numbers in the state of an optimizer."""
+        names = {link.key for link in counts}
+        return any(["state" in used.attributes and names & used.texts for used in map(names_of, self.ran())])
 
     def names(self) -> frozenset[str]:
         """Names that code of the user uses which ran."""

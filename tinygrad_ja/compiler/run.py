@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,7 @@ class Run:
 
     def __init__(self, call: Call, reach: Reach, recording: Recording) -> None:
         self.key, self.brought = call.key, len(call.arrays)
+        self.layouts = layouts_of(call.arrays)
         self.reach, self.recording = reach, recording
         self.refusal: Phrase | None = None
         self.eager = False
@@ -184,6 +185,8 @@ class Run:
         if self.recording.moves_rates and self.recording.reads_rates():
             reading = "it reads a learning rate or a scale, and lets the schedule or the scaler go on as well"
             return reading, "学習率やスケールを読み、そのスケジュールやスケーラーも進めています"
+        if self.reach.counts and self.recording.reads_counts(self.reach.counts):
+            return "it reads a number in the state of an optimizer", "optimizer の状態にある数を読んでいます"
         called = self.recording.witness.called(self.recording.sources.codes.values())
         return (
             None
@@ -395,6 +398,11 @@ def rebuilt(value: Any, chosen: Callable[[Any], bool], change: Callable[[Any], A
             object.__setattr__(made, field.name, part_of(getattr(value, field.name)))
         return made
     return mapped(value, chosen, change)
+
+
+def layouts_of(arrays: Iterable[Any]) -> list[bool]:
+    """Which arrays lie in C order without gaps."""
+    return [array.flags.c_contiguous for array in arrays]
 
 
 def take_over(x: Tensor, other: Tensor) -> None:

@@ -69,6 +69,7 @@ def record_update(recording: Recording, optimizer: Optimizer) -> None:
         if len(states) > 1:
             recording.numbers.check(f"same_{id(states[0])}_{name}", _same(states, name))
     optimizer.stepped = True
+    recording.rates.expect()
     _commit(recording, commits)
 
 

@@ -97,6 +97,8 @@ class Tensor(Attached):
 
     def is_contiguous(self) -> bool:
         """True when the elements lie in C order without gaps."""
+        if modes.recording is not None:
+            modes.recording.asks_layout = True
         return bool(self.array.flags.c_contiguous)
 
     # -- the tape

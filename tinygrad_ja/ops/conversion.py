@@ -78,7 +78,7 @@ def clone(xp: Any, input: Array) -> Array:
 
 def contiguous(input: Tensor) -> Tensor:
     """The tensor itself when its elements lie in row-major order, else a copy that does."""
-    return input if input.array.flags.c_contiguous else clone(input)
+    return input if input.is_contiguous() else clone(input)
 
 
 def cast(input: Tensor, dtype: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,3 +214,33 @@ def test_no_traced_tensor_stays_behind_in_sets_and_objects() -> None:
         refused(tg.ones(1))
     assert sorted(x.item() for x in captured) == [0.0, 2.0]
     assert held.out.loss.tolist() == [5.0]
+
+
+class Slotted:
+    __slots__ = ("loss",)
+
+    def __init__(self, loss: Any) -> None:
+        self.loss = loss
+
+
+def tree(loss: Any) -> Any:
+    """A node whose child knows it."""
+    top = Out(loss, [])
+    top.more.append(Out(loss * 3, top))
+    return top
+
+
+@pytest.mark.parametrize("kind, reason", [(tree, "back to itself"), (Slotted, "__slots__")])
+def test_an_object_that_no_program_makes_is_made_by_the_function(kind: Any, reason: str, backend: str) -> None:
+    weight = tg.ones(1, requires_grad=True)
+    step = tg.compile(lambda x: [kind((x * weight).sum())], backend=backend)
+    for i in range(4):
+        weight.grad = None
+        with pytest.warns(UserWarning, match=reason) if i == 0 else nullcontext():
+            made = step(tg.full((1,), float(i)))[0]
+        total = made.loss
+        if kind is tree:
+            assert made.more[0].more is made
+            total = total + made.more[0].loss
+        total.backward()
+        assert weight.grad.tolist() == [i * (4.0 if kind is tree else 1.0)]

@@ -17,7 +17,7 @@ from ..core.tensor import Tensor
 from ..core.traced import Traced
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
-from .reach import is_of_user
+from .reach import is_of_user, slots_of
 
 ATTRIBUTES = "(attributes)"
 """Stands in a path for the attributes of a list or a dict of a class of the user's."""
@@ -243,6 +243,9 @@ class Settling:
         elif (attributes := object_attributes(value)) is not None:
             for name, part in list(attributes.items()):
                 attributes[name] = self.of(part)
+        for name, part in slots_in(value):
+            if (made := self.of(part)) is not part:
+                object.__setattr__(value, name, made)
 
 
 def object_attributes(value: Any) -> dict[str, Any] | None:
@@ -251,6 +254,13 @@ def object_attributes(value: Any) -> dict[str, Any] | None:
     if type(attributes) is not dict or isinstance(value, (type, Module, Optimizer)) or not is_of_user(type(value)):
         return None
     return attributes
+
+
+def slots_in(value: Any) -> list[tuple[str, Any]]:
+    """The ``__slots__`` of an object of a class of the user's that hold something."""
+    if isinstance(value, (Module, Optimizer)) or not is_of_user(type(value)):
+        return []
+    return [(name, getattr(value, name)) for kind in type(value).__mro__ for name in slots_of(kind) if hasattr(value, name)]
 
 
 # ---- containers ----------------------------------------------------------------------------------

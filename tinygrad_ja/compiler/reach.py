@@ -223,7 +223,7 @@ class Reach:
                 self._link(attributes, name, held, f"{path}.{name}")
         self.links += [Link(Attributes(value), "__class__", type(value), f"{path}.__class__")] if _is_open(type(value)) else []
         for kind in type(value).__mro__:
-            for name in _slots_of(kind):
+            for name in slots_of(kind):
                 self._link(Attributes(value), name, getattr(value, name, MISSING), f"{path}.{name}")
             if kind is not object:
                 self._waiting.append((kind, kind.__name__))
@@ -476,7 +476,7 @@ def _absolute(name: str, package: str) -> str:
     return name if not level else ".".join([*package.split(".")[: 1 - level or None], *name[level:].split(".")]).rstrip(".")
 
 
-def _slots_of(kind: type) -> list[str]:
+def slots_of(kind: type) -> list[str]:
     """Names of the ``__slots__`` of a class of Python."""
     if "__slots__" not in vars(kind):
         return []

@@ -20,7 +20,7 @@ from ..core.tensor import Tensor
 from ..core.trace import Value, read_by
 from ..core.traced import Traced
 from ..errors import Phrase
-from .arguments import Arguments, Settling, object_attributes
+from .arguments import Arguments, Settling, object_attributes, slots_in
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link, State
@@ -73,6 +73,8 @@ class Run:
         self.present: list[tuple[Leaf, int]] = []
         """Leaves that were asked for the gradient that they had before, and its id."""
         self.structure: Any = None
+        self.entangled: Any = None
+        """What the function returned, if that is an object that no program can make anew."""
         self.outputs: list[Value] = []
         self.changes_arguments = False
         self.changes: Any = []
@@ -222,7 +224,12 @@ class Run:
                 self.outputs.append(array.entry)
             return known
 
-        self.structure = rebuilt(self._taken_apart(made), _is_tensor_or_array, note)
+        taken_apart = self._taken_apart(made)
+        if self.entangled is None:
+            self.structure = rebuilt(taken_apart, _is_tensor_or_array, note)
+        else:
+            self.entangled = made
+            self._settle(made, lambda x: (note(x), x)[1])
         if self.refusal is None:
             self.changes = rebuilt(arguments.changes(), _is_tensor_or_array, note)
         for x in arguments.new():
@@ -235,19 +242,35 @@ class Run:
             places, tensors = zip(*wanting)
             recording.derivation = Derivation(recording, tensors, places, {id(leaf): i for i, leaf in recording.ends.items()})
 
-    def _taken_apart(self, value: Any) -> Any:
-        """What the function returned, with ``Made`` in place of new objects that hold something of the recording."""
+    def _taken_apart(self, value: Any, above: tuple[int, ...] = ()) -> Any:
+        """What the function returned, with ``Made`` in place of new objects that hold something of the recording. above: ids of what holds
+        ``value``."""
+        if id(value) in above:
+            self._entangle(
+                value, ("it returns an object that leads back to itself", "自分自身をたどれるオブジェクトを返しています")
+            )
+            return value
+        above = (*above, id(value))
         if type(value) in (list, tuple):
-            return type(value)([self._taken_apart(part) for part in value])
+            return type(value)([self._taken_apart(part, above) for part in value])
         if type(value) is dict:
-            return {name: self._taken_apart(part) for name, part in value.items()}
+            return {name: self._taken_apart(part, above) for name, part in value.items()}
         if type(value) in (Tensor, Traced) or id(value) in self.reach.known or dataclasses.is_dataclass(value):
             return value
         attributes = object_attributes(value)
         if attributes is None:
+            if any([self._holds(part) for _, part in slots_in(value)]):
+                self._entangle(value, ("it returns an object with __slots__", "__slots__ のあるオブジェクトを返しています"))
             return value
-        parts = {name: self._taken_apart(part) for name, part in attributes.items()}
+        parts = {name: self._taken_apart(part, above) for name, part in attributes.items()}
         return Made(type(value), parts) if self._holds(list(parts.values())) or any(found(parts, Made)) else value
+
+    def _entangle(self, value: Any, reason: Phrase) -> None:
+        self.entangled = value
+        self.refuse(reason, eager=True)
+
+    def _settle(self, value: Any, real: Callable[[Any], Any]) -> Any:
+        return Settling(real, {}, False, dict(self.reach.known)).of(value)
 
     def results(self, call: Call) -> Any:
         """What the function returned, for the caller. Tensors that the call brought get what they have become."""
@@ -258,6 +281,8 @@ class Run:
             self.made = [Tensor(array) if is_tensor else array for array, is_tensor in zip(arrays, self.is_tensor)]
         self._go_on_below(call)
         self.leave(call, self.made)
+        if self.entangled is not None:
+            return self._settle(self.entangled, self.real)
         return rebuilt(self.structure, lambda x: type(x) is Result, lambda x: self.made[x.place], whole=True)
 
     def leave(self, call: Call, made: Sequence[Any]) -> None:
@@ -316,6 +341,7 @@ class Run:
         self._grads = {key: (leaf, g) for key, (leaf, g) in self._grads.items() if g is not None and id(g) not in gone}
         self.traced.clear()
         self.made.clear()
+        self.entangled = None
         self._settled.clear()
 
     def holder(self, array: Any) -> Held | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 import itertools
 import os
 import random
@@ -254,6 +255,50 @@ def functions_of_layers() -> Any:
             Scaled.forward = plain  # type: ignore[method-assign]
 
     return lambda x: layer(x).detach(), change
+
+
+class Kind(enum.Enum):
+    A = "a"
+    B = [1.0]  # noqa: RUF012
+
+    def scale(self) -> float:
+        return SCALE + self.value[0] if self is Kind.B else SCALE
+
+
+SCALE = 1.0
+
+
+@case
+def enums_with_methods_and_lists() -> Any:
+    class Held:
+        kind = Kind.A
+
+    def change(k: int) -> None:
+        global SCALE
+        SCALE = 1.0 + k
+        Kind.B.value[0] = 1.0 + k * k
+
+    change(0)
+    return lambda x, kind: x * Held.kind.scale() + kind.scale(), change, lambda k: (three(), Kind.B)
+
+
+class Level(int):
+    """A number with an attribute."""
+
+    factor = 1.0
+
+
+@case
+def numbers_with_attributes() -> Any:
+    class Held:
+        level = Level(2)
+
+    def change(k: int) -> None:
+        if k != 3:
+            Held.level = Level(2)
+        Held.level.factor = k + 2.0
+
+    return lambda x: (x * Held.level.factor * Held.level).float(), change
 
 
 @case

@@ -455,10 +455,26 @@ def test_anomalies_are_found_where_a_compiled_step_is_called_as_it_is() -> None:
     assert (step.recordings, step.replays) == (2, 2) and w.grad is not None and w.grad.tolist() == [1.0, 1.0]
 
 
-def test_a_seed_inside_of_a_step() -> None:
-    step = tg.compile(lambda x: (tg.manual_seed(3), x + tg.rand(3))[1])
-    with pytest.warns(UserWarning, match="random numbers anew"):
-        assert len({tuple(step(tg.zeros(3)).tolist()) for _ in range(6)}) == 1
+def again(x: Any) -> Any:
+    state = tg.get_rng_state()
+    first = tg.rand(3)
+    tg.set_rng_state(state)
+    return x + tg.rand(3) - first
+
+
+GENERATOR = tg.Generator()
+
+
+@pytest.mark.filterwarnings("ignore:.*called as it is:UserWarning")
+@pytest.mark.parametrize(
+    "step", [lambda x: (tg.manual_seed(3), x + tg.rand(3))[1], again, lambda x: x * GENERATOR.initial_seed()]
+)
+def test_states_of_random_numbers_inside_of_a_step(step: Any) -> None:
+    made = []
+    for function in (step, compiled := tg.compile(step)):
+        tg.manual_seed(5)
+        made.append([[GENERATOR.manual_seed(k // 3), function(tg.ones(3)).tolist(), tg.rand(1).item()][1:] for k in range(6)])
+    assert made[0] == made[1] and "the state of random numbers" in compiled.notes[0]
 
 
 def test_lazy_layers_are_called_once_before() -> None:

@@ -1,7 +1,10 @@
-"""``tg.compile``: operators whose work depends on values cannot be replayed, so a function that calls them runs as it is."""
+"""``tg.compile``: operators whose work depends on values cannot be replayed, so a function that calls them runs as it is; and so does one
+that computes in other threads."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -89,3 +92,19 @@ def test_an_effect_before_is_not_done_twice() -> None:
 def test_code_of_the_user_that_reads_is_shown() -> None:
     with pytest.raises(UsageError, match=r"x\.array\.item"):
         tg.compile(lambda x: x * x.sum().item())(tg.ones(2))
+
+
+def test_what_another_thread_computes_is_not_frozen(backend: str) -> None:
+    weight = tg.ones(3)
+
+    def step(x: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: x * weight).result() + float(pool.submit(lambda: weight[0].item()).result())
+
+    compiled = tg.compile(step, backend=backend)
+    found = []
+    for function in (step, compiled):
+        weight.fill_(1.0)
+        with pytest.warns(UserWarning, match="another thread") if function is compiled else nullcontext():
+            found.append([(function(tg.full((3,), 2.0 + k // 6)).tolist(), weight.mul_(1 + k // 3))[0] for k in range(9)])
+    assert found[0] == found[1] and compiled.replays == 0

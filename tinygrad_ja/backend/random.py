@@ -35,6 +35,12 @@ def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
     return draw
 
 
+def _tell() -> None:
+    """Let the recorder know that somebody asks for the state of a generator, or sets it."""
+    if _here.recorder is not None:
+        _here.recorder.seeded = True
+
+
 def _entropy() -> int:
     return int.from_bytes(os.urandom(8), "little") >> 1
 
@@ -53,8 +59,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream anew from ``seed`` (any int). Returns itself."""
-        if _here.recorder is not None:
-            _here.recorder.seeded = True
+        _tell()
         return self._start(seed)
 
     def _start(self, seed: int) -> Generator:
@@ -70,10 +75,16 @@ class Generator:
 
     def initial_seed(self) -> int:
         """The seed that the stream was started from."""
+        _tell()
         return self._seed
 
     def get_state(self) -> dict[str, Any]:
         """The state as plain JSON values; ``set_state`` continues the same stream."""
+        _tell()
+        return self.plain_state()
+
+    def plain_state(self) -> dict[str, Any]:
+        """The same, out of sight of a recorder."""
         return {"seed": self._seed, "stream": self._stream.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -269,16 +280,11 @@ def manual_seed(seed: int) -> Generator:
 
 def get_rng_state() -> dict[str, Any]:
     """State of the default CPU generator."""
-    if _here.recorder is not None:
-        return _here.recorder.random_state()
     return default_generator("cpu").get_state()
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
     """Continue the default CPU generator from a saved state."""
-    if _here.recorder is not None:
-        _here.recorder.set_random_state(state)
-        return
     default_generator("cpu").set_state(state)
 
 

@@ -45,6 +45,11 @@ def build(
         raise error("TG-P001", what=repeated[0])
     if second.unsteady:
         return None, None
+    if before.crossed or after.crossed:
+        return None, (
+            "another thread computes with Tensors that it reaches",
+            "関数から手の届く Tensor を別のスレッドが使っています",
+        )
     if not _same_derivation(before.derivation, after.derivation):
         return None, ("gradients go elsewhere at each call", "勾配の行き先が呼び出しごとに違います")
     if not _align(first, second, first.structure, second.structure):

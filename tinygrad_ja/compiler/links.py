@@ -141,12 +141,12 @@ class State:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two plain values are equal and of one type, or tuples of such and of the same objects."""
+    """Whether two plain values, without attributes, are equal and of one type, or tuples of such and of the same objects."""
     if type(a) is not type(b):
         return False
     if type(a) is tuple:
         return len(a) == len(b) and all([x is y or same(x, y) for x, y in zip(a, b)])
-    if not isinstance(a, PLAIN):
+    if not isinstance(a, PLAIN) or getattr(a, "__dict__", None):
         return False
     if type(a) is float:
         return (a == b and math.copysign(1.0, a) == math.copysign(1.0, b)) or (a != a and b != b)

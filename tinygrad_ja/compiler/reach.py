@@ -14,7 +14,6 @@ from __future__ import annotations
 import array
 import collections
 import contextvars
-import enum
 import functools
 import gc
 import operator
@@ -214,7 +213,7 @@ class Reach:
                 self._waiting.append((key, path))
 
     def _visit_object(self, value: Any, path: str) -> None:
-        if isinstance(value, (enum.Enum, *_RANDOM)) or type(value) in BY_TYPE:
+        if isinstance(value, _RANDOM) or type(value) in BY_TYPE:
             return
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:

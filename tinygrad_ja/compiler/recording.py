@@ -127,7 +127,9 @@ class Recording(Trace):
         self.asks_layout = False
         """Whether the function looks how elements lie in memory."""
         self.seeded = False
-        """Whether the function starts a stream of random numbers anew, which a program does not repeat."""
+        """Whether the function asks for the state of a stream of random numbers, or sets it, which a program does not repeat."""
+        self.crossed = False
+        """Whether another thread has met a traced array; what it makes of that is no part of the recording."""
         self.chosen = ""
         """An operator whose result has as many elements as values happen to be chosen, or ""."""
 
@@ -183,7 +185,9 @@ class Recording(Trace):
 
     def is_mine(self) -> bool:
         """Whether this thread is recorded: parameters hold traced arrays meanwhile, which others may use."""
-        return threading.get_ident() == self.thread
+        mine = threading.get_ident() == self.thread
+        self.crossed = self.crossed or not mine
+        return mine
 
     def replaces(self, tensor: Tensor) -> None:
         """A Tensor gets another array in place; it keeps it."""
@@ -245,7 +249,7 @@ class Recording(Trace):
             assert known[:3] == (generator, method, args), "a checkpointed part drew other random numbers when it ran again"
             return known[3]
         if id(generator) not in self._states:
-            self._states[id(generator)] = generator, generator.get_state()
+            self._states[id(generator)] = generator, generator.plain_state()
         made = generator.plainly(method, args)
         traced = self.note_step(Draw(generator, method), {"method": method, "args": args}, made)
         self._note_device(made, traced.entry)

@@ -180,7 +180,7 @@ class Run:
         if self._drew_elsewhere() or any([not source.holds() for source in self.reach.random]):
             return "it draws random numbers of Python or NumPy", "Python または NumPy の乱数を使っています"
         if self.recording.seeded:
-            return "it starts a stream of random numbers anew", "乱数の種を設定しています"
+            return "it reads or sets the state of random numbers", "乱数の状態を読むか、設定しています"
         if self.recording.chosen:
             name = {"getitem": "x[mask]", "argwhere": "nonzero"}[self.recording.chosen]
             return f"the shape of {name} depends on values", f"{name} の形状が値によって変わります"

@@ -32,7 +32,7 @@ from tinygrad_ja import nn
 from tinygrad_ja.data import DataLoader, TensorDataset
 from tinygrad_ja.data.datasets import Sunspots, TinyShakespeare
 from tinygrad_ja.data.datasets.synthetic import GrammarText, Sine
-from tinygrad_ja.errors import language
+from tinygrad_ja.errors import refusal
 from tinygrad_ja.table import aligned
 from tinygrad_ja.training import Experiment, Option, Result, Trainer, Update
 
@@ -42,7 +42,7 @@ TITLE = {
 }
 OPTIONS = [
     Option("hidden", 16, ("hidden units", "隠れユニットの数")),
-    Option("steps", 30, ("time steps of a sequence", "系列の時刻の数")),
+    Option("steps", 30, ("time steps of a sequence", "系列の時刻の数"), least=2),
     Option("lr", 0.01, ("learning rate of Adam", "Adam の学習率")),
 ]
 
@@ -204,6 +204,9 @@ def check(network: Network, x: tg.Tensor, d: tg.Tensor, loss: str) -> Check:
 def in_sequences(rows: Array, steps: int) -> TensorDataset:
     """The rows (L, D) cut into sequences; d is x one step later."""
     count = (len(rows) - 1) // steps
+    if not count:
+        rule = (f"at most {len(rows) - 1}, for {len(rows)} rows of data", f"データが {len(rows)} 行なので {len(rows) - 1} 以下")
+        raise refusal("bptt_check", "--steps", steps, rule)
     x, d = (part[: count * steps].reshape(count, steps, -1) for part in (rows, rows[1:]))
     return TensorDataset(x.copy(), d.copy())
 
@@ -236,7 +239,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         for activation in FUNCTIONS:
             checks[loss, activation] = before_and_after(run, loss, activation, sequences)
     save_pictures(run, checks)
-    show(checks)
+    show(run, checks)
     every = [c for pair in checks.values() for c in pair]
     results = [
         Result(
@@ -277,10 +280,10 @@ def before_and_after(run: Experiment, loss: str, activation: str, sequences: Ten
     return before, check(network.to("cpu"), x[0], d[0], loss)
 
 
-def show(checks: dict[tuple[str, str], tuple[Check, Check]]) -> None:
+def show(run: Experiment, checks: dict[tuple[str, str], tuple[Check, Check]]) -> None:
     """Print the table of the largest differences."""
     columns = ["W_in", "W", "b", "W_out", "c", "double"]
-    times = ("初期値", "学習後") if language() == "ja" else ("start", "trained")
+    times = (run.told("start", "初期値"), run.told("trained", "学習後"))
     rows = [["", "", *columns[:-1], "W, Σ_t Σ_k"]]
     for (loss, activation), pair in checks.items():
         for when, made in zip(times, pair):

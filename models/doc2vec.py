@@ -302,7 +302,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     }
     draw(run, [run.words(*titles[kind]) for kind in scores], list(scores.values()), labels["test"])
     lines = neighbour_lines(list(features.values())[-1]["test"], sentences["test"], range(3))
-    print("\n".join([run.words("Nearest reviews (cosine):", "近いレビュー (コサイン類似度):"), *lines]))
+    print("\n".join([run.told("Nearest reviews (cosine):", "近いレビュー (コサイン類似度):"), *lines]))
     results = [Result(f"{kind}_accuracy", score.accuracy, titles[kind], ".2%") for kind, score in scores.items()]
     majority = max(labels["test"].mean(), 1 - labels["test"].mean())
     results.append(Result("majority", float(majority), ("the commoner label", "多い方のラベル"), ".2%"))

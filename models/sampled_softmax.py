@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     for kind in KINDS:
-        print(f"-- {run.words(*NAMES[kind])}")
+        print(f"-- {run.told(*NAMES[kind])}")
         tg.manual_seed(options.seed)
         model = CBOW(counts, options.size, kind, options.negative).to(options.device)
         if isinstance(model.output, nn.NegativeSampling):

@@ -292,7 +292,7 @@ def show_samples(run: Experiment, model: Seq2seq, task: Task, count: int = 4) ->
     samples = []
     for (x, y), *ways in zip(pairs, greedy, drawn, best):
         samples.append([task.join(text) for text in (x[:: -1 if task.reverse else 1], y, *ways)])
-        print(*(f"{run.words(*name)}: {text}" for name, text in zip(names, samples[-1])), sep="\n")
+        print(*(f"{run.told(*name)}: {text}" for name, text in zip(names, samples[-1])), sep="\n")
     return samples
 
 

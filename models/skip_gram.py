@@ -250,7 +250,7 @@ def conclude(run: Experiment, trainer: Trainer, corpus: Corpus) -> dict[str, Any
     vectors = vectors_of(trainer.model, corpus)
     real = run.source != "synthetic"
     lines = neighbour_lines(vectors, corpus, SHOWN if real else [group[0] for group in _GRAMMAR_GROUPS])
-    print("\n".join([run.words("Nearest words (cosine):", "近い単語 (コサイン類似度):"), *lines]))
+    print("\n".join([run.told("Nearest words (cosine):", "近い単語 (コサイン類似度):"), *lines]))
     draw_map(run, vectors, corpus, GROUPS if real else _GRAMMAR_GROUPS)
     similarity = word_similarity(vectors, corpus.vocabulary, corpus.similar)
     loss = trainer.history[-1]["loss"] if trainer.history else float("nan")  # --epochs 0

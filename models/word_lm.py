@@ -31,7 +31,6 @@ from tinygrad_ja.data import BPTTLoader
 from tinygrad_ja.data.datasets import Novels, WikiText2
 from tinygrad_ja.data.datasets.synthetic import GrammarText
 from tinygrad_ja.data.text import Vocabulary, WordTokenizer
-from tinygrad_ja.errors import language
 from tinygrad_ja.training import EarlyStopping, Experiment, Option, Result, Trainer, Update
 from tinygrad_ja.training.metrics import perplexity
 
@@ -185,7 +184,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     train, test = run.data(lambda **where: lines_of(o.corpus, run.quick, **where), grammar, o.corpus)
     texts = Texts(train, test, o.min_count)
     size = len(texts.vocabulary)
-    print(told(f"{len(texts.train):,} words, {size:,} different ones", f"学習用 {len(texts.train):,} 語、語彙 {size:,} 語"))
+    print(run.told(f"{len(texts.train):,} words, {size:,} different ones", f"学習用 {len(texts.train):,} 語、語彙 {size:,} 語"))
 
     models, histories, results = {}, {}, []
     for cell in cells(o.cell):
@@ -247,8 +246,8 @@ def save_next_words(run: Experiment, models: dict[str, RecurrentLM], vocabulary:
             whole = [f"{p[n]:.6f}  {vocabulary.tokens[n]}" for n in order]
             (run.options.out / f"next_{cell}.txt").write_text("\n".join(whole) + "\n", encoding="utf-8")
             best, others = order[:10], order[10:]
-            rest = told(f"({len(others):,} others)", f"(ほか {len(others):,} 語)")
-            print(f"\n{cell.upper()}: {told(*title)}", *whole[:10], f"{p[others].sum():.6f}  {rest}", sep="\n")
+            rest = run.told(f"({len(others):,} others)", f"(ほか {len(others):,} 語)")
+            print(f"\n{cell.upper()}: {run.told(*title)}", *whole[:10], f"{p[others].sum():.6f}  {rest}", sep="\n")
             axes.barh(range(len(best)), p[best], color="#08519c")
             axes.set_yticks(range(len(best)), [vocabulary.tokens[n].replace("$", r"\$") for n in best])
             axes.invert_yaxis()
@@ -271,11 +270,6 @@ def save_texts(run: Experiment, models: dict[str, RecurrentLM], vocabulary: Voca
     (o.out / "samples.txt").write_text("\n".join(parts), encoding="utf-8")
     print("", *parts, sep="\n")
     return texts
-
-
-def told(english: str, japanese: str) -> str:
-    """A text for the terminal, in the language of the messages."""
-    return japanese if language() == "ja" else english
 
 
 def said(vocabulary: Vocabulary, numbers: Sequence[int]) -> str:

@@ -122,6 +122,15 @@ def test_help_is_in_the_current_language(
     assert text in shown and TITLE[language] in shown
 
 
+def test_the_terminal_has_japanese_where_pictures_have_no_font_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinygrad_ja.viz.figures.japanese_font", lambda: None)
+    english = experiment(tmp_path / "en")
+    assert english.told("source", "原文") == english.words("source", "原文") == "source"
+    monkeypatch.setenv("TINYGRAD_JA_LANG", "ja")
+    japanese = experiment(tmp_path / "ja")
+    assert (japanese.told("source", "原文"), japanese.words("source", "原文")) == ("原文", "source")
+
+
 def test_the_seed_is_that_of_all_random_numbers(tmp_path: Path) -> None:
     experiment(tmp_path, "--seed", "3")
     first = tg.randn(4).tolist()

@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_ja as tg
 from models import bptt_check as program
+from tinygrad_ja.errors import ArgumentError
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,14 @@ def test_a_quick_run_checks_everything(tmp_path: Path, capsys: pytest.CaptureFix
     assert {"deltas-squared-error.png", "deltas-cross-entropy.png"} <= {path.name for path in tmp_path.iterdir()}
     printed = capsys.readouterr().out
     assert printed.count("squared-error, ") == printed.count("cross-entropy, ") == 6
+
+
+def test_sequences_longer_than_the_data_are_refused(tmp_path: Path) -> None:
+    assert len(program.in_sequences(np.zeros((31, 1)), 30)) == 1
+    with pytest.raises(ArgumentError, match="--steps = 31 is not allowed.*at most 30, for 31 rows"):
+        program.in_sequences(np.zeros((31, 1)), 31)
+    with pytest.raises(ArgumentError, match="--steps = 1 is not allowed.*at least 2"):
+        program.main(["--quick", "--steps", "1", "--out", str(tmp_path)])
 
 
 def trained(out: Path, *argv: str) -> dict[str, np.ndarray]:

@@ -202,6 +202,10 @@ class Experiment:
 
     # -- pictures and results
 
+    def told(self, english: str, japanese: str) -> str:
+        """A text for the terminal, in the language of the messages. (``words``, for pictures, is English where no font has Japanese.)"""
+        return _here((english, japanese))
+
     @contextlib.contextmanager
     def figure(
         self, name: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 4.2), title: str = ""

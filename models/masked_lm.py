@@ -290,7 +290,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Pre-train, judge the features, draw. Returns the results that are also written to ``results.json``."""
     run = Experiment("masked_lm", TITLE, OPTIONS, argv, epochs=EPOCHS, quick_epochs=QUICK_EPOCHS)
     options = run.options
-    texts = run.data(lambda **where: real_texts(options.corpus == "all", **where), synthetic_texts, "sst")
+    others = options.corpus == "all"
+    names = "sst, wikitext2, novels" if others else "sst"
+    texts = run.data(lambda **where: real_texts(others, **where), synthetic_texts, names)
     vocabulary = Vocabulary(texts.sentences, min_count=2, max_size=options.words, specials=SPECIALS)
     model = MaskedLM(len(vocabulary), SIZES[options.size], options.dropout, vocabulary.pad).to(options.device)
     untrained = copy.deepcopy(model)

@@ -145,7 +145,7 @@ def test_what_is_nowhere_is_replaced_and_that_is_said(
     monkeypatch.setenv("TINYGRAD_JA_CACHE", str(tmp_path / "cache"))
     run = experiment(tmp_path, "--quick")
     assert run.data(lambda **where: TinyShakespeare(**where).text, lambda: "made up", "tinyshakespeare") == "made up"
-    assert run.source == "synthetic" and "tinyshakespeare is not here" in capsys.readouterr().err
+    assert run.source == "synthetic" and "Not here: tinyshakespeare (" in capsys.readouterr().err
     for language, text in (
         ("en", "TG-F006.*--quick downloads nothing. Fix: set TINYGRAD_JA_DATA"),
         ("ja", "TG-F006.*--quick の実行では"),

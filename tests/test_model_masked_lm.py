@@ -137,6 +137,12 @@ def test_a_run_learns_and_a_resumed_one_ends_the_same(tmp_path, capsys, one_shap
         assert resumed[name] == whole[name]
 
 
+def test_the_results_name_every_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "real_texts", lambda others, **where: program.synthetic_texts())
+    for corpus, names in (("sst", "sst"), ("all", "sst, wikitext2, novels")):
+        assert run(tmp_path / corpus, "--epochs", "0", "--corpus", corpus)["data"] == names
+
+
 def test_compiled_losses_are_the_same(tmp_path, one_shape):
     run(tmp_path / "plain", "--epochs", "2")
     run(tmp_path / "compiled", "--epochs", "2", "--compile")

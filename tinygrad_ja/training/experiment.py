@@ -84,7 +84,7 @@ _COMMON: dict[str, Phrase] = {
     "real": ("stop where the data is missing, rather than go on with made-up data", "データがないとき、人工データで続けずに終わる"),
 }  # fmt: skip
 _SYNTHETIC = (
-    "{name} is not here ({reason}). Going on with made-up data; what comes of it says nothing about {name}.",
+    "Not here: {name} ({reason}). Going on with made-up data; what comes of it says nothing about {name}.",
     "{name} が見つかりません ({reason})。代わりに人工データで続けます。結果は {name} でのものではありません。",
 )
 _QUICK = ("a run with --quick downloads nothing", "--quick の実行では何もダウンロードしません")

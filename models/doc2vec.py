@@ -15,7 +15,7 @@ of w among the words of the document, p(w) the probability that w is drawn as no
 
     loss(d) = Σ_w -a(w) log σ(u_w · d) - k p(w) log σ(-u_w · d)
 
-and the tape differentiates it with respect to d.
+where the noise may be the right word too, which the training rules out; the tape differentiates it with respect to d.
 
 (Le and Mikolov, Distributed representations of sentences and documents, 2014; Dai, Olah and Le, Document embedding with paragraph vectors,
 2015.)

@@ -348,11 +348,11 @@ def draw(run: Experiment, model: Transformer, task: Task, sentence: list[str]) -
 
 # ---- the program ---------------------------------------------------------------------------------
 
-EPOCHS, QUICK_EPOCHS = 16, 2
+EPOCHS, QUICK_EPOCHS = 16, 6
 OPTIONS = [
     Option("size", "small", ("size of the network", "ネットワークの大きさ"), quick="tiny", choices=list(SIZES)),
     Option("pre_norm", False, ("LayerNorm before each part, not after it", "LayerNorm を各部分の後でなく前に置く")),
-    Option("warmup", 1500, ("steps in which the learning rate rises", "学習率を上げていくステップ数"), quick=200),
+    Option("warmup", 1500, ("steps in which the learning rate rises", "学習率を上げていくステップ数"), quick=60),
     Option("dropout", 0.1, ("share of dropped elements", "ドロップアウトの割合"), most=1.0),
     Option("smoothing", 0.1, ("label smoothing", "ラベル平滑化"), most=1.0),
     Option("tokens", 2048, ("target tokens in a batch", "1 バッチの目的言語トークン数"), quick=800),

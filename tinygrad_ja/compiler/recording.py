@@ -185,9 +185,10 @@ class Recording(Trace):
 
     def is_mine(self) -> bool:
         """Whether this thread is recorded: parameters hold traced arrays meanwhile, which others may use."""
-        mine = threading.get_ident() == self.thread
-        self.crossed = self.crossed or not mine
-        return mine
+        if threading.get_ident() == self.thread:
+            return True
+        self.crossed = True
+        return False
 
     def replaces(self, tensor: Tensor) -> None:
         """A Tensor gets another array in place; it keeps it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled_runs import assert_same_run, batches
 
 import tinygrad_ja as tg
 from tinygrad_ja import nn
@@ -313,3 +314,20 @@ def test_a_gradient_that_others_made_is_set_to_none(backend: str) -> None:
         return step, call
 
     assert both(backend, make).replays > 0
+
+
+@pytest.mark.parametrize("start", [tg.zeros, lambda n: tg.full((n,), 0.5), lambda n: tg.zeros(1).expand(n)])
+def test_a_backward_adds_to_a_gradient_that_the_function_has_set(start: Any, backend: str) -> None:
+    def make() -> Any:
+        w = tg.ones(3, requires_grad=True)
+
+        def step(x: Any) -> Any:
+            w.grad = first = start(3)
+            (w * w * x).sum().backward()
+            with tg.no_grad():
+                w.sub_(w.grad, alpha=0.1)
+            return first * 1, w.grad * 1
+
+        return step, [w]
+
+    assert assert_same_run(make, batches(6, (3,)), backend).replays == 4

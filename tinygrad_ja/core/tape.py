@@ -522,29 +522,29 @@ _accumulating = threading.Lock()  # threads may share leaves
 
 def accumulate(totals: list[tuple[Leaf, Any]], create_graph: bool) -> None:
     """Add the gradients of a finished walk to the leaves' ``grad``. Empties ``totals``."""
-    with _accumulating:
-        _accumulate(totals, create_graph)
-
-
-def _accumulate(totals: list[tuple[Leaf, Any]], create_graph: bool) -> None:
+    from .modes import modes
     from .tensor import Tensor
 
-    while totals:
-        leaf, g = totals.pop()
-        if leaf.frozen:
-            continue
-        before = leaf.grad
-        if create_graph:
-            if before is not None:
-                leaf.grad = before + g
-            else:  # another leaf may have been given the same Tensor; without a history its array may be written in place
-                leaf.grad = Tensor(g.array.copy() if g.node is None else g.array, g.node)
-        elif before is None:
-            leaf.grad = Tensor(g)
-            del g
-            if not is_sole_owner(leaf.grad):  # somebody else's array: another leaf's gradient, a saved value, a view
-                leaf.grad.array = leaf.grad.array.copy()
-        elif before.node is None and is_sole_owner(before):
-            before.array += g
-        else:
-            leaf.grad = Tensor(as_array(before.array + g))
+    with _accumulating:
+        while totals:
+            leaf, g = totals.pop()
+            if leaf.frozen:
+                continue
+            before = leaf.grad
+            if create_graph:
+                if before is not None:
+                    leaf.grad = before + g
+                else:  # another leaf may have been given the same Tensor; without a history its array may be written in place
+                    leaf.grad = Tensor(g.array.copy() if g.node is None else g.array, g.node)
+            elif before is None:
+                leaf.grad = Tensor(g)
+                del g
+                if not is_sole_owner(leaf.grad):  # somebody else's array: another leaf's gradient, a saved value, a view
+                    leaf.grad.array = leaf.grad.array.copy()
+            elif before.node is None and is_sole_owner(before):
+                if modes.recording is None or type(before.array) is type(g):
+                    before.array += g
+                else:  # an array that was made while a function is recorded, and a traced one
+                    before.array = g + before.array
+            else:
+                leaf.grad = Tensor(as_array(g + before.array))

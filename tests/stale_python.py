@@ -252,7 +252,7 @@ def names_that_are_put_together() -> Any:
         globals()["G1"] = 2.0 + k
 
     change(0)
-    return lambda x, i: x * globals()[f"G{i}"], change, lambda k: (three(), 1)
+    return lambda x, i: x * globals()[f"G{i}"] + eval("G1 * 2"), change, lambda k: (three(), 1)
 
 
 @case

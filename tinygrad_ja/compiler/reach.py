@@ -308,7 +308,7 @@ class Reach:
         if not used.globals.isdisjoint(("getattr", "hasattr", "vars")):
             self._texts |= used.texts
         space, wanted = function.__globals__, used.globals
-        if "globals" in wanted:
+        if not wanted.isdisjoint(("eval", "exec", "globals")):
             wanted |= used.texts | {name for name in space if not name.startswith("__")}
         for name in wanted & space.keys():
             self._link_once(space, name, name)

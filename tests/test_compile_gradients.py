@@ -331,3 +331,22 @@ def test_a_backward_adds_to_a_gradient_that_the_function_has_set(start: Any, bac
         return step, [w]
 
     assert assert_same_run(make, batches(6, (3,)), backend).replays == 4
+
+
+def test_a_function_that_asks_whether_there_is_a_gradient(backend: str) -> None:
+    def make() -> Any:
+        weights = [tg.ones(3, requires_grad=True), tg.ones(3, requires_grad=True)]
+
+        def step() -> None:
+            for w in weights:
+                w.grad = w.detach() * 0.25 if w.grad is None else w.grad * 0.5
+
+        def call(i: int, step: Any) -> Any:
+            if i in (1, 4, 5, 9):
+                weights[i % 2].grad = None
+            step()
+            return np.array([w.grad.tolist() for w in weights])
+
+        return step, call
+
+    assert both(backend, make, 20).replays >= 10

@@ -155,10 +155,12 @@ def _name_of(tensor: Tensor, run: Run) -> Any:
 
 
 def _plain_changes(first: Run, second: Run) -> list[str]:
-    """Paths of what the user changed between the two runs: anything but one Tensor that took the place of another."""
+    """Paths of what the user changed between the two runs: anything but one Tensor that took the place of another. Among them is
+    ``p.grad`` where a gradient was there in one of them only."""
     reads = second.recording.reads_rates()
     old, new = first.values(reads), second.values(reads)
-    return [path for path in new if path in old and _differ(old[path], new[path])] + second.states_that_differ(first)
+    made = [path for path in new if path in old and _differ(old[path], new[path])] + second.states_that_differ(first)
+    return made if {id(leaf) for leaf in first.absent} == {id(leaf) for leaf in second.absent} else [*made, "p.grad"]
 
 
 def _differ(a: Any, b: Any) -> bool:

@@ -350,3 +350,50 @@ def test_a_function_that_asks_whether_there_is_a_gradient(backend: str) -> None:
         return step, call
 
     assert both(backend, make, 20).replays >= 10
+
+
+def of_a_layer(layer: Any, held: dict[str, Any]) -> Callable[[Any], Any]:
+    layer.register_full_backward_hook(lambda module, inner, outer: held.update(g=outer[0]))
+    return lambda x: layer(x)
+
+
+def of_a_tensor(layer: Any, held: dict[str, Any]) -> Callable[[Any], Any]:
+    def forward(x: Any) -> Any:
+        y = layer(x)
+        y.register_hook(lambda g: held.update(g=g * 2))
+        return y * 3
+
+    return forward
+
+
+@pytest.mark.parametrize("make", [of_a_layer, of_a_tensor])
+@pytest.mark.parametrize("held", [{}, {"g": tg.zeros(4, 2)}])
+def test_a_backward_after_the_function_that_stores_what_it_meets(make: Any, held: dict[str, Any], backend: str) -> None:
+    found = []
+    for wrap in (lambda f: f, lambda f: tg.compile(f, backend=backend)):
+        tg.manual_seed(0)
+        layer, kept = nn.Linear(3, 2), dict(held)
+        forward = wrap(make(layer, kept))
+        for i in range(5):
+            layer.zero_grad()
+            with pytest.warns(UserWarning, match="its backward changes") if found and i == 0 else warnings.catch_warnings():
+                y = forward(tg.full((4, 3), 0.5 * i))
+            before = kept.get("g")
+            if i != 3:
+                y.square().sum().backward()
+            found.append([None if g is None else g.tolist() for g in (before, kept.get("g"), layer.weight.grad)])
+        assert len(found) < 10 or found[:5] == found[5:]
+
+
+def test_a_checkpoint_with_running_means_and_a_backward_after_the_function(backend: str) -> None:
+    found = []
+    for wrap in (lambda f: f, lambda f: tg.compile(f, backend=backend)):
+        tg.manual_seed(0)
+        layers = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Tanh())
+        forward = wrap(lambda x, layers=layers: tg.checkpoint(layers, x))
+        for batch in batches(5, (4, 3)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                forward(*batch).sum().backward()
+        found.append([x.tolist() for x in layers.buffers()])
+    assert found[1] == [pytest.approx(x, rel=1e-5) for x in found[0]]

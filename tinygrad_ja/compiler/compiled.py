@@ -341,9 +341,15 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, call: Call, aga
             there = [a for a in (*call.arrays, *(t.array for t in reach.tensors.values())) if type(a) is recording.array_type]
             recording.place = device_of(there[0] if there else recording.xp.empty(0))
             recording.forget_unused([store.value for store in run.stores])
-        results = run.results(call) if reading is None else None
+        again = reading is None and run.backward_changes and not run.has_effects()
+        results = run.results(call) if reading is None and not again else None
     finally:
         arguments.put_back(run.real)
+    if again:
+        recording.memory.take_back()
+        run.let_go()
+        recording.take_back_draws()
+        return function(*args, **kwargs), run
     if reading is not None:
         if run.has_effects():
             raise reading

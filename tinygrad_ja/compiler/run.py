@@ -20,7 +20,7 @@ from ..core.tensor import Tensor
 from ..core.trace import Value, read_by
 from ..core.traced import Traced
 from ..errors import Phrase
-from .arguments import Arguments, Settling, object_attributes, slots_in
+from .arguments import Arguments, Settling, items_of, object_attributes, slots_in
 from .derive import CompiledOperator, Derivation, with_history
 from .executors import PlainExecutor
 from .links import Link, State
@@ -77,6 +77,8 @@ class Run:
         """What the function returned, if that is an object that no program can make anew."""
         self.outputs: list[Value] = []
         self.changes_arguments = False
+        self.backward_changes = False
+        """Whether the backward of the results changes something, as hooks may, and a checkpoint that runs again."""
         self.changes: Any = []
         """Where the function has put Tensors into containers among its arguments, and which."""
         self.others: list[tuple[int, Result]] = []
@@ -240,7 +242,30 @@ class Run:
         recording.outputs = list(self.outputs)
         if wanting:
             places, tensors = zip(*wanting)
+            before, sizes = self._moment()
             recording.derivation = Derivation(recording, tensors, places, {id(leaf): i for i, leaf in recording.ends.items()})
+            after = self._moment()
+            if sizes != after[1] or any([a is not b for a, b in zip(before, after[0])]):
+                self._take_back(before)
+                reason = "its backward changes what the function reaches", "逆伝播が、関数から手の届くものを書き換えます"
+                self.refuse(reason, eager=True)
+                self.backward_changes = True
+
+    def _moment(self) -> tuple[list[Any], list[int]]:
+        """What a backward may change: what links lead to, and values of Tensors that the function reaches; and the sizes of containers."""
+        values = [value for held in self.recording.held for value in (held.tensor.array, held.traced.entry)]
+        return [*[link.now() for link in self.reach.links], *values], [len(container) for container, *_ in self.reach.sizes]
+
+    def _take_back(self, before: list[Any]) -> None:
+        """Let links lead to where they led, and containers hold what they held."""
+        for link, value in zip(self.reach.links, before):
+            if link.now() is not value:
+                link.put(value)
+        for container, _ in self.reach.resized():
+            if isinstance(container, (dict, list)):
+                known = {link.key for link in self.reach.links if link.container is container}
+                for key in [key for key, _ in reversed(items_of(container)) if key not in known]:
+                    del container[key]
 
     def _taken_apart(self, value: Any, above: tuple[int, ...] = ()) -> Any:
         """What the function returned, with ``Made`` in place of new objects that hold something of the recording. above: ids of what holds

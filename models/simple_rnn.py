@@ -235,8 +235,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         kept = {"persistence" + "_long" * (horizon > 1): np.repeat(last[:, None], horizon, axis=1)}
         for name, made in {**{n: predictions[n] for n in names}, **(kept if names else {})}.items():
             error = float(np.sqrt(np.mean((made - truth) ** 2)))
-            label = [f"{words[0]}, {words[1]}: RMSE" for words in zip((name.replace("_long", ""), _ja(name)), months)]
-            results.append(Result("rmse_" + name.replace("-", "_"), error, (label[0], label[1]), ".2f"))
+            label = (f"{name.replace('_long', '')}, {months[0]}: RMSE", f"{_ja(name)}、{months[1]}: RMSE")
+            results.append(Result("rmse_" + name.replace("-", "_"), error, label, ".2f"))
     save_pictures(run, series, predictions)
     return run.finish(results, parameters={v: sum(p.numel() for p in new_model(v, series, o).parameters()) for v in chosen})
 

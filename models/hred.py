@@ -329,15 +329,16 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     draw_context(run, own, exchanged)
     greedy, sampled = (list(converse(model, test, corpus.vocabulary, choose)) for choose in (GREEDY, SAMPLED))
     write_samples(run, [greedy, sampled], [run.words("most probable", "最尤"), run.words("sampled", "サンプル")])
+    contexts = [("perplexity", own, ("perplexity", "パープレキシティ"))]
+    if exchanged[1].any():  # a test of one dialogue has no other
+        label = ("perplexity with the context of another dialogue", "別の対話の文脈を与えたときのパープレキシティ")
+        contexts.append(("exchanged_perplexity", exchanged, label))
     return run.finish(
         [
-            Result("perplexity", perplexity(own[0].sum() / own[1].sum()), ("perplexity", "パープレキシティ"), ".2f"),
-            Result(
-                "exchanged_perplexity",
-                perplexity(exchanged[0].sum() / exchanged[1].sum()),
-                ("perplexity with the context of another dialogue", "別の対話の文脈を与えたときのパープレキシティ"),
-                ".2f",
-            ),
+            *[
+                Result(name, perplexity(losses.sum() / counts.sum()), label, ".2f")
+                for name, (losses, counts), label in contexts
+            ],
             *distinct_results(
                 {
                     "greedy": ("most probable replies", "最も確からしい応答", [turn.reply for turn in greedy]),

@@ -191,6 +191,12 @@ def end_of(folder):
     return {name: value.numpy() for name, value in tg.load(newest)["model"].items()}
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_test_of_one_dialogue_has_no_context_of_another(tmp_path):
+    results = program.main(["--quick", "--epochs", "0", "--dialogues", "1", "--out", str(tmp_path)])
+    assert results["perplexity"] > 1 and "exchanged_perplexity" not in results
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path):
     run(tmp_path / "whole", "--epochs", "2")
     run(tmp_path / "parts", "--epochs", "1")
